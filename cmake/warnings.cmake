@@ -1,0 +1,10 @@
+# Warnings and sanitizers, for our own targets only.
+add_library(coppice_warnings INTERFACE)
+target_compile_options(coppice_warnings INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wnon-virtual-dtor>
+  $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${COPPICE_WERROR}>>:-Werror>)
+if(COPPICE_SANITIZE)
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${COPPICE_SANITIZE}>
+                      $<$<COMPILE_LANGUAGE:CXX>:-fno-sanitize-recover=all> $<$<COMPILE_LANGUAGE:CXX>:-fno-omit-frame-pointer>)
+  add_link_options(-fsanitize=${COPPICE_SANITIZE})
+endif()
