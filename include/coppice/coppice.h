@@ -1,0 +1,13 @@
+// Everything of the public interface that needs no GPU.
+#pragma once
+
+#include "coppice/checkpoint.h"
+#include "coppice/dtype.h"
+#include "coppice/error.h"
+#include "coppice/grid.h"
+#include "coppice/linear.h"
+#include "coppice/mask.h"
+#include "coppice/pattern.h"
+#include "coppice/prune.h"
+#include "coppice/safetensors.h"
+#include "coppice/sparse_matrix.h"

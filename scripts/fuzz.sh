@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Runs every fuzzer for a while; a finding makes it fail.
+#
+#   scripts/fuzz.sh [SECONDS]    seconds for each (default 600)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/common.sh
+seconds=${1:-600}
+cmake --preset fuzz >/dev/null
+cmake --build build/fuzz -j "$coppice_jobs" >/dev/null
+found=0
+for fuzzer in build/fuzz/fuzz/*_fuzzer; do
+  found=$((found + 1))
+  corpus=build/fuzz/corpus/$(basename "$fuzzer")
+  mkdir -p "$corpus"
+  echo "$(basename "$fuzzer"): $seconds s"
+  "$fuzzer" -max_total_time="$seconds" -rss_limit_mb=4096 -timeout=20 -max_len=65536 -print_final_stats=1 \
+    -artifact_prefix=build/fuzz/ "$corpus" >"$fuzzer.log" 2>&1 || { tail -n 40 "$fuzzer.log"; die "$(basename "$fuzzer") found something"; }
+  grep -E 'number_of_executed_units' "$fuzzer.log"
+done
+[ "$found" -ge 3 ] || die "expected three fuzzers, found $found"
