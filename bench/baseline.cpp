@@ -1,0 +1,189 @@
+#include "bench/baseline.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdlib>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "bench/timing.h"
+
+namespace coppice::bench {
+namespace {
+
+constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
+constexpr const char* kCoreVariable = "OPENBLAS_CORETYPE";
+
+// The OpenMP builds first: they share our threads.
+constexpr std::array kFiles = {
+    "/usr/lib/x86_64-linux-gnu/openblas-openmp/libopenblas.so.0",
+    "/usr/lib/aarch64-linux-gnu/openblas-openmp/libopenblas.so.0",
+    "libopenblaso.so.0",
+    "libopenblas.so.0",
+    "libopenblas.so",
+};
+
+// What OpenBLAS would choose itself comes first (empty name).
+constexpr std::array kCoreTypes = {"", "SKYLAKEX", "COOPERLAKE", "ZEN", "HASWELL"};
+
+void set_core_type(const char* core_type) {
+  if (*core_type == '\0')
+    unsetenv(kCoreVariable);
+  else
+    setenv(kCoreVariable, core_type, 1);
+}
+
+}  // namespace
+
+struct OpenBlasFunctions {
+  using Sgemm = void (*)(int, int, int, int, int, int, float, const float*, int, const float*, int,
+                         float, float*, int);
+  using Sgemv = void (*)(int, int, int, int, float, const float*, int, const float*, int, float,
+                         float*, int);
+  Sgemm sgemm = nullptr;
+  Sgemv sgemv = nullptr;
+  void (*set_num_threads)(int) = nullptr;
+  char* (*get_config)() = nullptr;
+  char* (*get_corename)() = nullptr;
+
+  // Never unloaded: its worker threads may outlive every handle.
+  static std::shared_ptr<const OpenBlasFunctions> open(const char* file, std::string* why_not) {
+    void* library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+    if (library == nullptr) {
+      *why_not = dlerror();
+      return nullptr;
+    }
+    auto functions = std::make_shared<OpenBlasFunctions>();
+    bool found = true;
+    auto resolve = [&](auto& function, const char* name) {
+      function =
+          reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(library, name));
+      if (function == nullptr) {
+        *why_not = fmt::format("{} lacks {}", file, name);
+        found = false;
+      }
+    };
+    resolve(functions->sgemm, "cblas_sgemm");
+    resolve(functions->sgemv, "cblas_sgemv");
+    resolve(functions->set_num_threads, "openblas_set_num_threads");
+    resolve(functions->get_config, "openblas_get_config");
+    resolve(functions->get_corename, "openblas_get_corename");
+    return found ? functions : nullptr;
+  }
+};
+
+namespace {
+
+// Seconds of one small sgemm on one thread with this core type, timed in a child process because
+// the library reads the variable once, when it is loaded. Infinity if it fails.
+double time_core_type(const char* file, const char* core_type) {
+  std::array<int, 2> channel{};
+  if (pipe(channel.data()) != 0) return INFINITY;
+  const pid_t child = fork();
+  if (child == 0) {
+    set_core_type(core_type);
+    std::string ignored;
+    double seconds = INFINITY;
+    if (auto functions = OpenBlasFunctions::open(file, &ignored)) {
+      constexpr int kSize = 384;
+      std::vector<float> a(kSize * kSize, 0.5f), b(kSize * kSize, 0.25f), c(kSize * kSize);
+      functions->set_num_threads(1);
+      for (int i = 0; i < 8; ++i) {
+        const double start = now_seconds();
+        functions->sgemm(kRowMajor, kNoTranspose, kNoTranspose, kSize, kSize, kSize, 1, a.data(),
+                         kSize, b.data(), kSize, 0, c.data(), kSize);
+        seconds = std::min(seconds, now_seconds() - start);
+      }
+    }
+    const bool written = write(channel[1], &seconds, sizeof seconds) == sizeof seconds;
+    _exit(written ? 0 : 1);
+  }
+  close(channel[1]);
+  double seconds = INFINITY;
+  if (child < 0 || read(channel[0], &seconds, sizeof seconds) != sizeof seconds) seconds = INFINITY;
+  close(channel[0]);
+  if (child > 0) waitpid(child, nullptr, 0);
+  return seconds;
+}
+
+// The core type to load: the fastest, but OpenBLAS's own choice unless another is clearly faster.
+const char* choose_core_type(const char* file) {
+  if (const char* forced = std::getenv("COPPICE_OPENBLAS_CORETYPE")) return forced;
+  const char* best = "";
+  double best_seconds = INFINITY;
+  for (const char* core_type : kCoreTypes) {
+    const double seconds = time_core_type(file, core_type);
+    if (seconds < 0.95 * best_seconds) {
+      best = core_type;
+      best_seconds = seconds;
+    }
+  }
+  return best;
+}
+
+// "OpenBLAS 0.3.21 NO_LAPACKE ..." to "OpenBLAS 0.3.21".
+std::string name_and_version(std::string_view config) {
+  const auto version = config.find(' ');
+  return std::string(config.substr(0, config.find(' ', version + 1)));
+}
+
+}  // namespace
+
+std::unique_ptr<Baseline> Baseline::load(std::string* why_not) {
+  std::vector<const char*> files(kFiles.begin(), kFiles.end());
+  if (const char* file = std::getenv("COPPICE_OPENBLAS")) files = {file};
+  std::string reason;
+  for (const char* file : files) {
+    // A first try in a child tells whether the file can be loaded at all.
+    if (time_core_type(file, "") == INFINITY) {
+      reason = fmt::format("{} cannot be loaded", file);
+      continue;
+    }
+    set_core_type(choose_core_type(file));
+    auto functions = OpenBlasFunctions::open(file, &reason);
+    if (functions == nullptr) continue;
+    std::unique_ptr<Baseline> baseline(new Baseline);
+    const std::string_view config = functions->get_config();
+    baseline->shares_threads_ = config.find("USE_OPENMP") != std::string_view::npos;
+    baseline->description_ =
+        fmt::format("{} ({}, {})", name_and_version(config), functions->get_corename(),
+                    baseline->shares_threads_ ? "openmp" : "pthread");
+    baseline->functions_ = std::move(functions);
+    return baseline;
+  }
+  if (why_not != nullptr)
+    *why_not = fmt::format("OpenBLAS not found ({}); install libopenblas0-openmp", reason);
+  return nullptr;
+}
+
+void Baseline::multiply(const float* weight, const Activations& x, const MutableActivations& y,
+                        int threads) {
+  functions_->set_num_threads(threads);
+  const int tokens = static_cast<int>(x.tokens), cols = static_cast<int>(x.features),
+            rows = static_cast<int>(y.features);
+  const int x_stride = static_cast<int>(x.major_stride()),
+            y_stride = static_cast<int>(y.major_stride());
+  if (tokens == 1) {
+    const int x_step = x.layout == Layout::token_major ? 1 : x_stride;
+    const int y_step = y.layout == Layout::token_major ? 1 : y_stride;
+    functions_->sgemv(kRowMajor, kNoTranspose, rows, cols, 1, weight, cols, x.data, x_step, 0,
+                      y.data, y_step);
+  } else if (y.layout == Layout::token_major) {
+    const int x_form = x.layout == Layout::token_major ? kNoTranspose : kTranspose;
+    functions_->sgemm(kRowMajor, x_form, kTranspose, tokens, rows, cols, 1, x.data, x_stride,
+                      weight, cols, 0, y.data, y_stride);
+  } else {
+    const int x_form = x.layout == Layout::feature_major ? kNoTranspose : kTranspose;
+    functions_->sgemm(kRowMajor, kNoTranspose, x_form, rows, tokens, cols, 1, weight, cols, x.data,
+                      x_stride, 0, y.data, y_stride);
+  }
+}
+
+}  // namespace coppice::bench
