@@ -3,8 +3,7 @@
 //
 //   auto mask = coppice::magnitude_mask(dense, coppice::Pattern::parse("2:4"));   // prune.h
 //   coppice::SparseMatrix sparse = coppice::compress(dense, mask, coppice::Pattern::parse("2:4"));
-//   coppice::decompress(sparse.view(), out);                                      // the pruned
-//   dense weight again
+//   coppice::decompress(sparse.view(), out);   // the pruned dense weight again
 #pragma once
 
 #include <cstddef>
@@ -81,8 +80,8 @@ struct SparseMatrix {
 };
 
 struct CompressOptions {
-  std::vector<std::int64_t> row_segments, col_segments;  ///< see WeightShape
-  std::vector<std::uint32_t> input_permutation;          ///< empty, or a permutation of the columns
+  std::vector<std::int64_t> row_segments = {}, col_segments = {};  ///< see WeightShape
+  std::vector<std::uint32_t> input_permutation = {};  ///< empty, or a permutation of the columns
   int threads = 1;
 };
 
