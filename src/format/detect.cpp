@@ -42,12 +42,18 @@ std::vector<Pattern> standard_candidates() {
   return list;
 }
 
+// Fewer weights than this are not worth a thread.
+constexpr std::int64_t kWeightsPerThread = std::int64_t{1} << 20;
+
 // The most blocks that any vector keeps of any group, for each vector height, block width and
 // group size asked for. Every candidate is a bound on one or two of these numbers, so one pass over
 // the mask serves all candidates that differ in N only.
 class Occupancy {
  public:
-  Occupancy(const Mask& mask, int threads) : mask_(mask), threads_(threads) {}
+  Occupancy(const Mask& mask, int threads)
+      : mask_(mask),
+        threads_(static_cast<int>(
+            std::min<std::int64_t>(threads, 1 + mask.rows() * mask.cols() / kWeightsPerThread))) {}
 
   bool fits(const Pattern& p) {
     // The rows of a vector first: one that is not sparse by itself is in no vector that is.

@@ -39,14 +39,30 @@ TEST(Detect, FindsThePatternThatMadeTheWeight) {
        {"1:4",    "2:4",      "3:4",       "4:8",       "2:8",        "8:32",        "2:16",
         "4:32",   "vw4/2:4",  "vw32/8:32", "vw64/4:16", "bw4x4/8:32", "bw32x32/1:2", "bw16x16/1:4",
         "64:2:8", "128:2:16", "16:2:5",    "64:2:7",    "32:1:8",     "128:2:100"}) {
-    for (int threads : {1, 3}) {
-      const Case c = full_case(random, pattern);
-      const Detection found = detect(c.view(), {}, threads);
-      EXPECT_EQ(found.tightest.to_string(), pattern);
-      EXPECT_EQ(found.satisfied.front().pattern, found.tightest);
-      EXPECT_TRUE(found.satisfied.back().pattern.is_dense());
-      EXPECT_EQ(found.nonzeros, c.mask.count());
-    }
+    const Case c = full_case(random, pattern);
+    const Detection found = detect(c.view());
+    EXPECT_EQ(found.tightest.to_string(), pattern);
+    EXPECT_EQ(found.satisfied.front().pattern, found.tightest);
+    EXPECT_TRUE(found.satisfied.back().pattern.is_dense());
+    EXPECT_EQ(found.nonzeros, c.mask.count());
+  }
+}
+
+TEST(Detect, DoesNotDependOnThreads) {
+  Random random(33);
+  for (const char* pattern : {"2:8", "vw32/8:32", "64:2:8"}) {
+    Case c = full_case(random, pattern, 2048, 2048);
+    const Detection one = detect(c.view(), {}, 1), four = detect(c.view(), {}, 4);
+    EXPECT_EQ(one.tightest.to_string(), pattern);
+    ASSERT_EQ(one.satisfied.size(), four.satisfied.size());
+    for (std::size_t i = 0; i < one.satisfied.size(); ++i)
+      EXPECT_EQ(one.satisfied[i].pattern, four.satisfied[i].pattern);
+    // One weight too many, in the last group.
+    std::ranges::fill(c.dense, std::byte{0});
+    for (int col = 2044; col < 2048; ++col)
+      testing::set_element(c.dense, c.dtype, 2047 * 2048 + col, 1);
+    const std::vector<Pattern> candidates = {Pattern::parse("3:8"), Pattern::parse("4:8")};
+    EXPECT_EQ(detect(c.view(), candidates, 4).tightest, candidates[1]);
   }
 }
 
