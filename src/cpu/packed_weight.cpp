@@ -3,13 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <limits>
 
 #include "coppice/error.h"
 #include "core/parallel_for.h"
-#include "cpu/choices.h"
+#include "format/choice_code.h"
 
 namespace coppice::cpu {
 namespace {
@@ -70,20 +69,21 @@ std::vector<Panel> make_panels(const Grid& grid, bool list_per_vector) {
   return panels;
 }
 
+std::int64_t original_column(const SparseView& weight, std::int64_t grid_col) {
+  return weight.input_permutation.empty()
+             ? grid_col
+             : weight.input_permutation[static_cast<std::size_t>(grid_col)];
+}
+
 // One list for each vector: the columns that it keeps alive.
 ColumnLists live_lists(const SparseView& weight, int threads) {
   const Grid& grid = *weight.grid;
   ColumnLists lists(std::ssize(grid.vectors()), grid.live_cols(), grid.cols());
   parallel_ranges(std::ssize(grid.vectors()), threads, [&](auto begin, auto end, int) {
-    std::vector<int> blocks;
+    StoredColumns stored(weight);
     for (std::int64_t vector = begin; vector < end; ++vector) {
-      for (const ColumnGroup& group : grid.groups()) {
-        blocks.resize(static_cast<std::size_t>(group.kept_blocks));
-        read_blocks(weight, vector, group, blocks.data());
-        for (int i = 0; i < group.kept_cols; ++i)
-          lists.set(vector, group.live_col + i,
-                    original_column(weight, live_column(group, blocks.data(), i)));
-      }
+      std::int64_t position = 0;
+      for (std::int32_t column : stored.seek(vector)) lists.set(vector, position++, column);
     }
   });
   return lists;
@@ -116,7 +116,11 @@ template <typename T>
 class PanelWriter {
  public:
   PanelWriter(const SparseView& weight, const PackedLayout& layout)
-      : weight_(weight), grid_(*weight.grid), layout_(layout) {}
+      : weight_(weight),
+        grid_(*weight.grid),
+        layout_(layout),
+        live_(static_cast<std::size_t>(grid_.live_cols())),
+        places_(static_cast<std::size_t>(grid_.kept())) {}
 
   // @param out [panel_bytes], zeroed
   void write(const Panel& panel, std::byte* out) {
@@ -146,37 +150,37 @@ class PanelWriter {
   }
 
   void write_lanes(const Panel& panel, std::byte* out) {
-    std::array<std::int64_t, kPanelRows> vectors{};
-    for (std::int32_t lane = 0; lane < panel.rows; ++lane)
-      vectors[static_cast<std::size_t>(lane)] = grid_.vector_of(panel.row + lane);
-    std::int64_t slot = 0;
-    for (const ColumnGroup& group : grid_.groups()) {
-      for (std::int32_t lane = 0; lane < panel.rows; ++lane)
-        write_group(group, panel.row + lane, vectors[static_cast<std::size_t>(lane)], lane, slot,
-                    out);
-      slot += group.kept;
+    for (std::int32_t lane = 0; lane < panel.rows; ++lane) {
+      const std::int64_t row = panel.row + lane;
+      if (const std::int64_t vector = grid_.vector_of(row); vector != vector_) {
+        read_live_columns(weight_, vector, live_);
+        vector_ = vector;
+      }
+      read_row_choice(weight_, row, places_);
+      for (const ColumnGroup& group : grid_.groups()) write_group(group, row, lane, out);
     }
   }
 
-  void write_group(const ColumnGroup& group, std::int64_t row, std::int64_t vector,
-                   std::int32_t lane, std::int64_t slot, std::byte* out) {
-    if (!layout_.list_per_vector) read_blocks(weight_, vector, group, blocks_.data());
+  // One row's weights of a group. Slots are counted like values; only blocks change their order.
+  void write_group(const ColumnGroup& group, std::int64_t row, std::int32_t lane, std::byte* out) {
+    std::int64_t slot = group.value;
     if (group.block_cols > 1) {
-      for (int col = 0; col < group.block_cols; ++col) {
-        for (int k = 0; k < group.kept_blocks; ++k, ++slot) {
-          put_index(out, slot, lane, blocks_[static_cast<std::size_t>(k)]);
-          put_value(out, slot, lane, value(row, group.value + k * group.block_cols + col));
+      for (std::int32_t col = 0; col < group.block_cols; ++col) {
+        for (std::int32_t k = 0; k < group.kept_blocks; ++k, ++slot) {
+          const std::int32_t in_block = k * group.block_cols;
+          const std::int64_t first = live_[static_cast<std::size_t>(group.live_col + in_block)];
+          put_index(out, slot, lane, (first - group.col) / group.block_cols);
+          put_value(out, slot, lane, value(row, group.value + in_block + col));
         }
       }
       return;
     }
-    read_row_choice(weight_, row, group, choice_.data());
-    for (int k = 0; k < group.kept; ++k, ++slot) {
-      const int chosen = choice_[static_cast<std::size_t>(k)];
-      const int index =
-          layout_.list_per_vector ? chosen : blocks_[static_cast<std::size_t>(chosen)];
-      put_index(out, slot, lane, index);
-      put_value(out, slot, lane, value(row, group.value + k));
+    for (std::int32_t k = 0; k < group.kept; ++k, ++slot) {
+      const std::int64_t place = places_[static_cast<std::size_t>(slot)];
+      put_index(out, slot, lane,
+                layout_.list_per_vector ? place - group.live_col
+                                        : live_[static_cast<std::size_t>(place)] - group.col);
+      put_value(out, slot, lane, value(row, slot));
     }
   }
 
@@ -184,7 +188,7 @@ class PanelWriter {
     std::memcpy(out + layout_.slot_offset(slot) + lane * std::int64_t{sizeof(T)}, &v, sizeof(T));
   }
 
-  void put_index(std::byte* out, std::int64_t slot, std::int32_t lane, int index) const {
+  void put_index(std::byte* out, std::int64_t slot, std::int32_t lane, std::int64_t index) const {
     std::byte* at = out + layout_.word_offset(slot) + lane * std::int64_t{4};
     std::uint32_t word;
     std::memcpy(&word, at, 4);
@@ -196,7 +200,8 @@ class PanelWriter {
   const SparseView& weight_;
   const Grid& grid_;
   const PackedLayout& layout_;
-  std::array<int, 256> blocks_{}, choice_{};  // a group has at most 256 blocks
+  std::int64_t vector_ = -1;  // whose live columns are in live_
+  std::vector<std::int32_t> live_, places_;
 };
 
 template <typename T>

@@ -1,0 +1,29 @@
+// Kernels for few tokens and weights of bf16.
+#include "cpu/few_tokens.h"
+#include "cpu/target.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/few_tokens_bf16.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+//
+#include "cpu/few_tokens-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace coppice::cpu::HWY_NAMESPACE {
+PanelKernel bf16_kernel(const PanelKernelKey& key) { return panel_kernel<Bf16Value>(key); }
+}  // namespace coppice::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace coppice::cpu {
+namespace {
+HWY_EXPORT(bf16_kernel);
+}  // namespace
+
+PanelKernel bf16_panel_kernel(const PanelKernelKey& key) {
+  return HWY_DYNAMIC_DISPATCH(bf16_kernel)(key);
+}
+
+}  // namespace coppice::cpu
+#endif  // HWY_ONCE

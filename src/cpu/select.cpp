@@ -1,0 +1,50 @@
+#include "cpu/select.h"
+
+#include <fmt/format.h>
+
+namespace coppice::cpu {
+namespace {
+
+int token_tile(std::int64_t tokens) {
+  if (tokens <= 2) return tokens == 2 ? 2 : 1;
+  return tokens <= 4 ? 4 : 8;
+}
+
+std::string_view short_name(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::f32:
+      return "fp32";
+    case Dtype::f16:
+      return "fp16";
+    default:
+      return "bf16";
+  }
+}
+
+}  // namespace
+
+KernelChoice select_kernel(const PackedLayout& layout, Dtype dtype, std::int64_t tokens,
+                           std::string_view /*target*/) {
+  KernelChoice choice;
+  choice.format = layout.format;
+  choice.window = layout.window;
+  choice.dtype = dtype;
+  choice.token_tile = token_tile(tokens);
+  return choice;
+}
+
+KernelChoice select_kernel(const Pattern& pattern, const WeightShape& shape, Dtype dtype,
+                           std::int64_t tokens, std::string_view target) {
+  return select_kernel(packed_layout(Grid(pattern, shape), dtype), dtype, tokens, target);
+}
+
+std::string to_string(const KernelChoice& choice) {
+  const std::string format =
+      choice.format == WeightFormat::shared ? "shared" : fmt::format("window{}", choice.window);
+  if (choice.family == KernelFamily::many_tokens)
+    return fmt::format("many-tokens/{}/{}", format, short_name(choice.dtype));
+  return fmt::format("few-tokens/{}/{}/tile{}", format, short_name(choice.dtype),
+                     choice.token_tile);
+}
+
+}  // namespace coppice::cpu
