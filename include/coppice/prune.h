@@ -19,7 +19,7 @@ enum class ColumnSearch : std::uint8_t {
 };
 
 struct MaskOptions {
-  std::vector<std::int64_t> row_segments, col_segments;  ///< see WeightShape
+  std::vector<std::int64_t> row_segments = {}, col_segments = {};  ///< see WeightShape
   ColumnSearch columns = ColumnSearch::automatic;
   int threads = 1;
 };

@@ -126,10 +126,12 @@ struct Detection {
   std::int64_t nonzeros = 0;
   double density = 1;                      ///< nonzeros over all weights
   std::vector<DetectedPattern> satisfied;  ///< tightest first; `dense` is always the last
-  Pattern tightest;  ///< lowest density; among equals the one with the fewest own bytes
+  Pattern
+      tightest;  ///< lowest density on this shape; among equals the one with the fewest own bytes
 };
 
-/// Which of `candidates` (a standard list if empty) does the weight satisfy? +0 and -0 are zeros.
+/// Which of `candidates` (a standard list if empty) does the weight satisfy? +0 and -0 are zeros. A
+/// pattern that prunes nothing of this shape (its only group is too short) is not listed.
 Detection detect(const DenseView& dense, std::span<const Pattern> candidates = {}, int threads = 1);
 
 }  // namespace coppice

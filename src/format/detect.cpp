@@ -42,12 +42,18 @@ std::vector<Pattern> standard_candidates() {
   return list;
 }
 
+// Fewer weights than this are not worth a thread.
+constexpr std::int64_t kWeightsPerThread = std::int64_t{1} << 20;
+
 // The most blocks that any vector keeps of any group, for each vector height, block width and
 // group size asked for. Every candidate is a bound on one or two of these numbers, so one pass over
 // the mask serves all candidates that differ in N only.
 class Occupancy {
  public:
-  Occupancy(const Mask& mask, int threads) : mask_(mask), threads_(threads) {}
+  Occupancy(const Mask& mask, int threads)
+      : mask_(mask),
+        threads_(static_cast<int>(
+            std::min<std::int64_t>(threads, 1 + mask.rows() * mask.cols() / kWeightsPerThread))) {}
 
   bool fits(const Pattern& p) {
     // The rows of a vector first: one that is not sparse by itself is in no vector that is.
@@ -113,25 +119,24 @@ Detection detect(const DenseView& dense, std::span<const Pattern> candidates, in
   std::vector<Pattern> list(candidates.begin(), candidates.end());
   if (list.empty()) list = standard_candidates();
   struct Satisfied {
-    DetectedPattern detected;
+    Pattern pattern;
+    double density;  // of this shape, so that short groups count as what they keep
     std::int64_t own_bytes;
   };
   std::vector<Satisfied> satisfied;
   Occupancy occupancy(mask, threads);
   for (const Pattern& given : list) {
-    const Pattern p = Pattern::make(given.vec_rows, given.block_cols, given.kept, given.group,
-                                    given.inner_kept);
-    if (p.is_dense() || !occupancy.fits(p)) continue;
-    const bool listed =
-        std::ranges::any_of(satisfied, [&](const Satisfied& s) { return s.detected.pattern == p; });
-    if (listed) continue;
+    const Pattern p =
+        Pattern::make(given.vec_rows, given.block_cols, given.kept, given.group, given.inner_kept);
+    if (std::ranges::find(satisfied, p, &Satisfied::pattern) != satisfied.end()) continue;
     const Grid grid(p, {dense.rows, dense.cols, {}, {}});
-    satisfied.push_back({{p, p.density()}, grid.own_bytes(dense.dtype)});
+    if (grid.kept() == dense.cols || !occupancy.fits(p)) continue;
+    satisfied.push_back({p, grid.density(), grid.own_bytes(dense.dtype)});
   }
   std::ranges::stable_sort(satisfied, {}, [](const Satisfied& s) {
-    return std::tuple(s.detected.density, s.own_bytes, s.detected.pattern.group);
+    return std::tuple(s.density, s.own_bytes, s.pattern.group);
   });
-  for (const Satisfied& s : satisfied) found.satisfied.push_back(s.detected);
+  for (const Satisfied& s : satisfied) found.satisfied.push_back({s.pattern, s.pattern.density()});
   found.satisfied.push_back({Pattern{}, 1});
   found.tightest = found.satisfied.front().pattern;
   return found;
