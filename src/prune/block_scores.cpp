@@ -1,9 +1,11 @@
 #include "prune/block_scores.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace coppice::prune {
 namespace {
@@ -47,11 +49,11 @@ void BlockScores::load(const std::int32_t* keys, const BlockShape& shape) {
 }
 
 double BlockScores::score(std::span<const std::uint8_t> columns) const {
-  std::fill_n(list_.get(), list_size(), 0);
+  std::fill_n(list_.get(), shape_.list_size(), 0);
   for (std::uint8_t col : columns)
     kernels_.push(list_.get(), keys_ + std::ptrdiff_t{col} * shape_.pitch, shape_.kept,
                   shape_.pitch, list_.get());
-  return kernels_.sum_scores(list_.get(), static_cast<std::ptrdiff_t>(list_size()));
+  return kernels_.sum_scores(list_.get(), static_cast<std::ptrdiff_t>(shape_.list_size()));
 }
 
 double BlockScores::column_score(int col) const {
@@ -59,11 +61,16 @@ double BlockScores::column_score(int col) const {
 }
 
 double BlockScores::bound() const {
-  std::fill_n(list_.get(), list_size(), 0);
-  for (int col = 0; col < shape_.cols; ++col)
-    kernels_.push(list_.get(), keys_ + std::ptrdiff_t{col} * shape_.pitch, shape_.kept,
-                  shape_.pitch, list_.get());
-  return kernels_.sum_scores(list_.get(), static_cast<std::ptrdiff_t>(list_size()));
+  std::array<std::uint8_t, 256> all;
+  std::iota(all.begin(), all.end(), std::uint8_t{0});
+  return score({all.data(), static_cast<std::size_t>(shape_.cols)});
+}
+
+void BlockScores::make_list(std::span<const std::uint8_t> columns, std::int32_t* list,
+                            int extra) const {
+  const int entries = shape_.kept + extra;
+  std::fill_n(list, entries * shape_.pitch, 0);
+  for (std::uint8_t col : columns) kernels_.push(list, column(col), entries, shape_.pitch, list);
 }
 
 double BlockScores::to_units(double score) const { return std::ldexp(score, exponent_); }

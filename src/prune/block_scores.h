@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "prune/panel.h"
 
@@ -15,6 +14,8 @@ struct BlockShape {
   int rows = 0, pitch = 0;      ///< pitch: rows rounded up to kPanelRows
   int cols = 0, kept_cols = 0;  ///< of the vector's choice
   int kept = 0;                 ///< of the row's choice: 1 <= kept <= kept_cols <= cols <= 256
+
+  std::size_t list_size() const { return static_cast<std::size_t>(kept * pitch); }
 };
 
 /// The score of a set of columns is the sum over rows of the `kept` largest scores inside it.
@@ -23,6 +24,9 @@ struct BlockShape {
 /// integers (`round(score * 2^k)`, so that no sum overflows 31 bits), in which sums are exact and
 /// differences mean something: the two differ by `slack()` at most, and not at all if every score
 /// is a multiple of 2^-k, as those of small integer types are.
+///
+/// Lists are the `kept` largest integers of each row, descending: `[kept, pitch]`, aligned. A floor
+/// is one number for each row, `[pitch]`, such as the last entry of a list.
 class BlockScores {
  public:
   /// For blocks of up to this size; reused for many blocks.
@@ -40,24 +44,26 @@ class BlockScores {
   /// The score of all columns together: no set has more.
   double bound() const;
 
-  /// A list of the `kept` largest integers of each row, descending, as `push` keeps it.
-  std::size_t list_size() const { return static_cast<std::size_t>(shape_.kept * shape_.pitch); }
-  const std::int32_t* last_entry(const std::int32_t* list) const {
-    return list + (shape_.kept - 1) * shape_.pitch;
+  /// The list that `col` makes of `list`; both may be the same.
+  void push(const std::int32_t* list, int col, std::int32_t* out) const {
+    kernels_.push(list, column(col), shape_.kept, shape_.pitch, out);
   }
-  /// @returns the sum of the last entry of `out`
-  std::int32_t push(const std::int32_t* list, int col, std::int32_t* out) const {
-    return kernels_.push(list, column(col), shape_.kept, shape_.pitch, out);
+  /// Makes `list` that of `columns`, and `list` of one more entry than usual if `extra` is 1.
+  void make_list(std::span<const std::uint8_t> columns, std::int32_t* list, int extra = 0) const;
+  /// The last entry of the list that `col` would make of `list`. @returns its sum
+  std::int32_t push_floor(const std::int32_t* list, int col, std::int32_t* floor) const {
+    return kernels_.push_floor(list, column(col), shape_.kept, shape_.pitch, floor);
   }
-  /// out[i]: what `last_entry` sums to once `candidates[i]` has replaced what it can of it.
-  void sum_above(const std::int32_t* list, std::span<const std::uint8_t> candidates,
-                 std::int32_t* out) const {
-    kernels_.sum_above(integers_.get(), shape_.pitch, last_entry(list), candidates.data(),
-                       static_cast<int>(candidates.size()), out);
+  /// out[i]: what column `candidates[i]` has above `floor`, plus the sum of `floor`, less `offset`.
+  /// `out` has room for three more than there are. @returns the largest of them
+  std::int32_t sum_above(const std::int32_t* floor, std::span<const std::uint8_t> candidates,
+                         std::int32_t offset, std::int32_t* out) const {
+    return kernels_.sum_above(integers_.get(), shape_.pitch, floor, candidates.data(),
+                              static_cast<int>(candidates.size()), offset, out);
   }
-  /// Sum of all entries but the last.
-  std::int32_t sum_but_last(const std::int32_t* list) const {
-    return kernels_.sum(list, std::ptrdiff_t{shape_.kept - 1} * shape_.pitch);
+  /// Sum of the first `entries` entries of a list.
+  std::int32_t sum_of(const std::int32_t* list, int entries) const {
+    return kernels_.sum(list, std::ptrdiff_t{entries} * shape_.pitch);
   }
 
   /// A score in units of the integers.
@@ -76,8 +82,8 @@ class BlockScores {
   const std::int32_t* keys_ = nullptr;
   int exponent_ = 0;  // integers are scores times two to this power
   std::int64_t slack_ = 0;
-  AlignedInts integers_;      // [cols, pitch]
-  mutable AlignedInts list_;  // scratch, [kept, pitch]
+  AlignedInts integers_;  // [cols, pitch]
+  AlignedInts list_;      // scratch, [kept, pitch]
 };
 
 }  // namespace coppice::prune

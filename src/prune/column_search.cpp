@@ -1,116 +1,105 @@
 #include "prune/column_search.h"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
-
-#include "prune/exact_search.h"
 
 namespace coppice::prune {
 namespace {
 
 constexpr int kAutomaticExactCols = 32;
-// Gains that a search may compute for a block. The first is more than any set of 4 columns of 32
-// can need; the second is a second or so.
+// Sums over a column that an exact search may take for a block. The first is more than any choice
+// of 4 columns of 32 can need; the second is a second or so.
 constexpr std::int64_t kAutomaticBudget = 1 << 18;
 constexpr std::int64_t kExactBudget = 1 << 26;
 
-struct Swap {
-  std::int32_t score = 0;
-  std::uint8_t out = 0, in = 0;
-};
-
-// Marks the set as proven where that costs little: it is the first of all and reaches what all
-// columns together reach.
-bool evidently_best(const BlockScores& block, const ColumnSet& set) {
-  return set.score == block.bound();
-}
-
-bool is_first(const ColumnSet& set) {
-  return set.columns.empty() || set.columns.back() + 1u == set.columns.size();
-}
-
-// The best set that differs by one column, and its integer score.
-Swap best_swap(const BlockScores& block, const ColumnSet& set, std::int32_t* list) {
-  std::vector<std::uint8_t> outside;
-  for (int col = 0; col < block.shape().cols; ++col)
-    if (!std::ranges::binary_search(set.columns, col))
-      outside.push_back(static_cast<std::uint8_t>(col));
-  std::vector<std::int32_t> above(outside.size());
-  Swap best;
-  for (std::uint8_t out : set.columns) {
-    std::fill_n(list, block.list_size(), 0);
-    for (std::uint8_t col : set.columns)
-      if (col != out) block.push(list, col, list);
-    const std::int32_t rest = block.sum_but_last(list);
-    block.sum_above(list, outside, above.data());
-    for (std::size_t i = 0; i < outside.size(); ++i)
-      if (rest + above[i] > best.score) best = {rest + above[i], out, outside[i]};
-  }
-  return best;
-}
-
-std::int32_t integer_score(const BlockScores& block, const ColumnSet& set, std::int32_t* list) {
-  std::fill_n(list, block.list_size(), 0);
-  std::int32_t last = 0;
-  for (std::uint8_t col : set.columns) last = block.push(list, col, list);
-  return block.sum_but_last(list) + last;
-}
+bool is_first_set(const ColumnSet& set) { return set.columns.back() + 1u == set.columns.size(); }
 
 }  // namespace
 
-ColumnSet greedy_columns(const BlockScores& block) {
-  const BlockShape& shape = block.shape();
-  std::vector<double> sums(static_cast<std::size_t>(shape.cols));
-  for (int col = 0; col < shape.cols; ++col)
-    sums[static_cast<std::size_t>(col)] = block.column_score(col);
-  ColumnSet set;
-  set.columns.resize(sums.size());
-  std::iota(set.columns.begin(), set.columns.end(), std::uint8_t{0});
-  const auto kept = set.columns.begin() + shape.kept_cols;
-  if (kept != set.columns.end()) {
-    std::nth_element(set.columns.begin(), kept, set.columns.end(),
-                     [&](std::uint8_t a, std::uint8_t b) {
+ColumnChooser::ColumnChooser(const BlockShape& largest, ColumnSearch search)
+    : search_(search),
+      block_(largest),
+      list_(hwy::AllocateAligned<std::int32_t>(largest.list_size())) {
+  if (search == ColumnSearch::exact || search == ColumnSearch::automatic)
+    exact_ = std::make_unique<ExactSearch>(largest);
+}
+
+const ColumnSet& ColumnChooser::choose(const std::int32_t* keys, const BlockShape& shape) {
+  block_.load(keys, shape);
+  take_largest_columns();
+  // Without a choice by row the score is a sum of columns; with all columns there is no other set.
+  set_.proven = shape.kept == shape.kept_cols || shape.kept_cols == shape.cols;
+  if (set_.proven) return set_;
+
+  const bool exact = search_ == ColumnSearch::exact ||
+                     (search_ == ColumnSearch::automatic && shape.cols <= kAutomaticExactCols);
+  const bool best = reaches_bound();
+  set_.proven = best && (!exact || is_first_set(set_));
+  if (set_.proven || search_ == ColumnSearch::greedy) return set_;
+
+  if (!best) improve_by_swaps();
+  if (exact)
+    exact_->run(block_, set_, search_ == ColumnSearch::exact ? kExactBudget : kAutomaticBudget);
+  else
+    set_.proven = reaches_bound();
+  return set_;
+}
+
+// The columns with the largest sums, of equal ones the lower (Beyond 2:4, section 4).
+void ColumnChooser::take_largest_columns() {
+  const BlockShape& shape = block_.shape();
+  std::array<double, 256> sums;
+  set_.columns.resize(static_cast<std::size_t>(shape.cols));
+  for (std::size_t col = 0; col < set_.columns.size(); ++col) {
+    sums[col] = block_.column_score(static_cast<int>(col));
+    set_.columns[col] = static_cast<std::uint8_t>(col);
+  }
+  if (shape.kept_cols < shape.cols)
+    std::nth_element(set_.columns.begin(), set_.columns.begin() + shape.kept_cols,
+                     set_.columns.end(), [&](std::uint8_t a, std::uint8_t b) {
                        return sums[a] != sums[b] ? sums[a] > sums[b] : a < b;
                      });
-    set.columns.erase(kept, set.columns.end());
-  }
-  std::ranges::sort(set.columns);
-  set.score = block.score(set.columns);
-  // Without a choice by row the score is the sum of columns, and with all columns there is no
-  // other.
-  set.proven = shape.kept == shape.kept_cols || shape.kept_cols == shape.cols;
-  return set;
+  set_.columns.resize(static_cast<std::size_t>(shape.kept_cols));
+  std::ranges::sort(set_.columns);
+  set_.score = block_.score(set_.columns);
 }
 
-void improve_by_swaps(const BlockScores& block, ColumnSet& set) {
-  const AlignedInts list = hwy::AllocateAligned<std::int32_t>(block.list_size());
-  ColumnSet swapped = set;
-  std::int32_t score = integer_score(block, set, list.get());
-  for (Swap swap = best_swap(block, swapped, list.get()); swap.score > score;
-       swap = best_swap(block, swapped, list.get())) {
+// Exchanges one column for one outside while that gains, the best exchange first.
+void ColumnChooser::improve_by_swaps() {
+  swapped_ = set_;
+  block_.make_list(set_.columns, list_.get());
+  std::int32_t score = block_.sum_of(list_.get(), block_.shape().kept);
+  for (Swap swap = best_swap(); swap.score > score; swap = best_swap()) {
     score = swap.score;
-    std::ranges::replace(swapped.columns, swap.out, swap.in);
-    std::ranges::sort(swapped.columns);
+    std::ranges::replace(swapped_.columns, swap.out, swap.in);
+    std::ranges::sort(swapped_.columns);
   }
-  swapped.score = block.score(swapped.columns);
-  if (swapped.score > set.score) set = std::move(swapped);
+  swapped_.score = block_.score(swapped_.columns);
+  if (swapped_.score > set_.score) std::swap(set_, swapped_);
 }
 
-ColumnSet choose_columns(const BlockScores& block, ColumnSearch search) {
-  ColumnSet set = greedy_columns(block);
-  if (set.proven) return set;
-  const bool evident = evidently_best(block, set);
-  set.proven = evident && (is_first(set) || search == ColumnSearch::greedy);
-  if (set.proven || search == ColumnSearch::greedy) return set;
-
-  if (!evident) improve_by_swaps(block, set);
-  const bool small = block.shape().cols <= kAutomaticExactCols;
-  if (search == ColumnSearch::exact || (search == ColumnSearch::automatic && small)) {
-    ExactSearch(block, set, search == ColumnSearch::exact ? kExactBudget : kAutomaticBudget).run();
-  } else {
-    set.proven = evidently_best(block, set);
+ColumnChooser::Swap ColumnChooser::best_swap() {
+  const BlockShape& shape = block_.shape();
+  std::array<std::uint8_t, 256> outside;
+  std::size_t count = 0;
+  for (int col = 0; col < shape.cols; ++col)
+    if (!std::ranges::binary_search(swapped_.columns, col))
+      outside[count++] = static_cast<std::uint8_t>(col);
+  std::array<std::int32_t, 256 + 3> above;
+  std::array<std::uint8_t, 256> others;
+  Swap best;
+  for (std::uint8_t out : swapped_.columns) {
+    const auto end = std::ranges::remove_copy(swapped_.columns, others.begin(), out).out;
+    block_.make_list({others.begin(), end}, list_.get());
+    const std::int32_t rest = block_.sum_of(list_.get(), shape.kept - 1);
+    const std::int32_t* last = list_.get() + std::ptrdiff_t{shape.kept - 1} * shape.pitch;
+    const std::int32_t largest = block_.sum_above(last, {outside.data(), count}, 0, above.data());
+    if (rest + largest <= best.score) continue;
+    const auto in = std::ranges::find(above.begin(), above.begin() + std::ssize(outside), largest);
+    best = {rest + largest, out, outside[static_cast<std::size_t>(in - above.begin())]};
   }
-  return set;
+  return best;
 }
 
 }  // namespace coppice::prune

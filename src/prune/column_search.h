@@ -2,28 +2,41 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "coppice/prune.h"
 #include "prune/block_scores.h"
+#include "prune/exact_search.h"
 
 namespace coppice::prune {
 
-/// A set of columns, ascending, and its score.
-struct ColumnSet {
-  std::vector<std::uint8_t> columns;
-  double score = 0;
-  bool proven = false;  ///< no set has a larger score, and no set of equal score comes before it
+/// Chooses the columns of one block after another.
+class ColumnChooser {
+ public:
+  /// For blocks of up to this size.
+  ColumnChooser(const BlockShape& largest, ColumnSearch search);
+
+  /// @param keys [cols, pitch]
+  /// @returns valid until the next call
+  const ColumnSet& choose(const std::int32_t* keys, const BlockShape& shape);
+
+ private:
+  struct Swap {
+    std::int32_t score = 0;
+    std::uint8_t out = 0, in = 0;
+  };
+
+  void take_largest_columns();
+  void improve_by_swaps();
+  Swap best_swap();
+  bool reaches_bound() const { return set_.score == block_.bound(); }
+
+  ColumnSearch search_;
+  BlockScores block_;
+  ColumnSet set_, swapped_;
+  AlignedInts list_;
+  std::unique_ptr<ExactSearch> exact_;  // only where the search may be exact
 };
-
-/// The columns with the largest sums, of equal ones the lower (Beyond 2:4, section 4).
-ColumnSet greedy_columns(const BlockScores& block);
-
-/// Exchanges one column for one outside while that gains, the best exchange first. The score does
-/// not become less.
-void improve_by_swaps(const BlockScores& block, ColumnSet& set);
-
-/// The columns of a block by the given kind of search.
-ColumnSet choose_columns(const BlockScores& block, ColumnSearch search);
 
 }  // namespace coppice::prune

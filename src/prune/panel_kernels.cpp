@@ -215,33 +215,106 @@ bool quantise(const std::int32_t* keys, std::ptrdiff_t count, const Quantisation
   return hn::AllTrue(tag, hn::Eq(differs, hn::Zero(tag)));
 }
 
-void sum_above(const std::int32_t* columns, int pitch, const std::int32_t* floor,
-               const std::uint8_t* candidates, int count, std::int32_t* out) {
+#if HWY_TARGET != HWY_SCALAR
+// Adds the blocks of four lanes to one.
+HWY_INLINE Vec4 fold(Keys4 /*tag*/, Vec4 v) { return v; }
+template <class Tag, class V>
+HWY_INLINE Vec4 fold(Tag tag, V v) {
+  const hn::Half<Tag> half;
+  return fold(half, hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+}
+
+// Lane i of the result is the sum of all lanes of the i-th argument.
+HWY_INLINE Vec4 sums_of_lanes(Vec a, Vec b, Vec c, Vec d) {
   const Keys tag;
-  const int lanes = static_cast<int>(hn::Lanes(tag));
+  const hn::Repartition<std::int64_t, Keys> pairs;
+  const auto ab =
+      hn::BitCast(pairs, hn::Add(hn::InterleaveLower(tag, a, b), hn::InterleaveUpper(tag, a, b)));
+  const auto cd =
+      hn::BitCast(pairs, hn::Add(hn::InterleaveLower(tag, c, d), hn::InterleaveUpper(tag, c, d)));
+  return fold(tag, hn::Add(hn::BitCast(tag, hn::InterleaveLower(pairs, ab, cd)),
+                           hn::BitCast(tag, hn::InterleaveUpper(pairs, ab, cd))));
+}
+
+// Four candidates at once; the last ones of a list are repeated to make four.
+std::int32_t sum_above(const std::int32_t* columns, int pitch, const std::int32_t* floor,
+                       const std::uint8_t* candidates, int count, std::int32_t offset,
+                       std::int32_t* out) {
+  const Keys tag;
+  const Keys4 tag4;
+  const Vec4 less = hn::Set(tag4, offset);
+  Vec4 top = hn::Zero(tag4);
+  for (int i = 0; i < count; i += 4) {
+    const std::int32_t* column[4];
+    for (int j = 0; j < 4; ++j)
+      column[j] = columns + std::ptrdiff_t{candidates[std::min(i + j, count - 1)]} * pitch;
+    Vec a = hn::Zero(tag), b = a, c = a, d = a;
+    for (int lane = 0; lane < pitch; lane += static_cast<int>(hn::Lanes(tag))) {
+      const Vec low = hn::Load(tag, floor + lane);
+      a = hn::Add(a, hn::Max(hn::Load(tag, column[0] + lane), low));
+      b = hn::Add(b, hn::Max(hn::Load(tag, column[1] + lane), low));
+      c = hn::Add(c, hn::Max(hn::Load(tag, column[2] + lane), low));
+      d = hn::Add(d, hn::Max(hn::Load(tag, column[3] + lane), low));
+    }
+    const Vec4 sums = hn::Sub(sums_of_lanes(a, b, c, d), less);
+    top = hn::Max(top, sums);
+    hn::StoreU(sums, tag4, out + i);
+  }
+  return hn::GetLane(hn::MaxOfLanes(tag4, top));
+}
+#else
+std::int32_t sum_above(const std::int32_t* columns, int pitch, const std::int32_t* floor,
+                       const std::uint8_t* candidates, int count, std::int32_t offset,
+                       std::int32_t* out) {
+  std::int32_t top = 0;
   for (int i = 0; i < count; ++i) {
     const std::int32_t* column = columns + std::ptrdiff_t{candidates[i]} * pitch;
-    Vec sum = hn::Zero(tag);
-    for (int lane = 0; lane < pitch; lane += lanes)
-      sum = hn::Add(sum, hn::Max(hn::Load(tag, column + lane), hn::Load(tag, floor + lane)));
-    out[i] = hn::GetLane(hn::SumOfLanes(tag, sum));
+    std::int32_t sum = 0;
+    for (int lane = 0; lane < pitch; ++lane) sum += std::max(column[lane], floor[lane]);
+    out[i] = sum - offset;
+    top = std::max(top, out[i]);
+  }
+  return top;
+}
+#endif
+
+// Two entries, the most common list, stay in registers.
+void push_two(const std::int32_t* list, const std::int32_t* column, int pitch, std::int32_t* out) {
+  const Keys tag;
+  for (int lane = 0; lane < pitch; lane += static_cast<int>(hn::Lanes(tag))) {
+    const Vec first = hn::Load(tag, list + lane), second = hn::Load(tag, list + pitch + lane);
+    const Vec value = hn::Load(tag, column + lane);
+    hn::Store(hn::Max(first, value), tag, out + lane);
+    hn::Store(hn::Max(second, hn::Min(first, value)), tag, out + pitch + lane);
   }
 }
 
-std::int32_t push(const std::int32_t* list, const std::int32_t* column, int depth, int pitch,
-                  std::int32_t* out) {
+void push(const std::int32_t* list, const std::int32_t* column, int depth, int pitch,
+          std::int32_t* out) {
+  if (depth == 2) return push_two(list, column, pitch, out);
   const Keys tag;
-  Vec sum = hn::Zero(tag);
   for (int lane = 0; lane < pitch; lane += static_cast<int>(hn::Lanes(tag))) {
-    Vec value = hn::Load(tag, column + lane), larger = value;
+    Vec value = hn::Load(tag, column + lane);
     for (int i = 0; i < depth; ++i) {
       const std::ptrdiff_t at = std::ptrdiff_t{i} * pitch + lane;
       const Vec entry = hn::Load(tag, list + at);
-      larger = hn::Max(entry, value);
+      hn::Store(hn::Max(entry, value), tag, out + at);
       value = hn::Min(entry, value);
-      hn::Store(larger, tag, out + at);
     }
-    sum = hn::Add(sum, larger);
+  }
+}
+
+std::int32_t push_floor(const std::int32_t* list, const std::int32_t* column, int depth, int pitch,
+                        std::int32_t* floor) {
+  const Keys tag;
+  const std::int32_t* last = list + std::ptrdiff_t{depth - 1} * pitch;
+  Vec sum = hn::Zero(tag);
+  for (int lane = 0; lane < pitch; lane += static_cast<int>(hn::Lanes(tag))) {
+    Vec value = hn::Load(tag, column + lane);
+    if (depth > 1) value = hn::Min(value, hn::Load(tag, last - pitch + lane));
+    value = hn::Max(value, hn::Load(tag, last + lane));
+    hn::Store(value, tag, floor + lane);
+    sum = hn::Add(sum, value);
   }
   return hn::GetLane(hn::SumOfLanes(tag, sum));
 }
@@ -273,8 +346,8 @@ double sum_scores(const std::int32_t* keys, std::ptrdiff_t count) {
 }
 
 const PanelKernels& table() {
-  static constexpr PanelKernels kTable = {transpose, add_scores, select, largest,   quantise,
-                                          sum_above, push,       sum,    sum_scores};
+  static constexpr PanelKernels kTable = {transpose, add_scores, select,     largest, quantise,
+                                          sum_above, push,       push_floor, sum,     sum_scores};
   return kTable;
 }
 

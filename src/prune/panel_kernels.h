@@ -47,15 +47,21 @@ struct PanelKernels {
   bool (*quantise)(const std::int32_t* keys, std::ptrdiff_t count, const Quantisation& scale,
                    std::int32_t* out);
 
-  /// out[i] = sum over lanes of max(columns[candidates[i]], floor). columns: [*, pitch]; floor:
-  /// [pitch]. The sums must fit.
-  void (*sum_above)(const std::int32_t* columns, int pitch, const std::int32_t* floor,
-                    const std::uint8_t* candidates, int count, std::int32_t* out);
+  /// out[i] = sum over lanes of max(columns[candidates[i]], floor), less `offset`. columns:
+  /// [*, pitch]; floor: [pitch]; out: room for `count` rounded up to a multiple of four, the sums
+  /// must fit. @returns the largest of out (0 if there is none)
+  std::int32_t (*sum_above)(const std::int32_t* columns, int pitch, const std::int32_t* floor,
+                            const std::uint8_t* candidates, int count, std::int32_t offset,
+                            std::int32_t* out);
 
   /// Puts one more column into the descending list of the `depth` largest values of each lane.
-  /// list, out: [depth, pitch], may be the same. @returns the sum of the last entry over lanes
-  std::int32_t (*push)(const std::int32_t* list, const std::int32_t* column, int depth, int pitch,
-                       std::int32_t* out);
+  /// list, out: [depth, pitch], may be the same.
+  void (*push)(const std::int32_t* list, const std::int32_t* column, int depth, int pitch,
+               std::int32_t* out);
+
+  /// Only the last entry of what `push` gives. floor: [pitch]. @returns its sum over lanes
+  std::int32_t (*push_floor)(const std::int32_t* list, const std::int32_t* column, int depth,
+                             int pitch, std::int32_t* floor);
 
   /// Sum of `count` values, a multiple of kPanelRows. It must fit.
   std::int32_t (*sum)(const std::int32_t* values, std::ptrdiff_t count);

@@ -41,12 +41,11 @@ TileResult select_vnm(const DenseView& scores, const Tile& tile, ColumnSearch se
 
   // Groups differ in size at the end of segments only, and none is larger than a full one.
   const ColumnGroup& largest = *std::ranges::max_element(tile.groups, {}, &ColumnGroup::cols);
-  BlockScores block(shape_of(tile, panel, largest));
+  ColumnChooser chooser(shape_of(tile, panel, largest), search);
   PanelBits chosen(tile);
   TileResult result{.total_score = panel.total_score()};
   for (const ColumnGroup& group : tile.groups) {
-    block.load(panel.column(group.col), shape_of(tile, panel, group));
-    const ColumnSet set = choose_columns(block, search);
+    const ColumnSet& set = chooser.choose(panel.column(group.col), shape_of(tile, panel, group));
     result.kept_score += select_in_rows(panel, group, set, chosen);
     result.unproven_blocks += set.proven ? 0 : 1;
   }
