@@ -1,4 +1,5 @@
-// ChoiceSet: the things chosen of a group while a weight is compressed, as a bitset.
+// Reading choices out of a mask: the rows of a vector merged, and ChoiceSet, what is chosen of one
+// group, as a bitset.
 #pragma once
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <cstdint>
 #include <span>
 
+#include "coppice/mask.h"
 #include "format/choice_code.h"
 
 namespace coppice {
@@ -26,6 +28,15 @@ inline bool any_bit(std::span<const std::uint64_t> words, std::int64_t begin, in
   for (; count > 0; begin += 64, count -= 64)
     if (load_bits(words, begin, std::min(count, 64)) != 0) return true;
   return false;
+}
+
+/// The columns that some row of a vector keeps: OR of its mask rows.
+inline void merge_rows(const Mask& mask, const RowVector& vector, std::span<std::uint64_t> merged) {
+  std::ranges::copy(mask.row(vector.row), merged.begin());
+  for (std::int64_t row = vector.row + 1; row < vector.row + vector.rows; ++row) {
+    const auto words = mask.row(row);
+    for (std::size_t w = 0; w < merged.size(); ++w) merged[w] |= words[w];
+  }
 }
 
 /// Some of up to 256 things.

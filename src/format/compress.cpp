@@ -111,12 +111,7 @@ void VectorCompressor::run(std::int64_t vector) {
 
 // alive_ = OR of the mask rows of the vector, in grid order.
 void VectorCompressor::merge_masks(const RowVector& vector) {
-  auto& merged = permutation_.empty() ? alive_ : merged_;
-  std::ranges::copy(task_.mask.row(vector.row), merged.begin());
-  for (std::int64_t row = vector.row + 1; row < vector.row + vector.rows; ++row) {
-    const auto words = task_.mask.row(row);
-    for (std::size_t w = 0; w < merged.size(); ++w) merged[w] |= words[w];
-  }
+  merge_rows(task_.mask, vector, permutation_.empty() ? alive_ : merged_);
   if (permutation_.empty()) return;
   std::ranges::fill(alive_, 0);
   for (std::size_t c = 0; c < permutation_.size(); ++c) {

@@ -88,12 +88,7 @@ int Occupancy::measure(int vec_rows, int block_cols, int group) const {
         std::vector<std::uint64_t> alive(static_cast<std::size_t>((mask_.cols() + 63) / 64));
         int most_here = 0;
         for (std::int64_t v = begin; v < end && most.load(std::memory_order_relaxed) < group; ++v) {
-          const RowVector rows = grid.vectors()[static_cast<std::size_t>(v)];
-          std::ranges::copy(mask_.row(rows.row), alive.begin());
-          for (std::int64_t r = rows.row + 1; r < rows.row + rows.rows; ++r) {
-            const auto words = mask_.row(r);
-            for (std::size_t w = 0; w < alive.size(); ++w) alive[w] |= words[w];
-          }
+          merge_rows(mask_, grid.vectors()[static_cast<std::size_t>(v)], alive);
           for (const ColumnGroup& g : grid.groups()) {
             most_here = std::max(most_here, ChoiceSet::blocks(alive, g).count());
             if (most_here == group) break;
@@ -129,8 +124,9 @@ Detection detect(const DenseView& dense, std::span<const Pattern> candidates, in
     const Pattern p =
         Pattern::make(given.vec_rows, given.block_cols, given.kept, given.group, given.inner_kept);
     if (std::ranges::find(satisfied, p, &Satisfied::pattern) != satisfied.end()) continue;
+    if (!occupancy.fits(p)) continue;
     const Grid grid(p, {dense.rows, dense.cols, {}, {}});
-    if (grid.kept() == dense.cols || !occupancy.fits(p)) continue;
+    if (grid.kept() == dense.cols) continue;  // nothing of this shape is pruned
     satisfied.push_back({p, grid.density(), grid.own_bytes(dense.dtype)});
   }
   std::ranges::stable_sort(satisfied, {}, [](const Satisfied& s) {

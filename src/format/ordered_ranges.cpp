@@ -10,7 +10,8 @@ namespace coppice {
 
 void ordered_ranges(std::int64_t count, int threads,
                     const std::function<void(std::int64_t, std::int64_t)>& body) {
-  std::vector<std::exception_ptr> faults(static_cast<std::size_t>(std::max(threads, 1)));
+  const auto most_ranges = std::clamp<std::int64_t>(count, 1, std::max(threads, 1));
+  std::vector<std::exception_ptr> faults(static_cast<std::size_t>(most_ranges));
   parallel_ranges(count, threads, [&](std::int64_t begin, std::int64_t end, int part) {
     try {
       body(begin, end);
