@@ -13,6 +13,7 @@
 #endif
 
 #include <bit>
+#include <utility>
 
 #include "cpu/few_tokens.h"
 #include "cpu/lookup-inl.h"
@@ -105,25 +106,28 @@ template <class Value, int kWindow, int kTile>
 struct LanePanel {
   using Reader = ChunkReader<Value, kWindow>;
 
-  // Windows of all tokens of the tile at one place.
+  // One slot into one set of sums. A function, not a lambda: those are not always inlined into code
+  // for a target.
+  static HWY_INLINE void add(Reader& reader, const Window<kWindow>* windows,
+                             Lanes (&sums)[kTile][kParts]) {
+    const Slot slot = reader.next();
+    for (int t = 0; t < kTile; ++t)
+      for (std::size_t i = 0; i < kParts; ++i)
+        sums[t][i] = hn::MulAdd(slot.part[i], windows[t].lookup(reader.index[i]), sums[t][i]);
+  }
+
+  // The slots of one group. `kToken` counts the tokens of the tile.
   template <std::size_t... kToken>
-  static HWY_INLINE void group(Reader& reader, int slots, const float* x, std::int64_t x_stride,
-                               Sums<kTile>& sums, std::index_sequence<kToken...>) {
+  static HWY_INLINE void add_group(Reader& reader, int slots, const float* x, std::int64_t x_stride,
+                                   Sums<kTile>& sums, std::index_sequence<kToken...>) {
     const Window<kWindow> windows[] = {
         Window<kWindow>(x + static_cast<std::int64_t>(kToken) * x_stride)...};
-    auto add = [&](int set) HWY_ATTR {
-      const Slot slot = reader.next();
-      for (int t = 0; t < kTile; ++t)
-        for (std::size_t i = 0; i < kParts; ++i)
-          sums.sum[set][t][i] =
-              hn::MulAdd(slot.part[i], windows[t].lookup(reader.index[i]), sums.sum[set][t][i]);
-    };
     int k = 0;
     for (; k + 1 < slots; k += 2) {
-      add(0);
-      add(Sums<kTile>::kSets - 1);
+      add(reader, windows, sums.sum[0]);
+      add(reader, windows, sums.sum[Sums<kTile>::kSets - 1]);
     }
-    if (k < slots) add(0);
+    if (k < slots) add(reader, windows, sums.sum[0]);
   }
 
   static void run(const PackedLayout& layout, const std::byte* panel, const void* /*list*/,
@@ -133,37 +137,41 @@ struct LanePanel {
     for (const SlotRun& run : layout.runs) {
       const float* at = x + run.x_begin;
       for (std::int64_t g = 0; g < run.groups; ++g, at += run.x_step)
-        group(reader, run.slots, at, x_stride, sums, std::make_index_sequence<kTile>());
+        add_group(reader, run.slots, at, x_stride, sums, std::make_index_sequence<kTile>());
     }
     sums.store(out);
   }
 };
 
 template <class Value, class Column, int kTile>
-void shared_panel(const PackedLayout& layout, const std::byte* panel, const void* list,
-                  const float* x, std::int64_t /*x_stride*/, float* out) {
-  constexpr int kSlotBytes = kPanelRows * static_cast<int>(sizeof(typename Value::Bits));
-  const auto* columns = static_cast<const Column*>(list);
-  Sums<kTile> sums;
-  auto add = [&](int set, std::int64_t s) HWY_ATTR {
-    const std::byte* at = panel + s * kSlotBytes;
+struct SharedPanel {
+  static constexpr int kSlotBytes = kPanelRows * static_cast<int>(sizeof(typename Value::Bits));
+
+  // One slot into one set of sums.
+  static HWY_INLINE void add(const std::byte* at, const float* x, Lanes (&sums)[kTile][kParts]) {
     const Slot slot = load_slot<Value>(at);
     hwy::Prefetch(at + kPrefetchBytes);
-    const float* x_col = x + std::size_t{columns[s]} * kTile;
     for (int t = 0; t < kTile; ++t) {
-      const Lanes x_lanes = hn::Set(LaneTag(), x_col[t]);
+      const Lanes x_lanes = hn::Set(LaneTag(), x[t]);
       for (std::size_t i = 0; i < kParts; ++i)
-        sums.sum[set][t][i] = hn::MulAdd(slot.part[i], x_lanes, sums.sum[set][t][i]);
+        sums[t][i] = hn::MulAdd(slot.part[i], x_lanes, sums[t][i]);
     }
-  };
-  std::int64_t s = 0;
-  for (; s + 1 < layout.slots; s += 2) {
-    add(0, s);
-    add(Sums<kTile>::kSets - 1, s + 1);
   }
-  if (s < layout.slots) add(0, s);
-  sums.store(out);
-}
+
+  static void run(const PackedLayout& layout, const std::byte* panel, const void* list,
+                  const float* x, std::int64_t /*x_stride*/, float* out) {
+    const auto* columns = static_cast<const Column*>(list);
+    const auto* const end = columns + layout.slots;
+    Sums<kTile> sums;
+    for (; columns + 1 < end; columns += 2, panel += 2 * kSlotBytes) {
+      add(panel, x + std::size_t{columns[0]} * kTile, sums.sum[0]);
+      add(panel + kSlotBytes, x + std::size_t{columns[1]} * kTile,
+          sums.sum[Sums<kTile>::kSets - 1]);
+    }
+    if (columns < end) add(panel, x + std::size_t{columns[0]} * kTile, sums.sum[0]);
+    sums.store(out);
+  }
+};
 
 template <class Value, int kTile>
 PanelKernel lane_kernel(int window) {
@@ -190,8 +198,8 @@ PanelKernel lane_kernel(int window) {
 template <class Value, int kTile>
 PanelKernel tile_kernel(const PanelKernelKey& key) {
   if (key.format == WeightFormat::lane) return lane_kernel<Value, kTile>(key.window);
-  return key.narrow_list ? shared_panel<Value, std::uint16_t, kTile>
-                         : shared_panel<Value, std::uint32_t, kTile>;
+  return key.narrow_list ? SharedPanel<Value, std::uint16_t, kTile>::run
+                         : SharedPanel<Value, std::uint32_t, kTile>::run;
 }
 
 template <class Value>
