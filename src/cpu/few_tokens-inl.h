@@ -27,11 +27,13 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 inline constexpr std::size_t kLanes = hn::MaxLanes(LaneTag());
 inline constexpr std::size_t kParts = kPanelRows / kLanes;  // registers that hold a panel's lanes
-inline constexpr int kPrefetchBytes = 2048;                 // ahead of the slot in use
+inline constexpr int kPrefetchBytes = 4096;                 // ahead of the slot in use
 
-// One slot's values.
+// One slot's values. The constructor is spelled out because an implied one would not be compiled
+// for the target.
 struct Slot {
   Lanes part[kParts];
+  HWY_INLINE Slot() {}
 };
 
 template <class Value>
