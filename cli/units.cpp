@@ -57,7 +57,7 @@ std::string human_count(double count) {
 
 std::string percent(double fraction) { return fmt::format("{:.1f} %", fraction * 100); }
 
-std::string times(double factor) {
+std::string times_text(double factor) {
   return factor < 99.95 ? fmt::format("{:.2f}x", factor) : fmt::format("{:.0f}x", factor);
 }
 

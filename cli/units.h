@@ -24,7 +24,7 @@ std::string human_count(double count);
 std::string percent(double fraction);
 
 /// "1.87x"
-std::string times(double factor);
+std::string times_text(double factor);
 
 /// "384 x 1536"
 std::string shape_text(std::int64_t rows, std::int64_t cols);

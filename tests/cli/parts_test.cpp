@@ -40,8 +40,8 @@ TEST(Units, CountsAndFactors) {
   EXPECT_EQ(human_count(9999), "9999");
   EXPECT_EQ(human_count(22713216), "22.7 M");
   EXPECT_EQ(percent(0.50125), "50.1 %");
-  EXPECT_EQ(times(1.868), "1.87x");
-  EXPECT_EQ(times(123.4), "123x");
+  EXPECT_EQ(times_text(1.868), "1.87x");
+  EXPECT_EQ(times_text(123.4), "123x");
 }
 
 TEST(Units, Shapes) {
