@@ -22,7 +22,8 @@ constexpr const char* kDetails =
     "  coppice bench --pattern 2:4,64:2:8 --shape 4096x4096,11008x4096 --tokens 1,256 --threads 2\n"
     "  coppice bench --shapes bench/shapes.csv --pattern vw32/8:32 --csv results.csv\n"
     "\n"
-    "Shapes are ROWSxCOLS = OUTPUTSxINPUTS. A shapes file has the columns set,name,tokens,cols,rows; "
+    "Shapes are ROWSxCOLS = OUTPUTSxINPUTS. A shapes file has the columns "
+    "set,name,tokens,cols,rows; "
     "--tokens replaces its tokens.\n"
     "Both sides use the same number of threads and find their weights in memory, not in a cache; "
     "every product is checked before it is timed.";
@@ -59,8 +60,8 @@ void BenchCommand::declare(CLI::App& app) {
   app.add_option("--pattern", patterns_, "Patterns, separated by commas")
       ->type_name("P,...")
       ->capture_default_str();
-  auto* shape = app.add_option("--shape", shape_names_, "Shapes (default: 4096x4096)")
-                    ->type_name("RxC,...");
+  auto* shape =
+      app.add_option("--shape", shape_names_, "Shapes (default: 4096x4096)")->type_name("RxC,...");
   app.add_option("--shapes", shapes_file_, "Shapes from a CSV file")
       ->type_name("FILE")
       ->excludes(shape);
@@ -87,8 +88,8 @@ std::vector<bench::Shape> BenchCommand::shapes() const {
   if (!shapes_file_.empty()) {
     shapes = bench::read_shapes(shapes_file_);
   } else {
-    for (const auto& name : split_list(shape_names_.empty() ? std::vector<std::string>{"4096x4096"}
-                                                            : shape_names_)) {
+    for (const auto& name :
+         split_list(shape_names_.empty() ? std::vector<std::string>{"4096x4096"} : shape_names_)) {
       auto shape = parse_shape(name);
       if (!shape)
         throw UsageError(fmt::format("--shape '{}': needs ROWSxCOLS, such as 4096x1024", name));

@@ -33,8 +33,8 @@ const std::vector<LayerTime>& LayerTimer::time(std::int64_t rows, std::int64_t c
     throw_if_cancelled();
     bench::BenchResult result = bench_->run(
         {.pattern = pattern, .rows = rows, .cols = cols, .tokens = tokens, .dtype = dtype});
-    times.push_back({tokens, result.baseline.median_seconds, result.candidate.median_seconds,
-                     result.kernel});
+    times.push_back(
+        {tokens, result.baseline.median_seconds, result.candidate.median_seconds, result.kernel});
   }
   return times;
 }

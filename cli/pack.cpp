@@ -1,6 +1,5 @@
 // coppice pack: a pruned checkpoint in its compressed form.
-#include <algorithm>
-#include <map>
+#include <array>
 #include <optional>
 #include <set>
 
@@ -8,6 +7,7 @@
 #include "console.h"
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
+#include "detection.h"
 #include "progress.h"
 #include "selection.h"
 #include "table.h"
@@ -34,6 +34,11 @@ struct PlannedLayer {
   Pattern pattern;  // dense: not packed
   double nonzero = 1;
   std::int64_t dense_bytes = 0, packed_bytes = 0;
+
+  void keep_dense() {
+    pattern = Pattern{};
+    packed_bytes = dense_bytes;
+  }
 };
 
 class PackCommand final : public Command {
@@ -76,19 +81,13 @@ PlannedLayer PackCommand::plan_layer(const Checkpoint& input, const LinearWeight
                                      const std::optional<Pattern>& wanted) const {
   WeightData data = input.read(weight, threads());
   check_finite(weight.name, data.view(), allow_nonfinite_, threads());
-  std::vector<Pattern> candidates;
-  if (wanted) candidates.push_back(*wanted);
-  Detection found = detect(data.view(), candidates, threads());
-  PlannedLayer layer{.weight = weight, .pattern = found.tightest, .nonzero = found.density};
-  if (wanted)
-    layer.pattern = std::ranges::any_of(found.satisfied,
-                                        [&](const auto& s) { return s.pattern == *wanted; })
-                        ? *wanted
-                        : Pattern{};
+  Found found = wanted ? find_patterns(data.view(), weight.shape, std::array{*wanted}, threads())
+                       : find_tightest(data.view(), weight.shape, threads());
+  PlannedLayer layer{.weight = weight, .pattern = found.tightest(), .nonzero = found.density};
   layer.dense_bytes = dense_bytes(weight);
   layer.packed_bytes = Grid(layer.pattern, weight.shape).own_bytes(weight.dtype);
   // Tiny weights can be smaller as they are: storing them packed would help nobody.
-  if (layer.packed_bytes >= layer.dense_bytes) layer.pattern = Pattern{};
+  if (layer.packed_bytes >= layer.dense_bytes) layer.keep_dense();
   input.drop(weight);
   return layer;
 }
@@ -112,10 +111,7 @@ std::vector<PlannedLayer> PackCommand::plan(const Checkpoint& input) const {
   for (const auto& layer : layers)
     if (layer.pattern.is_dense()) dense_tensors.insert(layer.weight.tensor);
   for (auto& layer : layers)
-    if (dense_tensors.contains(layer.weight.tensor)) {
-      layer.pattern = Pattern{};
-      layer.packed_bytes = layer.dense_bytes;
-    }
+    if (dense_tensors.contains(layer.weight.tensor)) layer.keep_dense();
   return layers;
 }
 
@@ -145,8 +141,7 @@ void PackCommand::print_text(const std::vector<PlannedLayer>& layers,
                percent(layer.nonzero)},
               static_cast<double>(layer.dense_bytes), static_cast<double>(layer.packed_bytes)));
   }
-  table.add_total(
-      sizes({fmt::format("{} layers", layers.size()), "", "", "", ""}, dense, packed));
+  table.add_total(sizes({fmt::format("{} layers", layers.size()), "", "", "", ""}, dense, packed));
   table.add_total(sizes({"whole checkpoint", "", "", "", ""},
                         static_cast<double>(written.tensor_bytes_in),
                         static_cast<double>(written.tensor_bytes_out)));

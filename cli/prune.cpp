@@ -9,8 +9,8 @@
 #include "console.h"
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
-#include "prune_report.h"
 #include "progress.h"
+#include "prune_report.h"
 #include "selection.h"
 
 namespace coppice::cli {
@@ -104,11 +104,11 @@ void PruneCommand::declare(CLI::App& app) {
       ->type_name("SEARCH");
   app.add_flag("--allow-nonfinite", allow_nonfinite_,
                "Go on where weights are NaN or infinite; they count as the largest");
-  auto* time = app.add_option("--time", time_tokens_,
-                              "Tokens at which the layers are timed (default 1,256)")
-                   ->delimiter(',')
-                   ->check(CLI::Range(1, 1 << 16))
-                   ->type_name("TOKENS,...");
+  auto* time =
+      app.add_option("--time", time_tokens_, "Tokens at which the layers are timed (default 1,256)")
+          ->delimiter(',')
+          ->check(CLI::Range(1, 1 << 16))
+          ->type_name("TOKENS,...");
   app.add_flag("--no-time", no_time_, "Do not time the layers")->excludes(time);
   add_threads(app);
   add_device(app);
@@ -167,7 +167,8 @@ bool PruneCommand::time_layers(LayerTimer& timer) {
     }
   } catch (const Error& error) {
     progress.clear();
-    report_error(fmt::format("timing stopped, the checkpoint itself is complete: {}", error.what()));
+    report_error(
+        fmt::format("timing stopped, the checkpoint itself is complete: {}", error.what()));
     return false;
   }
   return true;

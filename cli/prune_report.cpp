@@ -71,9 +71,14 @@ void PruneReport::add(const LinearWeight& weight, const Pattern& pattern,
 }
 
 std::string PruneReport::text(const LayerTimer& timer) const {
-  std::vector<Table::Column> columns = {{"layer", Align::left}, {"shape"},  {"dtype", Align::left},
-                                        {"pattern", Align::left}, {"kept magnitude"}, {"dense"},
-                                        {"packed"}, {"%"}};
+  std::vector<Table::Column> columns = {{"layer", Align::left},
+                                        {"shape"},
+                                        {"dtype", Align::left},
+                                        {"pattern", Align::left},
+                                        {"kept magnitude"},
+                                        {"dense"},
+                                        {"packed"},
+                                        {"%"}};
   for (const auto& title : timer.header()) columns.push_back({title, Align::right});
   Table table(std::move(columns));
   auto row = [&](std::vector<std::string> cells, const auto& item) {
@@ -95,9 +100,9 @@ std::string PruneReport::text(const LayerTimer& timer) const {
 
   std::string out = table.to_string() + legend(timer);
   if (auto slower = slower_layers(layers); slower > 0)
-    out += fmt::format(
-        "{} of {} layers are faster dense on this CPU at some of these token counts.\n", slower,
-        layers.size());
+    out +=
+        fmt::format("{} of {} layers are faster dense on this CPU at some of these token counts.\n",
+                    slower, layers.size());
   if (unproven_blocks > 0)
     out += fmt::format("In {} of {} blocks the choice of columns is not proven to be the best.\n",
                        unproven_blocks, blocks);

@@ -13,7 +13,8 @@ namespace coppice::cli {
 /// Adds --include and --exclude.
 void add_selection(CLI::App& app, WeightSelection& selection);
 
-/// How a weight lies in its tensor: "as stored", "transposed", "1 of 8 stacked", "fused 768+768+768".
+/// How a weight lies in its tensor: "as stored", "transposed", "1 of 8 stacked", "fused
+/// 768+768+768".
 std::string reading_text(const LinearWeight& weight);
 
 /// Throws InvalidArgument naming layer and position if a weight is NaN or infinite.

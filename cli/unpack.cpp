@@ -63,8 +63,8 @@ void UnpackCommand::print_text(const Checkpoint& input, const WriteReport& writt
                    human_bytes(static_cast<double>(written.tensor_bytes_in)),
                    human_bytes(static_cast<double>(written.tensor_bytes_out))});
   print(table.to_string() + "packed, dense: bytes before and after.\n");
-  print(fmt::format("Wrote '{}': dense weights with zeros, opens in stock transformers.\n",
-                    output_));
+  print(
+      fmt::format("Wrote '{}': dense weights with zeros, opens in stock transformers.\n", output_));
 }
 
 void UnpackCommand::print_as_json(const Checkpoint& input, const WriteReport& written) const {

@@ -46,8 +46,8 @@ TEST(Units, CountsAndFactors) {
 
 TEST(Units, Shapes) {
   EXPECT_EQ(parse_shape("4096x1024"), (std::pair<std::int64_t, std::int64_t>{4096, 1024}));
-  for (const char* bad : {"", "x", "4096", "4096x", "x4", "0x4", "4x-1", "4 x 4", "4x4x4",
-                          "99999999999999999999x1"})
+  for (const char* bad :
+       {"", "x", "4096", "4096x", "x4", "0x4", "4x-1", "4 x 4", "4x4x4", "99999999999999999999x1"})
     EXPECT_FALSE(parse_shape(bad)) << bad;
 }
 
@@ -99,7 +99,8 @@ TEST(Explain, SaysWhatAPatternMeans) {
 }
 
 TEST(Explain, JsonHoldsTheGridsBits) {
-  for (const char* name : {"dense", "2:4", "3:7", "vw32/8:32", "bw4x4/8:32", "64:2:8", "64:3/6:8"}) {
+  for (const char* name :
+       {"dense", "2:4", "3:7", "vw32/8:32", "bw4x4/8:32", "64:2:8", "64:3/6:8"}) {
     Pattern pattern = Pattern::parse(name);
     Json json = explain_json(pattern);
     EXPECT_EQ(json["pattern"], pattern.to_string());

@@ -82,8 +82,7 @@ pid_t spawn(const std::vector<std::string>& args, const RunOptions& options, con
   posix_spawn_file_actions_adddup2(&actions, err.ends[1], 2);
   FileSizeLimit limit(options.max_file_bytes);
   pid_t pid = -1;
-  int failed =
-      posix_spawn(&pid, COPPICE_BINARY, &actions, nullptr, argv.data(), envp.data());
+  int failed = posix_spawn(&pid, COPPICE_BINARY, &actions, nullptr, argv.data(), envp.data());
   posix_spawn_file_actions_destroy(&actions);
   if (failed != 0) throw std::runtime_error("cannot start " COPPICE_BINARY);
   return pid;

@@ -1,5 +1,5 @@
-// Generates a Hugging Face checkpoint directory with random weights, Llama-like or BERT-like, of any
-// size: it is written in pieces, never held in memory.
+// Generates a Hugging Face checkpoint directory with random weights, Llama-like or BERT-like, of
+// any size: it is written in pieces, never held in memory.
 //
 //   make_checkpoint DIR --preset llama --layers 20 --hidden 2880 --shard-size 2
 #include <fmt/format.h>
@@ -84,16 +84,24 @@ std::vector<TensorInfo> llama_tensors(const Spec& s, Dtype dtype) {
 }
 
 Json config(const Spec& s) {
-  std::string torch_dtype = s.dtype == "F32" ? "float32" : s.dtype == "F16" ? "float16" : "bfloat16";
+  std::string torch_dtype = s.dtype == "F32"   ? "float32"
+                            : s.dtype == "F16" ? "float16"
+                                               : "bfloat16";
   std::int64_t head = s.hidden % 64 == 0 ? 64 : s.hidden;
   Json json;
   if (s.preset == "llama") {
-    json = {{"architectures", {"LlamaForCausalLM"}}, {"model_type", "llama"}, {"hidden_act", "silu"},
-            {"rms_norm_eps", 1e-5}, {"tie_word_embeddings", false},
+    json = {{"architectures", {"LlamaForCausalLM"}},
+            {"model_type", "llama"},
+            {"hidden_act", "silu"},
+            {"rms_norm_eps", 1e-5},
+            {"tie_word_embeddings", false},
             {"num_key_value_heads", s.hidden / head}};
   } else {
-    json = {{"architectures", {"BertModel"}}, {"model_type", "bert"}, {"hidden_act", "gelu"},
-            {"layer_norm_eps", 1e-12}, {"type_vocab_size", 2}};
+    json = {{"architectures", {"BertModel"}},
+            {"model_type", "bert"},
+            {"hidden_act", "gelu"},
+            {"layer_norm_eps", 1e-12},
+            {"type_vocab_size", 2}};
     head = 32;
   }
   json.update({{"hidden_size", s.hidden},
@@ -167,9 +175,9 @@ void write_checkpoint(const Spec& spec) {
   fs::create_directories(directory);
   Json map = Json::object();
   for (std::size_t i = 0; i < shards.size(); ++i) {
-    std::string name = shards.size() == 1 ? "model.safetensors"
-                                          : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1,
-                                                        shards.size());
+    std::string name = shards.size() == 1
+                           ? "model.safetensors"
+                           : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
     write_shard(directory / name, shards[i], spec.seed + 100000 * i);
     for (const auto& tensor : shards[i]) map[tensor.name] = name;
   }
@@ -189,8 +197,9 @@ int main(int argc, char** argv) {
   Spec spec;
   CLI::App app("Generates a checkpoint directory with random weights");
   app.add_option("directory", spec.directory, "Where to write it")->required();
-  app.add_option("--preset", spec.preset, "llama (sizes by flags), bert (the same), or minilm "
-                                          "(the architecture of all-MiniLM-L6-v2)")
+  app.add_option("--preset", spec.preset,
+                 "llama (sizes by flags), bert (the same), or minilm "
+                 "(the architecture of all-MiniLM-L6-v2)")
       ->check(CLI::IsMember({"llama", "bert", "minilm"}));
   app.add_option("--layers", spec.layers)->check(CLI::Range(0, 1000));
   app.add_option("--hidden", spec.hidden)->check(CLI::Range(1, 1 << 20));
