@@ -38,10 +38,10 @@ constexpr const char* kLegend =
 /// One row of the table.
 struct Entry {
   LinearWeight weight;
-  Found found;
+  Found found{};
   bool packed = false;
   std::int64_t stored_bytes = 0;  ///< as it lies in the file
-  std::optional<bool> fits;       ///< --pattern: is it satisfied
+  std::optional<bool> fits{};     ///< --pattern: is it satisfied
   std::int64_t fitted_bytes = 0;  ///< --pattern: bytes that packing would take
 };
 
@@ -271,7 +271,9 @@ void InspectCommand::inspect_file() const {
       continue;
     }
     progress.update(static_cast<std::int64_t>(tensor.begin), total, tensor.name);
-    LinearWeight weight{.name = tensor.name, .tensor = tensor.name, .role = TensorRole::other};
+    LinearWeight weight;
+    weight.name = weight.tensor = tensor.name;
+    weight.role = TensorRole::other;
     weight.dtype = tensor.dtype;
     weight.shape = {tensor.shape[0], tensor.shape[1], {}, {}};
     DenseView view{file.data(tensor).data(), tensor.dtype, tensor.shape[0], tensor.shape[1], 0};

@@ -1,5 +1,7 @@
 // coppice verify: every compressed weight and every product with it, checked.
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
@@ -38,9 +40,9 @@ constexpr const char* kLegend =
 struct VerifiedLayer {
   LinearWeight weight;
   Pattern pattern;
-  LayerCheck check;
-  std::optional<OriginalCheck> original;
-  std::string fault;  // an exception's text, or what is wrong
+  LayerCheck check{};
+  std::optional<OriginalCheck> original{};
+  std::string fault{};  // an exception's text, or what is wrong
 
   bool ok() const { return fault.empty(); }
 };
