@@ -67,6 +67,7 @@ void BenchCommand::declare(CLI::App& app) {
       ->excludes(shape);
   app.add_option("--tokens", tokens_, "Numbers of tokens (default: 1,256)")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N,...");
   app.add_option("--dtype", dtype_, "Of the sparse weight: f32, bf16 or f16 (default f32)")

@@ -95,8 +95,7 @@ void PruneCommand::declare(CLI::App& app) {
   app.add_option("--pattern-for", pattern_for_,
                  "Another pattern for the weights whose name matches (may be repeated)")
       ->type_name("GLOB=P")
-      ->expected(1)
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+      ->allow_extra_args(false);
   app.add_option("--columns", columns_,
                  "How V:N:M finds its columns: auto (exact up to M = 32, then swaps), exact, swaps "
                  "or greedy")
@@ -107,6 +106,7 @@ void PruneCommand::declare(CLI::App& app) {
   auto* time =
       app.add_option("--time", time_tokens_, "Tokens at which the layers are timed (default 1,256)")
           ->delimiter(',')
+                   ->allow_extra_args(false)
           ->check(CLI::Range(1, 1 << 16))
           ->type_name("TOKENS,...");
   app.add_flag("--no-time", no_time_, "Do not time the layers")->excludes(time);

@@ -25,7 +25,7 @@ void add_selection(CLI::App& app, WeightSelection& selection) {
       ->type_name("GLOB");
   // One value each: otherwise `--include A MODEL_DIR` would take the directory as well.
   for (const char* name : {"--include", "--exclude"})
-    app.get_option(name)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+    app.get_option(name)->allow_extra_args(false);
 }
 
 std::string reading_text(const LinearWeight& weight) {

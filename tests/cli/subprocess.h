@@ -51,7 +51,10 @@ class TempDir {
   std::filesystem::path path_;
 };
 
-/// Every file below a directory with its contents: equal before and after means untouched.
+/// Size and hash of a file's bytes (of its meaning, if it is JSON).
+std::string fingerprint(const std::filesystem::path& file);
+
+/// Every file below a directory with its fingerprint: equal before and after means untouched.
 std::map<std::string, std::string> snapshot(const std::filesystem::path& directory);
 
 /// Names in a directory, sorted.
