@@ -1,0 +1,66 @@
+// The one interface of a subcommand, and the options that several of them share.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "coppice/pattern.h"
+
+namespace coppice::cli {
+
+/// One subcommand: declares its options, then runs. One file each.
+class Command {
+ public:
+  Command() = default;
+  Command(const Command&) = delete;
+  Command& operator=(const Command&) = delete;
+  virtual ~Command() = default;
+
+  virtual std::string name() const = 0;
+  /// One line for the list of commands.
+  virtual std::string summary() const = 0;
+  /// What follows the options in `--help`: examples first.
+  virtual std::string details() const = 0;
+  virtual void declare(CLI::App& app) = 0;
+  /// Returns the exit code; throws UsageError or coppice::Error.
+  virtual int run() = 0;
+
+ protected:
+  void add_json(CLI::App& app);
+  void add_threads(CLI::App& app);
+  void add_device(CLI::App& app);
+
+  bool json_ = false;
+  std::string device_ = "cpu";
+  /// Threads to use: `--threads`, or all that this process may run on.
+  int threads() const;
+  /// Throws DeviceError if `--device` names one that this build or machine does not have.
+  void require_device() const;
+
+ private:
+  int threads_ = 0;
+};
+
+std::unique_ptr<Command> make_inspect();
+std::unique_ptr<Command> make_explain();
+std::unique_ptr<Command> make_prune();
+std::unique_ptr<Command> make_pack();
+std::unique_ptr<Command> make_unpack();
+std::unique_ptr<Command> make_verify();
+std::unique_ptr<Command> make_bench();
+
+/// Parses a pattern that the user typed. Throws UsageError with the grammar.
+Pattern parse_pattern(const std::string& text);
+
+/// Splits "a,b,c" and repeated options into one list.
+std::vector<std::string> split_list(const std::vector<std::string>& values);
+
+/// "coppice 0.1.0", the instruction set of the CPU kernels, and whether there is CUDA.
+std::string version_text();
+
+/// Runs the whole command line; returns the exit code.
+int run_command_line(int argc, char** argv);
+
+}  // namespace coppice::cli

@@ -1,0 +1,223 @@
+// coppice prune: a checkpoint with zeros where the pattern wants them.
+#include "coppice/prune.h"
+
+#include <chrono>
+#include <cmath>
+#include <map>
+
+#include "command.h"
+#include "console.h"
+#include "coppice/checkpoint.h"
+#include "coppice/error.h"
+#include "progress.h"
+#include "prune_report.h"
+#include "selection.h"
+
+namespace coppice::cli {
+namespace {
+
+constexpr const char* kDetails =
+    "Examples:\n"
+    "  coppice prune MODEL_DIR --pattern 2:4 -o PRUNED_DIR\n"
+    "  coppice prune MODEL_DIR --pattern 64:2:8 --pattern-for '*down_proj*=2:4' --exclude "
+    "'*.layers.0.*' -o PRUNED_DIR\n"
+    "  coppice prune MODEL_DIR --pattern vw32/8:32 --time 1,32,512 --json -o PRUNED_DIR\n"
+    "\n"
+    "The output holds dense weights with zeros in them and opens wherever the input does, stock "
+    "transformers included; 'coppice pack' makes it small.\n"
+    "Linear weights of attention and MLP are pruned; embeddings, norms, heads, poolers and routers "
+    "are not, unless a head, pooler or router is included by name.\n"
+    "The last --pattern-for that matches a weight wins; the pattern 'dense' leaves it alone.";
+
+ColumnSearch parse_search(const std::string& name) {
+  if (name == "exact") return ColumnSearch::exact;
+  if (name == "swaps") return ColumnSearch::swaps;
+  if (name == "greedy") return ColumnSearch::greedy;
+  return ColumnSearch::automatic;
+}
+
+// Scores in which NaN and infinity are larger than every number, so that they are kept where the
+// pattern has room: hiding them would make a damaged checkpoint look whole.
+std::vector<float> finite_scores(const DenseView& dense) {
+  std::vector<float> scores(static_cast<std::size_t>(dense.rows * dense.cols));
+  float largest = 0;
+  for (std::int64_t r = 0; r < dense.rows; ++r) {
+    auto row = std::span(scores).subspan(static_cast<std::size_t>(r * dense.cols),
+                                         static_cast<std::size_t>(dense.cols));
+    to_float(dense.dtype, dense.row(r), row);
+    for (float value : row)
+      if (std::isfinite(value)) largest = std::max(largest, std::fabs(value));
+  }
+  float above = largest > 0 ? std::min(2 * largest, 1e30f) : 1.0f;
+  for (float& value : scores)
+    if (!std::isfinite(value)) value = above;
+  return scores;
+}
+
+class PruneCommand final : public Command {
+ public:
+  std::string name() const override { return "prune"; }
+  std::string summary() const override { return "Set weights to zero by an N:M pattern"; }
+  std::string details() const override { return kDetails; }
+  void declare(CLI::App& app) override;
+  int run() override;
+
+ private:
+  std::map<std::string, Pattern> patterns_by_weight(const Checkpoint& input) const;
+  void edit(const LinearWeight& weight, const MutableDenseView& dense);
+  bool time_layers(LayerTimer& timer);
+
+  std::string input_, output_, pattern_, method_ = "magnitude", columns_ = "auto";
+  std::vector<std::string> pattern_for_;
+  WeightSelection selection_;
+  std::vector<std::int64_t> time_tokens_ = {1, 256};
+  bool no_time_ = false, allow_nonfinite_ = false;
+
+  std::map<std::string, Pattern> patterns_;  // of this run, by weight
+  PruneReport report_;
+};
+
+void PruneCommand::declare(CLI::App& app) {
+  app.add_option("model_dir", input_, "Checkpoint directory (config.json and safetensors)")
+      ->required()
+      ->type_name("MODEL_DIR");
+  app.add_option("--pattern", pattern_, "Pattern, such as 2:4, vw32/8:32 or 64:2:8")
+      ->required()
+      ->type_name("P");
+  app.add_option("-o,--output", output_, "Directory to write; must not exist")
+      ->required()
+      ->type_name("OUT");
+  app.add_option("--method", method_, "How weights are scored: magnitude")
+      ->check(CLI::IsMember({"magnitude"}))
+      ->type_name("METHOD")
+      ->capture_default_str();
+  add_selection(app, selection_);
+  app.add_option("--pattern-for", pattern_for_,
+                 "Another pattern for the weights whose name matches (may be repeated)")
+      ->type_name("GLOB=P")
+      ->allow_extra_args(false);
+  app.add_option("--columns", columns_,
+                 "How V:N:M finds its columns: auto (exact up to M = 32, then swaps), exact, swaps "
+                 "or greedy")
+      ->check(CLI::IsMember({"auto", "exact", "swaps", "greedy"}))
+      ->type_name("SEARCH");
+  app.add_flag("--allow-nonfinite", allow_nonfinite_,
+               "Go on where weights are NaN or infinite; they count as the largest");
+  auto* time =
+      app.add_option("--time", time_tokens_, "Tokens at which the layers are timed (default 1,256)")
+          ->delimiter(',')
+                   ->allow_extra_args(false)
+          ->check(CLI::Range(1, 1 << 16))
+          ->type_name("TOKENS,...");
+  app.add_flag("--no-time", no_time_, "Do not time the layers")->excludes(time);
+  add_threads(app);
+  add_device(app);
+  add_json(app);
+}
+
+std::map<std::string, Pattern> PruneCommand::patterns_by_weight(const Checkpoint& input) const {
+  std::map<std::string, Pattern> patterns;
+  Pattern base = parse_pattern(pattern_);
+  for (const auto& weight : input.linear_weights(selection_)) patterns[weight.name] = base;
+  for (const auto& entry : pattern_for_) {
+    auto equals = entry.rfind('=');
+    if (equals == std::string::npos)
+      throw UsageError(fmt::format("--pattern-for '{}': needs GLOB=P, such as '*fc2*=2:4'", entry));
+    Pattern pattern = parse_pattern(entry.substr(equals + 1));
+    bool used = false;
+    for (const auto& weight :
+         input.linear_weights({.include = {entry.substr(0, equals)}, .exclude = {}})) {
+      auto chosen = patterns.find(weight.name);
+      if (chosen == patterns.end()) continue;
+      chosen->second = pattern;
+      used = true;
+    }
+    if (!used)
+      throw InvalidArgument(fmt::format(
+          "--pattern-for '{}' matches only weights that are not pruned in this run", entry));
+  }
+  std::erase_if(patterns, [](const auto& entry) { return entry.second.is_dense(); });
+  return patterns;
+}
+
+void PruneCommand::edit(const LinearWeight& weight, const MutableDenseView& dense) {
+  Pattern pattern = patterns_.at(weight.name);
+  MaskOptions options{weight.shape.row_segments, weight.shape.col_segments, parse_search(columns_),
+                      threads()};
+  MaskResult result;
+  if (check_finite(weight.name, dense, allow_nonfinite_, threads())) {
+    auto scores = finite_scores(dense);
+    result = magnitude_mask(dense_view(scores, dense.rows, dense.cols), pattern, options);
+  } else {
+    result = magnitude_mask(dense, pattern, options);
+  }
+  apply_mask(dense, result.mask, threads());
+  report_.add(weight, pattern, result);
+}
+
+// The checkpoint is complete by now: a failure here is told, and costs only the times.
+bool PruneCommand::time_layers(LayerTimer& timer) {
+  Progress progress("timing");
+  std::int64_t done = 0, all = std::ssize(report_.layers);
+  try {
+    for (PrunedLayer& layer : report_.layers) {
+      progress.update(done++, all, layer.weight.name);
+      layer.times = timer.time(layer.weight.shape.rows, layer.weight.shape.cols, layer.pattern,
+                               layer.weight.dtype);
+    }
+  } catch (const Error& error) {
+    progress.clear();
+    report_error(
+        fmt::format("timing stopped, the checkpoint itself is complete: {}", error.what()));
+    return false;
+  }
+  return true;
+}
+
+int PruneCommand::run() {
+  parse_pattern(pattern_);  // a wrong pattern is the first thing to hear about
+  require_device();
+  Checkpoint input = Checkpoint::open(input_);
+  check_output(input_, output_);
+  if (input.is_packed())
+    throw InvalidArgument(fmt::format(
+        "'{}' is packed: pruning needs dense weights; run 'coppice unpack' first", input_));
+  patterns_ = patterns_by_weight(input);
+  std::vector<LinearWeight> weights;
+  for (auto& weight : input.linear_weights(selection_))
+    if (patterns_.contains(weight.name)) weights.push_back(std::move(weight));
+  if (weights.empty())
+    throw InvalidArgument(
+        fmt::format("'{}': no linear weight is left to prune; see 'coppice inspect'", input_));
+
+  auto start = std::chrono::steady_clock::now();
+  {
+    Progress progress("pruning");
+    WriteOptions options{threads(), [&](const WriteProgress& at) {
+                           progress.update(static_cast<std::int64_t>(at.done),
+                                           static_cast<std::int64_t>(at.total), at.current);
+                         }};
+    report_.written = write_dense(
+        input, output_, weights,
+        [&](const LinearWeight& weight, const MutableDenseView& dense) { edit(weight, dense); },
+        options);
+  }
+  report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  report_.input = input_;
+  report_.output = output_;
+  report_.method = method_;
+  note_left_out(report_.written);
+  LayerTimer timer(no_time_ ? std::vector<std::int64_t>{} : time_tokens_, threads());
+  bool timed = time_layers(timer);
+  if (json_)
+    print_json(report_.json(timer));
+  else
+    print(report_.text(timer));
+  return timed ? 0 : 1;
+}
+
+}  // namespace
+
+std::unique_ptr<Command> make_prune() { return std::make_unique<PruneCommand>(); }
+
+}  // namespace coppice::cli

@@ -1,0 +1,36 @@
+// What the commands that work on linear weights share: globs, names, the refusal of NaN.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "console.h"
+#include "coppice/checkpoint.h"
+
+namespace coppice::cli {
+
+/// Adds --include and --exclude.
+void add_selection(CLI::App& app, WeightSelection& selection);
+
+/// How a weight lies in its tensor: "as stored", "transposed", "1 of 8 stacked", "fused
+/// 768+768+768".
+std::string reading_text(const LinearWeight& weight);
+
+/// Throws InvalidArgument naming layer and position if a weight is NaN or infinite.
+/// @returns true if there is such a weight and it is allowed.
+bool check_finite(const std::string& name, const DenseView& dense, bool allowed, int threads);
+
+/// Name, tensor, role, dtype, shape and how it is read.
+Json weight_json(const LinearWeight& weight);
+
+/// Bytes of a dense weight.
+std::int64_t dense_bytes(const LinearWeight& weight);
+
+/// Every weight that could be chosen: linear weights, heads, poolers and routers.
+std::vector<LinearWeight> all_prunable(const Checkpoint& checkpoint);
+
+/// Says on stderr which files of the input did not come along.
+void note_left_out(const WriteReport& report);
+
+}  // namespace coppice::cli

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Peak anonymous memory and throughput of `coppice prune` and `coppice pack` on a generated 8 GB checkpoint.
+#
+#   scripts/memory_check.sh [BUILD_DIR [WORK_DIR [PATTERN...]]]     default: build/cpu, a new directory in /tmp, 2:4 64:2:8
+#
+# Needs 25 GB of disk in WORK_DIR. A WORK_DIR that holds `model` already is used again and kept; a new one is removed at
+# the end. Fails if a command's peak is above 3 x the largest tensor + 200 MB.
+set -euo pipefail
+build=$(realpath "${1:-build/cpu}")
+work=${2:-$(mktemp -d /tmp/coppice-memory-XXXXXX)}
+patterns=("${@:3}")
+[ ${#patterns[@]} -gt 0 ] || patterns=(2:4 64:2:8)
+threads=${COPPICE_THREADS:-$(nproc)}
+mkdir -p "$work"
+
+if [ ! -d "$work/model" ]; then
+  [ $# -ge 2 ] || trap 'rm -rf "$work"' EXIT
+  "$build"/tests/tools/make_checkpoint "$work/model" --preset llama --layers 10 --hidden 4096 --intermediate 11008 \
+    --vocab 8192 --shard-gigabytes 2
+fi
+bytes=$(cat "$work"/model/*.safetensors | wc -c)
+largest=$((11008 * 4096 * 4))
+limit_mb=$(((3 * largest + 200000000) / 1000000))
+
+# Reading from it waits and starts no process, which would cost the measured command time.
+exec {idle}<> <(:)
+
+# measure NAME COMMAND...: runs it, samples its anonymous memory every 20 ms, prints one line.
+measure() {
+  local name=$1 start end pid key value peak=0 now_kb status=0
+  shift
+  start=$(date +%s.%N)
+  "$@" >"$work/out.txt" &
+  pid=$!
+  while kill -0 "$pid" 2>/dev/null; do
+    now_kb=0
+    while read -r key value _; do
+      [ "$key" = RssAnon: ] && now_kb=$value && break
+    done <"/proc/$pid/status" 2>/dev/null || true
+    [ "$now_kb" -gt "$peak" ] && peak=$now_kb
+    read -r -t 0.02 -u "$idle" || true
+  done
+  wait "$pid" || status=$?
+  end=$(date +%s.%N)
+  [ "$status" -eq 0 ] || { echo "$name: failed with exit code $status"; exit 1; }
+  peak=$((peak * 1024 / 1000000))
+  awk -v name="$name" -v s="$start" -v e="$end" -v b="$bytes" -v p="$peak" -v l="$limit_mb" 'BEGIN {
+    printf "%-16s %6.1f s  %5.0f MB/s of fp32 checkpoint  peak anonymous memory %4d MB (limit %d MB)\n",
+           name, e - s, b / 1e6 / (e - s), p, l }'
+  [ "$peak" -le "$limit_mb" ] || { echo "$name: too much memory"; exit 1; }
+}
+
+echo "$(date +%F), $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $threads threads," \
+  "$(awk -v b="$bytes" 'BEGIN { printf "%.2f GB", b / 1e9 }') in $(find "$work/model" -name '*.safetensors' | wc -l) files," \
+  "largest tensor $((largest / 1000000)) MB"
+for pattern in "${patterns[@]}"; do
+  rm -rf "$work/pruned" "$work/packed"
+  measure "prune ${pattern}" "$build"/cli/coppice prune "$work/model" --pattern "$pattern" --threads "$threads" --no-time \
+    -o "$work/pruned"
+  measure "pack ${pattern}" "$build"/cli/coppice pack "$work/pruned" --threads "$threads" -o "$work/packed"
+  rm -rf "$work/pruned" "$work/packed"
+done
