@@ -44,11 +44,11 @@ HWY_INLINE Slot load_slot(const std::byte* from) {
   return slot;
 }
 
-// Running sums of a tile. One token alone gets two sets, used in turn, so that a multiply-add need
-// not wait for the one before.
+// Running sums of a tile. Few sums come in two sets, used in turn, so that a multiply-add need not
+// wait for the one before.
 template <int kTile>
 struct Sums {
-  static constexpr int kSets = kTile == 1 ? 2 : 1;
+  static constexpr int kSets = kTile * kParts <= 4 ? 2 : 1;
   Lanes sum[kSets][kTile][kParts];
 
   HWY_INLINE Sums() {

@@ -73,14 +73,30 @@ struct Window<32> {
   }
 };
 
-template <>
-struct Window<64> {
-  Window<32> low, high;
-  explicit HWY_INLINE Window(const float* x) : low(x), high(x + 32) {}
+// Two windows of half the size, told apart by the index's top bit.
+template <int kWindow>
+struct SplitWindow {
+  Window<kWindow / 2> low, high;
+  explicit HWY_INLINE SplitWindow(const float* x) : low(x), high(x + kWindow / 2) {}
   HWY_INLINE Lanes lookup(Indices index) const {
-    const __mmask16 upper = _mm512_test_epi32_mask(index.raw, _mm512_set1_epi32(32));
+    const __mmask16 upper = _mm512_test_epi32_mask(index.raw, _mm512_set1_epi32(kWindow / 2));
     return Lanes{_mm512_mask_blend_ps(upper, low.lookup(index).raw, high.lookup(index).raw)};
   }
+};
+
+template <>
+struct Window<64> : SplitWindow<64> {
+  explicit HWY_INLINE Window(const float* x) : SplitWindow(x) {}
+};
+
+template <>
+struct Window<128> : SplitWindow<128> {
+  explicit HWY_INLINE Window(const float* x) : SplitWindow(x) {}
+};
+
+template <>
+struct Window<256> : SplitWindow<256> {
+  explicit HWY_INLINE Window(const float* x) : SplitWindow(x) {}
 };
 
 #elif HWY_TARGET == HWY_AVX2
