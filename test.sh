@@ -15,7 +15,7 @@ say "What this machine needs"
 ensure_packages $coppice_build_packages $coppice_test_packages
 
 build=${COPPICE_BUILD_DIR:-build/test}
-options=("-DCOPPICE_CUDA=${COPPICE_CUDA:-AUTO}" "-DCOPPICE_WERROR=${COPPICE_WERROR:-OFF}" -DCOPPICE_BUILD_TOOLS=ON)
+options=("-DCOPPICE_CUDA=${COPPICE_CUDA:-AUTO}" "-DCOPPICE_WERROR=${COPPICE_WERROR:-OFF}")
 [ "${COPPICE_CUDA:-AUTO}" = AUTO ] && has_nvcc && [ -z "${CUDACXX:-}" ] && ! command -v nvcc >/dev/null &&
   options+=(-DCMAKE_CUDA_COMPILER=/usr/local/cuda/bin/nvcc)
 if has_gpu && has_nvcc; then options+=("-DCMAKE_CUDA_ARCHITECTURES=$(gpu_architecture)"); fi

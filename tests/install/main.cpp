@@ -6,7 +6,8 @@
 int main() {
   constexpr int kRows = 64, kCols = 256, kTokens = 2;
   std::vector<float> weight(kRows * kCols), x(kTokens * kCols), y(kTokens * kRows);
-  for (std::size_t i = 0; i < weight.size(); ++i) weight[i] = static_cast<float>((i * 2654435761u) % 1000) - 500;
+  for (std::size_t i = 0; i < weight.size(); ++i)
+    weight[i] = static_cast<float>((i * 2654435761u) % 1000) - 500;
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 7) - 3;
 
   const auto dense = coppice::dense_view(weight, kRows, kCols);
