@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
-#include <utility>
 #include <vector>
 
 #include "prune/tile.h"
@@ -21,15 +21,17 @@ std::vector<double> column_sums(const DenseView& scores, const Tile& tile) {
   return sums;
 }
 
-// The `kept` blocks of largest sum, of equal ones the lower, first in `order`.
-void rank_blocks(std::span<const double> sums, int kept, std::vector<int>& order) {
-  order.resize(sums.size());
-  std::iota(order.begin(), order.end(), 0);
-  if (std::cmp_equal(kept, order.size())) return;
-  std::ranges::nth_element(order, order.begin() + kept, [&](int a, int b) {
-    const double x = sums[static_cast<std::size_t>(a)], y = sums[static_cast<std::size_t>(b)];
-    return x != y ? x > y : a < b;
-  });
+// Calls keep(block) for the `kept` blocks of largest sum, of equal ones the lower, in their order.
+template <typename Keep>
+void for_largest(std::span<const double> sums, int kept, std::vector<double>& scratch, Keep keep) {
+  scratch.assign(sums.begin(), sums.end());
+  const auto last = scratch.begin() + kept - 1;
+  std::ranges::nth_element(scratch, last, std::greater<>());
+  const double threshold = *last;
+  auto ties = kept - std::ranges::count_if(sums, [&](double sum) { return sum > threshold; });
+  for (std::size_t block = 0; block < sums.size(); ++block)
+    if (sums[block] > threshold || (sums[block] == threshold && ties-- > 0))
+      keep(static_cast<std::int64_t>(block));
 }
 
 }  // namespace
@@ -39,8 +41,7 @@ TileResult select_blocks(const DenseView& scores, const Tile& tile, Mask& mask) 
   const std::int64_t first_word = tile.col() / 64;
   std::vector<std::uint64_t> bits(
       static_cast<std::size_t>((tile.col() + tile.cols() + 63) / 64 - first_word));
-  std::vector<double> sums;
-  std::vector<int> order;
+  std::vector<double> sums, scratch;
   TileResult result;
   for (const ColumnGroup& group : tile.groups) {
     sums.assign(static_cast<std::size_t>(group.blocks), 0);
@@ -51,15 +52,12 @@ TileResult select_blocks(const DenseView& scores, const Tile& tile, Mask& mask) 
     if (std::isnan(total)) return {.has_nan = true};
     result.total_score += total;
 
-    rank_blocks(sums, group.kept_blocks, order);
-    std::sort(order.begin(), order.begin() + group.kept_blocks);
-    for (int i = 0; i < group.kept_blocks; ++i) {
-      const int block = order[static_cast<std::size_t>(i)];
+    for_largest(sums, group.kept_blocks, scratch, [&](std::int64_t block) {
       result.kept_score += sums[static_cast<std::size_t>(block)];
-      const std::int64_t begin = group.col + std::int64_t{block} * group.block_cols;
+      const std::int64_t begin = group.col + block * group.block_cols;
       for (std::int64_t c = begin; c < begin + group.block_cols; ++c)
         bits[static_cast<std::size_t>(c / 64 - first_word)] |= std::uint64_t{1} << (c % 64);
-    }
+    });
   }
   for (int r = 0; r < tile.rows; ++r) set_bits(mask, tile.row + r, first_word, bits);
   return result;
