@@ -106,7 +106,7 @@ void PruneCommand::declare(CLI::App& app) {
   auto* time =
       app.add_option("--time", time_tokens_, "Tokens at which the layers are timed (default 1,256)")
           ->delimiter(',')
-                   ->allow_extra_args(false)
+          ->allow_extra_args(false)
           ->check(CLI::Range(1, 1 << 16))
           ->type_name("TOKENS,...");
   app.add_flag("--no-time", no_time_, "Do not time the layers")->excludes(time);

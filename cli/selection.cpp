@@ -24,8 +24,7 @@ void add_selection(CLI::App& app, WeightSelection& selection) {
   app.add_option("--exclude", selection.exclude, "Not the weights whose name matches")
       ->type_name("GLOB");
   // One value each: otherwise `--include A MODEL_DIR` would take the directory as well.
-  for (const char* name : {"--include", "--exclude"})
-    app.get_option(name)->allow_extra_args(false);
+  for (const char* name : {"--include", "--exclude"}) app.get_option(name)->allow_extra_args(false);
 }
 
 std::string reading_text(const LinearWeight& weight) {
