@@ -1,0 +1,53 @@
+// Device memory with random content, and timing of calls by CUDA graphs.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+namespace coppice::bench {
+
+/// Throws std::runtime_error naming what failed.
+void check_cuda(cudaError_t result, const char* doing);
+
+/// Device memory, freed at the end.
+class DeviceMemory {
+ public:
+  explicit DeviceMemory(std::size_t bytes);
+  DeviceMemory(DeviceMemory&& other) noexcept : data_(other.data_) { other.data_ = nullptr; }
+  DeviceMemory& operator=(DeviceMemory&&) = delete;
+  ~DeviceMemory();
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+
+ private:
+  void* data_ = nullptr;
+};
+
+/// `count` normally distributed f16 or bf16 numbers, copied from a table of 8 M of them.
+DeviceMemory random_halves(std::size_t count, bool bf16, std::uint64_t seed);
+
+/// Enqueues call number `i` on a stream; operands are rotated by `i`.
+using DeviceCall = std::function<void(int, cudaStream_t)>;
+
+/// A graph of back-to-back calls of about `seconds`, ready to be replayed.
+class ReplayedCall {
+ public:
+  ReplayedCall(const DeviceCall& call, cudaStream_t stream, double seconds);
+  ReplayedCall(const ReplayedCall&) = delete;
+  ReplayedCall& operator=(const ReplayedCall&) = delete;
+  ~ReplayedCall();
+
+  /// Microseconds of one call, over one replay.
+  double replay();
+
+ private:
+  cudaStream_t stream_;
+  cudaGraphExec_t graph_ = nullptr;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+  int calls_ = 1;
+};
+
+}  // namespace coppice::bench

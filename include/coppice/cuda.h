@@ -1,0 +1,109 @@
+// The product Y = act(alpha * W X + bias) + residual of a V:N:M or 2:4 weight and activations on an
+// NVIDIA GPU with sparse tensor cores (compute capability 8.0 and later).
+//
+//   coppice::cuda::PackedWeight weight(sparse.view());                 // once, at load time
+//   void* workspace = ...;                                             // weight-independent: any
+//   coppice::cuda::multiply(weight, x, y, {}, {workspace, bytes}, stream);  // device memory
+//
+// Nothing here includes a CUDA header: a stream is the runtime's cudaStream_t by its real name.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "coppice/linear.h"
+#include "coppice/sparse_matrix.h"
+
+struct CUstream_st;
+
+namespace coppice::cuda {
+
+/// cudaStream_t; null is the default stream.
+using Stream = CUstream_st*;
+
+/// Devices that this library can multiply on (compute capability 8.0 or later); 0 without a driver.
+int device_count();
+
+/// A weight in device memory, in the order in which the kernels read it. Move-only, immutable, safe
+/// to share between threads and streams.
+class PackedWeight {
+ public:
+  /// Packs a valid canonical weight of f16 or bf16 whose pattern is 2:4 or keeps 2 of 4 in chosen
+  /// columns (V:2:M), and copies it to the current device. Returns when the weight is there.
+  /// @param threads host threads to pack with.
+  /// Throws InvalidArgument for other patterns, dtypes or more than 65536 columns, DeviceError if
+  /// the device cannot be used.
+  explicit PackedWeight(const SparseView& weight, int threads = 1);
+  PackedWeight(PackedWeight&&) noexcept;
+  PackedWeight& operator=(PackedWeight&&) noexcept;
+  ~PackedWeight();
+
+  std::int64_t rows() const;
+  std::int64_t cols() const;
+  const Pattern& pattern() const;
+  Dtype dtype() const;
+  /// The device that holds it.
+  int device() const;
+  /// Bytes of device memory held.
+  std::int64_t bytes() const;
+
+  struct Impl;
+  const Impl& impl() const { return *impl_; }
+
+ private:
+  std::unique_ptr<const Impl> impl_;
+};
+
+/// Activations in device memory, not owned. `stride` is the distance of two tokens (token-major) or
+/// of two features (feature-major) in elements; 0 means packed. Rows that start on 16 bytes are
+/// read in place; others cost a copy through the workspace.
+template <typename T>
+struct BasicMatrix {
+  T* data = nullptr;
+  Dtype dtype = Dtype::f16;
+  std::int64_t tokens = 0, features = 0;
+  Layout layout = Layout::feature_major;
+  std::int64_t stride = 0;
+
+  std::int64_t major_stride() const {
+    return stride != 0 ? stride : layout == Layout::token_major ? features : tokens;
+  }
+};
+using Matrix = BasicMatrix<const void>;
+using MutableMatrix = BasicMatrix<void>;
+
+/// What happens to a product before it is stored: y = act(alpha * w x + bias) + residual, in fp32.
+struct Epilogue {
+  float alpha = 1;
+  const void* bias = nullptr;     ///< device memory, [rows], or null
+  Dtype bias_dtype = Dtype::f32;  ///< f32, or the dtype of the weight
+  Activation activation = Activation::none;
+  const void* residual =
+      nullptr;  ///< null, or a matrix of the shape, dtype, layout and stride of y
+};
+
+/// Device memory lent to one call; it must not be in use by another stream at the time.
+struct Workspace {
+  void* data = nullptr;  ///< 256-byte aligned
+  std::int64_t bytes = 0;
+};
+
+/// Bytes that `multiply` needs for such operands; 0 where x is read in place.
+std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x);
+
+/// Y = act(alpha * W X + bias) + residual, enqueued on `stream` of the weight's device. x: [tokens,
+/// cols] of the weight's dtype; y: [tokens, rows] of the weight's dtype or f32; either layout each;
+/// they must not overlap. Sums in fp32. Allocates nothing, does not synchronise, can be captured in
+/// a graph; same bits for every call with the same arguments, and a token's result does not depend
+/// on the tokens beside it. Throws InvalidArgument if something does not fit, DeviceError if the
+/// launch fails.
+void multiply(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
+              const Epilogue& epilogue = {}, const Workspace& workspace = {},
+              Stream stream = nullptr);
+
+/// Name of the kernel that `multiply` runs for such a problem, such as "wgmma 128x256".
+std::string kernel_name(const PackedWeight& weight, std::int64_t tokens,
+                        Layout layout = Layout::feature_major);
+
+}  // namespace coppice::cuda

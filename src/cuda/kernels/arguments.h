@@ -1,0 +1,59 @@
+// What every product kernel is given. Pointers are device memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "coppice/dtype.h"
+#include "coppice/linear.h"
+#include "cuda/packed_layout.h"
+
+namespace coppice::cuda {
+
+/// y = act(alpha * product + bias) + residual.
+struct EpilogueArguments {
+  void* y = nullptr;
+  std::int64_t y_stride = 0;       // elements between tokens (token-major) or rows (feature-major)
+  const void* residual = nullptr;  // like y
+  const void* bias = nullptr;      // [rows] or null
+  float alpha = 1;
+  Activation activation = Activation::none;
+  bool token_major = false;
+  bool f32_out = false;   // else the input type
+  bool f32_bias = false;  // else the input type
+  bool wide = false;      // y and its stride allow 16-byte stores
+};
+
+struct ProductArguments {
+  const std::byte* records = nullptr;      // [blocks][steps][kRecordBytes]
+  const std::uint16_t* columns = nullptr;  // [vectors][steps * kStepCols], or null: all, in order
+  const RowUnit* units = nullptr;          // [blocks * kBlockUnits]
+  const RowTile* row_tiles = nullptr;      // [row_tile_count]
+  const void* x = nullptr;
+  std::int64_t x_stride = 0;  // elements
+  std::int32_t cols = 0;
+  std::int32_t tokens = 0;
+  std::int32_t steps = 0;
+  std::int32_t block_count = 0;
+  std::int32_t stages = 0;      // mma kernels only
+  std::int32_t stage_rows = 0;  // mma kernels only: rows of activations in a stage
+  std::int32_t row_tile_count = 0;
+  std::int32_t token_tile_count = 0;
+  std::int32_t token_group = 1;  // token tiles that are worked on together
+  EpilogueArguments epilogue;
+};
+
+/// Order of the output tiles: groups of token tiles, whose activations stay in L2 while all rows
+/// pass; within a group row by row.
+struct TilePlace {
+  std::int32_t row_tile, token_tile;
+};
+COPPICE_HOST_DEVICE inline TilePlace tile_place(std::int32_t tile, std::int32_t row_tiles,
+                                                std::int32_t token_tiles, std::int32_t group) {
+  const std::int32_t first = tile / (group * row_tiles) * group;
+  const std::int32_t width = token_tiles - first < group ? token_tiles - first : group;
+  const std::int32_t left = tile - first * row_tiles;
+  return {left / width, first + left % width};
+}
+
+}  // namespace coppice::cuda

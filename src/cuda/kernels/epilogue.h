@@ -1,0 +1,247 @@
+// From accumulators to memory: what every product kernel does with 16 rows x 8n tokens of sums that
+// a warp holds in the fragment order of mma and wgmma: lane 4g+t has d[4j + 2h + e] = row g + 8h,
+// token 8j + 2t + e.
+//
+// 16-bit outputs are exchanged within the four lanes of a group so that a lane stores 16 bytes:
+// 64-byte runs for feature-major, 32-byte runs for token-major outputs (after an in-register
+// transpose). Full sectors either way, no shared memory.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include "cuda/kernels/arguments.h"
+#include "cuda/ptx/mma.h"
+
+namespace coppice::cuda {
+
+template <Dtype kType>
+__device__ inline float load_element(const void* data, std::int64_t index) {
+  if constexpr (kType == Dtype::f16)
+    return __half2float(static_cast<const __half*>(data)[index]);
+  else
+    return __bfloat162float(static_cast<const __nv_bfloat16*>(data)[index]);
+}
+
+template <Dtype kType>
+__device__ inline void store_element(void* data, std::int64_t index, float value) {
+  if constexpr (kType == Dtype::f16)
+    static_cast<__half*>(data)[index] = __float2half_rn(value);
+  else
+    static_cast<__nv_bfloat16*>(data)[index] = __float2bfloat16_rn(value);
+}
+
+/// Two floats to two elements, the first in the low half.
+template <Dtype kType>
+__device__ inline std::uint32_t pack_pair(float low, float high) {
+  if constexpr (kType == Dtype::f16) {
+    const __half2 pair = __floats2half2_rn(low, high);
+    return *reinterpret_cast<const std::uint32_t*>(&pair);
+  } else {
+    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+    return *reinterpret_cast<const std::uint32_t*>(&pair);
+  }
+}
+
+__device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
+
+/// The normal distribution function; error below 1e-7 (Abramowitz and Stegun, 7.1.26).
+__device__ inline float normal_cdf(float x) {
+  const float z = fabsf(x) * 0.70710678f;
+  const float t = __fdividef(1.0f, fmaf(0.3275911f, z, 1.0f));
+  float sum = fmaf(1.061405429f, t, -1.453152027f);
+  sum = fmaf(sum, t, 1.421413741f);
+  sum = fmaf(sum, t, -0.284496736f);
+  sum = fmaf(sum, t, 0.254829592f);
+  const float tail = 0.5f * sum * t * __expf(-z * z);
+  return x < 0 ? tail : 1.0f - tail;
+}
+
+/// Outside of the loops over values, so that the choice is made once for 16 of them.
+template <int kCount>
+__device__ inline void activate(Activation activation, float (&v)[kCount]) {
+  if (activation == Activation::none) return;
+  if (activation == Activation::relu) {
+#pragma unroll
+    for (float& x : v) x = x > 0 || x != x ? x : 0.0f;
+  } else if (activation == Activation::silu) {
+#pragma unroll
+    for (float& x : v) x *= sigmoid(x);
+  } else if (activation == Activation::gelu_tanh) {
+#pragma unroll
+    for (float& x : v) x *= sigmoid(1.5957691f * fmaf(0.044715f * x * x, x, x));
+  } else {
+#pragma unroll
+    for (float& x : v) x *= normal_cdf(x);
+  }
+}
+
+/// Within every four lanes: v[i] of lane t becomes v[t] of lane i.
+__device__ inline void transpose_in_quad(std::uint32_t (&v)[4], int t) {
+#pragma unroll
+  for (int step = 1; step <= 2; step *= 2) {
+    const bool upper = t & step;
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (i & step) continue;
+      const std::uint32_t given = upper ? v[i] : v[i + step];
+      const std::uint32_t taken = __shfl_xor_sync(0xffffffffu, given, step);
+      (upper ? v[i] : v[i + step]) = taken;
+    }
+  }
+}
+
+/// Where a unit's outputs go and what is added to them.
+struct UnitOutput {
+  RowUnit unit;
+  std::int32_t tokens;
+  std::int32_t first_token;  // of the fragment
+  float bias[2];             // rows g and g + 8
+};
+
+/// Reads what unit number `unit` needs; an empty one for -1.
+template <Dtype kType>
+__device__ inline UnitOutput unit_output(const ProductArguments& p, std::int32_t unit,
+                                         std::int32_t first_token, int lane) {
+  UnitOutput out{{}, p.tokens, first_token, {0, 0}};
+  if (unit < 0) return out;
+  const int4 raw = __ldg(reinterpret_cast<const int4*>(p.units + unit));
+  out.unit = {raw.x, raw.y, raw.z, raw.w};
+  if (p.epilogue.bias == nullptr) return out;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int r = lane / 4 + 8 * h;
+    if (r >= out.unit.rows) continue;
+    out.bias[h] = p.epilogue.f32_bias ? static_cast<const float*>(p.epilogue.bias)[out.unit.row + r]
+                                      : load_element<kType>(p.epilogue.bias, out.unit.row + r);
+  }
+  return out;
+}
+
+__device__ inline std::int64_t output_index(const EpilogueArguments& e, std::int64_t token,
+                                            std::int64_t row) {
+  return e.token_major ? token * e.y_stride + row : row * e.y_stride + token;
+}
+
+/// Element i of a fragment of 16 rows x 32 tokens lies `offset(i)` elements behind the lane's
+/// first.
+struct FragmentWalk {
+  std::int64_t first, token_step, row_step;
+  int rows_left, tokens_left;
+
+  __device__ FragmentWalk(const EpilogueArguments& e, const UnitOutput& out, int token, int lane)
+      : first(output_index(e, token + 2 * (lane % 4), out.unit.row + lane / 4)),
+        token_step(e.token_major ? e.y_stride : 1),
+        row_step(e.token_major ? 8 : 8 * e.y_stride),
+        rows_left(out.unit.rows - lane / 4),
+        tokens_left(out.tokens - token - 2 * (lane % 4)) {}
+  __device__ std::int64_t offset(int i) const {
+    return first + (8 * (i / 4) + i % 2) * token_step + i / 2 % 2 * row_step;
+  }
+  __device__ bool exists(int i) const {
+    return 8 * (i / 2 % 2) < rows_left && 8 * (i / 4) + i % 2 < tokens_left;
+  }
+};
+
+/// Element by element, with every bound checked: tails, and outputs that allow no wide stores.
+template <Dtype kType>
+__device__ inline void store_singly(const EpilogueArguments& e, const UnitOutput& out,
+                                    const float (&v)[16], int first, int lane) {
+  const FragmentWalk walk(e, out, first, lane);
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    if (!walk.exists(i)) continue;
+    if (e.f32_out)
+      static_cast<float*>(e.y)[walk.offset(i)] = v[i];
+    else
+      store_element<kType>(e.y, walk.offset(i), v[i]);
+  }
+}
+
+template <Dtype kType>
+__device__ inline void add_residual(const EpilogueArguments& e, const UnitOutput& out,
+                                    float (&v)[16], int first, int lane) {
+  const FragmentWalk walk(e, out, first, lane);
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    if (!walk.exists(i)) continue;
+    v[i] += e.f32_out ? static_cast<const float*>(e.residual)[walk.offset(i)]
+                      : load_element<kType>(e.residual, walk.offset(i));
+  }
+}
+
+/// 16 rows x 32 tokens as 16-byte stores of 16-bit elements.
+template <Dtype kType>
+__device__ inline void store_wide(const EpilogueArguments& e, const UnitOutput& out,
+                                  const float (&v)[16], int first, int lane) {
+  const int g = lane / 4, t = lane % 4;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    std::uint32_t pairs[4];
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      pairs[j] = pack_pair<kType>(v[4 * j + 2 * h], v[4 * j + 2 * h + 1]);
+      if (e.token_major) pairs[j] = ptx::transpose_matrix(pairs[j]);
+    }
+    transpose_in_quad(pairs, t);
+    const int token = first + 8 * t + (e.token_major ? g : 0);
+    const int r = 8 * h + (e.token_major ? 0 : g);
+    if (r >= out.unit.rows) continue;
+    auto* y = static_cast<std::uint16_t*>(e.y) + output_index(e, token, out.unit.row + r);
+    __stcs(reinterpret_cast<uint4*>(y), make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
+  }
+}
+
+/// 16 rows x 32 tokens from token `first` on, of any kind.
+template <Dtype kType>
+__device__ inline void store_part(const EpilogueArguments& e, const UnitOutput& out,
+                                  const float (&sums)[16], int first, int lane) {
+  if (first >= out.tokens || out.unit.rows == 0) return;
+  float v[16];
+#pragma unroll
+  for (int i = 0; i < 16; ++i) v[i] = fmaf(e.alpha, sums[i], out.bias[i / 2 % 2]);
+  activate(e.activation, v);
+  if (e.residual != nullptr) add_residual<kType>(e, out, v, first, lane);
+  const bool whole = first + 32 <= out.tokens &&
+                     (!e.token_major || (out.unit.rows == kUnitRows && out.unit.row % 8 == 0));
+  if (e.wide && whole)
+    store_wide<kType>(e, out, v, first, lane);
+  else
+    store_singly<kType>(e, out, v, first, lane);
+}
+
+/// Stores the sums of `kUnits` units and uses them up. The loop is rolled, and the sums move down
+/// by register copies: unrolled, the code is so large (130 KB) that fetching it takes longer than
+/// the stores, with L2 as busy as it is.
+template <Dtype kType, int kUnits, int kCount>
+__device__ inline void store_units(const EpilogueArguments& e, const UnitOutput (&out)[kUnits],
+                                   float (&d)[kUnits][kCount], int lane) {
+  constexpr int kTogether = 16;  // sums of one turn: 32 tokens
+  static_assert(kCount % kTogether == 0);
+  constexpr int kTurns = kUnits * kCount / kTogether;
+#pragma unroll 1
+  for (int turn = 0; turn < kTurns; ++turn) {
+    const int unit = turn * kTogether / kCount;
+    UnitOutput now = out[0];
+#pragma unroll
+    for (int u = 1; u < kUnits; ++u)
+      if (unit == u) {
+        now.unit = out[u].unit;
+        now.bias[0] = out[u].bias[0];
+        now.bias[1] = out[u].bias[1];
+      }
+    const int first = now.first_token + turn * kTogether % kCount * 2;
+#pragma unroll
+    for (int part = 0; part < kTogether / 16; ++part) {
+      float sums[16];
+#pragma unroll
+      for (int i = 0; i < 16; ++i) sums[i] = d[0][16 * part + i];
+      store_part<kType>(e, now, sums, first + 32 * part, lane);
+    }
+#pragma unroll
+    for (int i = 0; i + kTogether < kUnits * kCount; ++i)
+      d[i / kCount][i % kCount] = d[(i + kTogether) / kCount][(i + kTogether) % kCount];
+  }
+}
+
+}  // namespace coppice::cuda

@@ -1,0 +1,207 @@
+#include "cuda/multiply.h"
+
+#include <fmt/format.h>
+
+#include "coppice/cuda.h"
+#include "coppice/error.h"
+#include "cuda/check.h"
+#include "cuda/kernels/arguments.h"
+#include "cuda/kernels/sparse_mma.h"
+#include "cuda/kernels/sparse_wgmma.h"
+#include "cuda/kernels/transpose.h"
+#include "cuda/select.h"
+#include "cuda/weight.h"
+
+namespace coppice::cuda {
+namespace {
+
+std::int64_t round_up(std::int64_t value, std::int64_t unit) {
+  return (value + unit - 1) / unit * unit;
+}
+
+bool aligned_16(const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; }
+
+std::string shape_of(std::int64_t tokens, std::int64_t features) {
+  return fmt::format("[{} tokens, {} features]", tokens, features);
+}
+
+template <typename T>
+void check_matrix(const BasicMatrix<T>& m, const char* name, std::int64_t features,
+                  const PackedWeight& weight) {
+  if (m.features != features || m.tokens < 0)
+    throw InvalidArgument(fmt::format("{} is {}, but a weight of {} x {} needs {} features", name,
+                                      shape_of(m.tokens, m.features), weight.rows(), weight.cols(),
+                                      features));
+  const std::int64_t least = m.layout == Layout::token_major ? m.features : m.tokens;
+  if (m.stride != 0 && m.stride < least)
+    throw InvalidArgument(
+        fmt::format("{} has a stride of {} elements, needs at least {}", name, m.stride, least));
+  if (m.data == nullptr && m.tokens > 0 && m.features > 0)
+    throw InvalidArgument(fmt::format("{} has no data", name));
+  if (m.tokens > std::int64_t{1} << 30 || m.major_stride() >= std::int64_t{1} << 31)
+    throw InvalidArgument(fmt::format("{} is {}: more than 2^30 tokens; split it", name,
+                                      shape_of(m.tokens, m.features)));
+}
+
+void check_arguments(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
+                     const Epilogue& epilogue) {
+  check_matrix(x, "x", weight.cols(), weight);
+  check_matrix(y, "y", weight.rows(), weight);
+  if (x.tokens != y.tokens)
+    throw InvalidArgument(
+        fmt::format("x has {} tokens and y {}: they must be the same", x.tokens, y.tokens));
+  if (x.dtype != weight.dtype())
+    throw InvalidArgument(fmt::format("x is {}, but the weight is {}: convert one of them",
+                                      dtype_name(x.dtype), dtype_name(weight.dtype())));
+  if (y.dtype != weight.dtype() && y.dtype != Dtype::f32)
+    throw InvalidArgument(fmt::format("y is {}, needs to be {} or F32", dtype_name(y.dtype),
+                                      dtype_name(weight.dtype())));
+  if (epilogue.bias != nullptr && epilogue.bias_dtype != Dtype::f32 &&
+      epilogue.bias_dtype != weight.dtype())
+    throw InvalidArgument(fmt::format("the bias is {}, needs to be F32 or {}",
+                                      dtype_name(epilogue.bias_dtype), dtype_name(weight.dtype())));
+}
+
+// Features of the copy of x are this many elements apart.
+std::int64_t workspace_stride(std::int64_t tokens) { return round_up(tokens, 64); }
+
+}  // namespace
+
+Selection select_for(const PackedWeight& weight, const Matrix& x) {
+  const PackedWeight::Impl& impl = weight.impl();
+  ProductInfo product = impl.product;
+  product.tokens = x.tokens;
+  product.token_major = x.layout == Layout::token_major;
+  product.aligned = aligned_16(x.data) && x.major_stride() % 8 == 0;
+  return select(product, impl.device_info);
+}
+
+namespace {
+
+std::int64_t workspace_for(const Selection& selection, const PackedWeight& weight,
+                           std::int64_t tokens) {
+  if (!selection.transpose && !selection.repack) return 0;
+  return workspace_stride(tokens) * weight.cols() * 2;
+}
+
+// Makes x feature-major and aligned, where the kernel needs that.
+Matrix prepare(const Selection& selection, const PackedWeight& weight, const Matrix& x,
+               const Workspace& workspace, Stream stream) {
+  const std::int64_t needed = workspace_for(selection, weight, x.tokens);
+  if (needed == 0) return x;
+  if (workspace.data == nullptr || workspace.bytes < needed)
+    throw InvalidArgument(
+        fmt::format("a workspace of {} bytes for x {} in this layout, needs {} "
+                    "(see workspace_bytes)",
+                    workspace.bytes, shape_of(x.tokens, x.features), needed));
+  if (reinterpret_cast<std::uintptr_t>(workspace.data) % 256 != 0)
+    throw InvalidArgument("the workspace needs to start on 256 bytes");
+  Matrix copy = x;
+  copy.data = workspace.data;
+  copy.layout = Layout::feature_major;
+  copy.stride = workspace_stride(x.tokens);
+  if (selection.transpose)
+    launch_transpose(x.data, x.major_stride(), aligned_16(x.data) && x.major_stride() % 8 == 0,
+                     x.tokens, x.features, workspace.data, copy.stride, stream);
+  else
+    launch_realign(x.data, x.major_stride(), x.tokens, x.features, workspace.data, copy.stride,
+                   stream);
+  return copy;
+}
+
+EpilogueArguments epilogue_arguments(const MutableMatrix& y, const Epilogue& epilogue) {
+  EpilogueArguments e;
+  e.y = y.data;
+  e.y_stride = y.major_stride();
+  e.residual = epilogue.residual;
+  e.bias = epilogue.bias;
+  e.alpha = epilogue.alpha;
+  e.activation = epilogue.activation;
+  e.token_major = y.layout == Layout::token_major;
+  e.f32_out = y.dtype == Dtype::f32;
+  e.f32_bias = epilogue.bias_dtype == Dtype::f32;
+  e.wide = !e.f32_out && aligned_16(y.data) && e.y_stride % 8 == 0;
+  return e;
+}
+
+std::size_t tile_table(int blocks) {
+  std::size_t i = 0;
+  while (kTileBlocks[i] != blocks) ++i;
+  return i;
+}
+
+// What both families are given; the caller adds the tiles.
+ProductArguments arguments_for(const Selection& selection, const PackedWeight::Impl& impl,
+                               const Matrix& x, const MutableMatrix& y, const Epilogue& epilogue,
+                               int tile_tokens) {
+  ProductArguments p;
+  p.records = impl.records;
+  p.columns = impl.columns;
+  p.units = impl.units;
+  p.x = x.data;
+  p.x_stride = x.major_stride();
+  p.cols = static_cast<std::int32_t>(x.features);
+  p.tokens = static_cast<std::int32_t>(x.tokens);
+  p.steps = static_cast<std::int32_t>(impl.product.steps);
+  p.block_count = static_cast<std::int32_t>(impl.product.blocks);
+  p.token_tile_count = static_cast<std::int32_t>((x.tokens + tile_tokens - 1) / tile_tokens);
+  p.token_group = selection.token_group;
+  p.epilogue = epilogue_arguments(y, epilogue);
+  return p;
+}
+
+void run(const Selection& selection, const PackedWeight::Impl& impl, const Matrix& x,
+         const MutableMatrix& y, const Epilogue& epilogue, Stream stream) {
+  if (selection.family == Family::mma) {
+    const MmaShape& shape = selection.mma;
+    ProductArguments p = arguments_for(selection, impl, x, y, epilogue, shape.tile_tokens());
+    p.stages = shape.stages;
+    p.stage_rows = shape.stage_rows;
+    p.row_tile_count = (p.block_count + MmaShape::kBlocks - 1) / MmaShape::kBlocks;
+    launch_sparse_mma(shape, impl.dtype, p, stream);
+    return;
+  }
+#if COPPICE_CUDA_WGMMA
+  const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
+  const std::size_t table = tile_table(shape.blocks());
+  ProductArguments p = arguments_for(selection, impl, x, y, epilogue, shape.tile_tokens());
+  p.row_tiles = impl.tiles[table];
+  p.row_tile_count = impl.tile_counts[table];
+  launch_sparse_wgmma(selection.shape, selection.token_major, impl.dtype, p, impl.device_info,
+                      stream);
+#endif
+}
+
+}  // namespace
+
+std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x) {
+  check_matrix(x, "x", weight.cols(), weight);
+  return workspace_for(select_for(weight, x), weight, x.tokens);
+}
+
+void multiply(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
+              const Epilogue& epilogue, const Workspace& workspace, Stream stream) {
+  check_arguments(weight, x, y, epilogue);
+  multiply_by(select_for(weight, x), weight, x, y, epilogue, workspace, stream);
+}
+
+void multiply_by(const Selection& selection, const PackedWeight& weight, const Matrix& x,
+                 const MutableMatrix& y, const Epilogue& epilogue, const Workspace& workspace,
+                 Stream stream) {
+  if (x.tokens == 0 || weight.rows() == 0) return;
+  const PackedWeight::Impl& impl = weight.impl();
+  const DeviceGuard guard(impl.device);
+  const Matrix ready = prepare(selection, weight, x, workspace, stream);
+  run(selection, impl, ready, y, epilogue, stream);
+}
+
+std::string kernel_name(const PackedWeight& weight, std::int64_t tokens, Layout layout) {
+  Matrix x;
+  x.tokens = tokens;
+  x.features = weight.cols();
+  x.layout = layout;
+  x.stride = round_up(layout == Layout::token_major ? x.features : tokens, 8);
+  return selection_name(select_for(weight, x));
+}
+
+}  // namespace coppice::cuda

@@ -1,0 +1,17 @@
+// The product in two steps, for tuners and benchmarks: choose how, then run it that way.
+#pragma once
+
+#include "coppice/cuda.h"
+#include "cuda/select.h"
+
+namespace coppice::cuda {
+
+/// What `multiply` would choose.
+Selection select_for(const PackedWeight& weight, const Matrix& x);
+
+/// `multiply` with the choice made by the caller; arguments are not checked.
+void multiply_by(const Selection& selection, const PackedWeight& weight, const Matrix& x,
+                 const MutableMatrix& y, const Epilogue& epilogue, const Workspace& workspace,
+                 Stream stream);
+
+}  // namespace coppice::cuda

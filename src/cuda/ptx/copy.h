@@ -1,0 +1,66 @@
+// Copies from global to shared memory that do not pass through registers.
+#pragma once
+
+#include <cstdint>
+
+namespace coppice::cuda::ptx {
+
+/// 16 bytes; of these the first `valid` are read (0 to 16), the others become zero.
+__device__ inline void copy_async_16(std::uint32_t shared, const void* global,
+                                     std::uint32_t valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
+               "r"(valid)
+               : "memory");
+}
+
+/// 16 bytes.
+__device__ inline void copy_async_16(std::uint32_t shared, const void* global) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
+}
+
+__device__ inline void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Waits until at most `kPending` of this thread's groups are still under way.
+template <int kPending>
+__device__ inline void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+/// A multiple of 16 bytes by the copy engine (sm_90); counted by the barrier's transaction count.
+__device__ inline void copy_bulk(std::uint32_t shared, const void* global, std::uint32_t bytes,
+                                 std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+          "r"(shared),
+      "l"(global), "r"(bytes), "r"(barrier)
+      : "memory");
+}
+
+__device__ inline std::uint32_t load_shared(std::uint32_t shared) {
+  std::uint32_t value;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(shared) : "memory");
+  return value;
+}
+
+__device__ inline std::uint16_t load_shared_2(std::uint32_t shared) {
+  std::uint16_t value;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(value) : "r"(shared) : "memory");
+  return value;
+}
+
+__device__ inline uint2 load_shared_8(std::uint32_t shared) {
+  uint2 value;
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
+               : "=r"(value.x), "=r"(value.y)
+               : "r"(shared)
+               : "memory");
+  return value;
+}
+
+__device__ inline void store_shared(std::uint32_t shared, uint4 value) {
+  asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(shared), "r"(value.x), "r"(value.y),
+               "r"(value.z), "r"(value.w)
+               : "memory");
+}
+
+}  // namespace coppice::cuda::ptx

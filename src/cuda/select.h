@@ -1,0 +1,103 @@
+// Which kernel for which problem. Pure host code: needs no GPU and no CUDA header.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "coppice/linear.h"
+#include "coppice/pattern.h"
+
+namespace coppice::cuda {
+
+/// What selection has to know about a device.
+struct DeviceInfo {
+  int multiprocessors = 0;
+  int compute_capability = 0;  ///< 10 * major + minor
+  std::int64_t l2_bytes = 0;
+  int shared_bytes = 0;    ///< that a thread block can use
+  bool has_wgmma = false;  ///< compute capability 9.0, and the kernels were compiled in
+};
+
+/// Tile of a wgmma kernel: rows() x tile_tokens().
+struct WgmmaShape {
+  int row_groups = 1;    ///< warpgroups along the rows
+  int group_blocks = 1;  ///< blocks of 64 rows of one warpgroup
+  int token_groups = 1;  ///< warpgroups along the tokens
+  int tokens = 128;      ///< of one warpgroup
+  int stages = 4;
+  int thread_blocks = 1;     ///< on one multiprocessor
+  bool token_major = false;  ///< also compiled for token-major activations of 2:4
+
+  constexpr int blocks() const { return row_groups * group_blocks; }
+  constexpr int rows() const { return 64 * blocks(); }
+  constexpr int tile_tokens() const { return tokens * token_groups; }
+};
+
+/// All wgmma tiles there are.
+inline constexpr std::array kWgmmaShapes = {
+    WgmmaShape{2, 1, 1, 256, 5, 1, false},  // vectors of 128 rows
+    WgmmaShape{2, 2, 1, 128, 6, 1, true},   // vectors of 256 rows and more, 2:4
+    WgmmaShape{1, 1, 2, 256, 3, 1, false},  // vectors of 64 rows
+    WgmmaShape{2, 1, 1, 128, 8, 1, true},   // the same for fewer tokens or rows ...
+    WgmmaShape{1, 1, 1, 128, 5, 2, false}, WgmmaShape{1, 1, 1, 64, 8, 2, true},
+};
+
+/// How the portable mma kernels are run: tiles of 256 rows x tile_tokens().
+struct MmaShape {
+  bool gathered = false;  ///< every vector has rows of its own in shared memory
+  int vectors = 1;        ///< in a block of 64 rows: 1, 2 or 4
+  int stages = 3;         ///< of 32 columns alive each
+  int stage_rows = 0;     ///< rows of activations in a stage
+
+  static constexpr int kBlocks = 4;              ///< of 64 rows, in a tile
+  static constexpr int kFixedBytes = 11 * 1024;  ///< of a stage: values, metadata, column lists
+  constexpr int tile_tokens() const { return gathered ? 64 : 128; }
+  constexpr int stage_bytes() const { return stage_rows * tile_tokens() * 2 + kFixedBytes; }
+  constexpr int shared_bytes() const { return stages * stage_bytes() + 128; }
+};
+
+/// Heights of row tiles in blocks for which a packed weight holds a table.
+inline constexpr std::array kTileBlocks = {1, 2, 4};
+
+/// What selection has to know about a product.
+struct ProductInfo {
+  bool in_order = false;    ///< all columns alive, in order: nothing to gather
+  int vector_blocks = 0;    ///< blocks of 64 rows of a whole vector; 0: vectors share blocks
+  int block_vectors = 1;    ///< vectors in a block of 64 rows: 1, 2 (halves) or 4 (any)
+  int group = 4;            ///< M of V:N:M
+  bool regular = true;      ///< quad q lies in columns q * group to (q + 1) * group - 1
+  std::int64_t blocks = 0;  ///< of 64 rows in all, padding included
+  std::int64_t steps = 0;   ///< of 64 columns alive
+  std::int64_t cols = 0;
+  std::int64_t tokens = 0;
+  bool token_major = false;  ///< activations
+  bool aligned = true;       ///< 16-byte aligned rows of activations
+};
+
+enum class Family : std::uint8_t { wgmma, mma };
+
+/// How a product is run.
+struct Selection {
+  Family family = Family::wgmma;
+  int shape = 0;  ///< wgmma: index of kWgmmaShapes
+  MmaShape mma;
+  bool token_major = false;  ///< the kernel reads token-major activations itself
+  bool transpose = false;    ///< token-major activations are transposed into the workspace first
+  bool repack = false;       ///< unaligned feature-major activations are copied there first
+  int token_group = 1;       ///< token tiles worked on together
+};
+
+Selection select(const ProductInfo& product, const DeviceInfo& device);
+
+/// The mma kernel for a product; throws DeviceError if the device has too little shared memory.
+MmaShape mma_shape(const ProductInfo& product, const DeviceInfo& device);
+
+/// Predicted time of a wgmma tile shape in clocks; what `select` compares.
+double predicted_clocks(const WgmmaShape& shape, const ProductInfo& product,
+                        const DeviceInfo& device);
+
+/// Such as "wgmma 128x256".
+std::string selection_name(const Selection& selection);
+
+}  // namespace coppice::cuda

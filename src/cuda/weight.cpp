@@ -1,0 +1,121 @@
+#include "cuda/weight.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <mutex>
+#include <vector>
+
+#include "coppice/error.h"
+#include "cuda/host_pack.h"
+
+namespace coppice::cuda {
+namespace {
+
+DeviceInfo read_device_info(int device) {
+  auto attribute = [&](cudaDeviceAttr which) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, which, device), "asking for a device attribute");
+    return value;
+  };
+  DeviceInfo info;
+  info.multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
+  info.compute_capability = 10 * attribute(cudaDevAttrComputeCapabilityMajor) +
+                            attribute(cudaDevAttrComputeCapabilityMinor);
+  info.l2_bytes = attribute(cudaDevAttrL2CacheSize);
+  info.shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
+  info.has_wgmma = COPPICE_CUDA_WGMMA != 0 && info.compute_capability == 90;
+  return info;
+}
+
+// Lays several arrays into one allocation.
+class Parcel {
+ public:
+  template <typename T>
+  std::size_t add(const std::vector<T>& data) {
+    const std::size_t at = (bytes_.size() + 255) / 256 * 256;
+    bytes_.resize(at + data.size() * sizeof(T));
+    if (!data.empty()) std::memcpy(bytes_.data() + at, data.data(), data.size() * sizeof(T));
+    return at;
+  }
+  DeviceBuffer upload() const {
+    DeviceBuffer buffer(bytes_.size());
+    if (!bytes_.empty())
+      check(cudaMemcpy(buffer.data(), bytes_.data(), bytes_.size(), cudaMemcpyHostToDevice),
+            "copying a weight to the device");
+    return buffer;
+  }
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+}  // namespace
+
+const DeviceInfo& device_info(int device) {
+  static std::mutex mutex;
+  static std::vector<std::unique_ptr<DeviceInfo>> known;
+  const std::lock_guard lock(mutex);
+  const auto index = static_cast<std::size_t>(device);
+  if (known.size() <= index) known.resize(index + 1);
+  if (known[index] == nullptr)
+    known[index] = std::make_unique<DeviceInfo>(read_device_info(device));
+  return *known[index];
+}
+
+PackedWeight::PackedWeight(const SparseView& weight, int threads) {
+  const HostPack pack = pack_on_host(weight, threads);
+  auto impl = std::make_unique<Impl>();
+  impl->grid = weight.grid;
+  impl->dtype = weight.dtype;
+  check(cudaGetDevice(&impl->device), "asking for the current device");
+  impl->device_info = cuda::device_info(impl->device);
+  if (impl->device_info.compute_capability < 80)
+    throw DeviceError(
+        fmt::format("device {} has compute capability {}.{}; sparse tensor cores "
+                    "need 8.0 or later: use another device or the CPU",
+                    impl->device, impl->device_info.compute_capability / 10,
+                    impl->device_info.compute_capability % 10));
+  ProductInfo& product = impl->product;
+  product.in_order = pack.columns.empty();
+  product.vector_blocks = pack.plan.vector_blocks;
+  product.block_vectors = pack.plan.block_vectors;
+  product.regular = pack.plan.regular && weight.input_permutation.empty();
+  product.group = weight.grid->pattern().group;
+  product.blocks = pack.plan.blocks;
+  product.steps = pack.plan.steps;
+  product.cols = weight.grid->cols();
+
+  Parcel parcel;
+  const std::size_t records = parcel.add(pack.records);
+  const std::size_t columns = parcel.add(pack.columns);
+  const std::size_t units = parcel.add(pack.plan.units);
+  std::array<std::size_t, kTileBlocks.size()> tiles = {};
+  for (std::size_t i = 0; i < tiles.size(); ++i) {
+    tiles[i] = parcel.add(pack.plan.tiles[i]);
+    impl->tile_counts[i] = static_cast<std::int32_t>(pack.plan.tiles[i].size());
+  }
+  impl->memory = parcel.upload();
+  const auto* base = impl->memory.as<const std::byte>();
+  impl->records = base + records;
+  if (!product.in_order) impl->columns = reinterpret_cast<const std::uint16_t*>(base + columns);
+  impl->units = reinterpret_cast<const RowUnit*>(base + units);
+  for (std::size_t i = 0; i < tiles.size(); ++i)
+    impl->tiles[i] = reinterpret_cast<const RowTile*>(base + tiles[i]);
+  impl_ = std::move(impl);
+}
+
+PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;
+PackedWeight& PackedWeight::operator=(PackedWeight&&) noexcept = default;
+PackedWeight::~PackedWeight() = default;
+
+std::int64_t PackedWeight::rows() const { return impl_->grid->rows(); }
+std::int64_t PackedWeight::cols() const { return impl_->grid->cols(); }
+const Pattern& PackedWeight::pattern() const { return impl_->grid->pattern(); }
+Dtype PackedWeight::dtype() const { return impl_->dtype; }
+int PackedWeight::device() const { return impl_->device; }
+std::int64_t PackedWeight::bytes() const {
+  return static_cast<std::int64_t>(impl_->memory.bytes());
+}
+
+}  // namespace coppice::cuda

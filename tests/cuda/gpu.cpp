@@ -1,0 +1,137 @@
+#include "cuda/gpu.h"
+
+#include <fmt/format.h>
+
+namespace coppice::cuda {
+namespace {
+
+using cpu::Random;
+
+// A matrix of activations in a layout, with its values as floats beside it.
+struct HostMatrix {
+  std::int64_t tokens, features, stride;
+  Layout layout;
+  Dtype dtype;
+  std::vector<std::byte> bytes;
+  std::vector<float> values;  // [tokens][features]
+
+  std::size_t index(std::int64_t token, std::int64_t feature) const {
+    return static_cast<std::size_t>(layout == Layout::token_major ? token * stride + feature
+                                                                  : feature * stride + token);
+  }
+};
+
+HostMatrix make_matrix(Random* random, std::int64_t tokens, std::int64_t features, Layout layout,
+                       Dtype dtype, std::int64_t extra) {
+  HostMatrix m{tokens, features, 0, layout, dtype, {}, {}};
+  const bool token_major = layout == Layout::token_major;
+  m.stride = (token_major ? features : tokens) + extra;
+  const std::int64_t elements = m.stride * (token_major ? tokens : features);
+  const int size = dtype_bytes(dtype);
+  m.bytes.assign(static_cast<std::size_t>(elements * size), std::byte{GpuBytes::kPoison});
+  if (random == nullptr) return m;
+  m.values = cpu::random_floats(*random, tokens * features);
+  for (std::int64_t t = 0; t < tokens; ++t)
+    for (std::int64_t f = 0; f < features; ++f) {
+      float& value = m.values[static_cast<std::size_t>(t * features + f)];
+      const std::uint32_t bits = from_float(dtype, value);
+      value = to_float(dtype, bits);
+      std::memcpy(m.bytes.data() + m.index(t, f) * static_cast<std::size_t>(size), &bits,
+                  static_cast<std::size_t>(size));
+    }
+  return m;
+}
+
+float element(const HostMatrix& m, const std::vector<std::byte>& bytes, std::int64_t token,
+              std::int64_t feature) {
+  const auto size = static_cast<std::size_t>(dtype_bytes(m.dtype));
+  std::uint32_t bits = 0;
+  std::memcpy(&bits, bytes.data() + m.index(token, feature) * size, size);
+  return to_float(m.dtype, bits);
+}
+
+std::vector<double> expected(const Problem& p, const SparseMatrix& weight, const HostMatrix& x,
+                             const std::vector<float>& bias, const HostMatrix& residual) {
+  std::vector<double> y(static_cast<std::size_t>(p.tokens * p.rows));
+  coppice::Epilogue epilogue{p.alpha, bias, p.activation};
+  reference_multiply(weight.view(), {x.values.data(), p.tokens, p.cols},
+                     {y.data(), p.tokens, p.rows}, epilogue);
+  for (std::size_t i = 0; i < y.size() && !residual.values.empty(); ++i) y[i] += residual.values[i];
+  return y;
+}
+
+// Compares what was written; everything between the rows must still be poison.
+void compare(const Problem& p, const HostMatrix& y, const std::vector<std::byte>& bytes,
+             const std::vector<double>& want) {
+  double error = 0, norm = 0;
+  for (std::int64_t t = 0; t < p.tokens; ++t)
+    for (std::int64_t r = 0; r < p.rows; ++r) {
+      const double got = element(y, bytes, t, r);
+      const double ref = want[static_cast<std::size_t>(t * p.rows + r)];
+      ASSERT_TRUE(std::isfinite(got))
+          << p.describe() << ": token " << t << " row " << r << " is " << got;
+      error += (got - ref) * (got - ref);
+      norm += ref * ref;
+    }
+  // Rounding of the output (2^-11, 2^-8), or of fp32 sums and fast exponentials.
+  const double bound = p.f32_out ? 2e-5 : p.dtype == Dtype::f16 ? 6e-4 : 4e-3;
+  EXPECT_LE(std::sqrt(error), bound * std::sqrt(norm) + 1e-6) << p.describe();
+  const std::int64_t packed = y.layout == Layout::token_major ? p.rows : p.tokens;
+  const auto size = static_cast<std::size_t>(dtype_bytes(y.dtype));
+  for (std::size_t i = 0; i < bytes.size() / size; ++i)
+    if (static_cast<std::int64_t>(i) % y.stride >= packed) {
+      for (std::size_t b = 0; b < size; ++b)
+        ASSERT_EQ(bytes[i * size + b], std::byte{GpuBytes::kPoison})
+            << p.describe() << ": written between rows";
+    }
+}
+
+}  // namespace
+
+std::string Problem::describe() const {
+  return fmt::format("{} {}x{} tokens {} {} x:{}+{}@{} y:{}+{}{} alpha {} act {}{}{}{}{}",
+                     pattern.to_string(), rows, cols, tokens, dtype_name(dtype),
+                     x_layout == Layout::token_major ? "tok" : "feat", x_extra, x_offset,
+                     y_layout == Layout::token_major ? "tok" : "feat", y_extra,
+                     f32_out ? " f32" : "", alpha, static_cast<int>(activation),
+                     bias ? " bias" : "", residual ? " residual" : "", permuted ? " permuted" : "",
+                     row_segments.empty() && col_segments.empty() ? "" : " segments");
+}
+
+void check_problem(const Problem& p, std::uint64_t seed) {
+  Random random(seed);
+  SparseMatrix weight = cpu::random_weight(random, p.pattern, p.rows, p.cols, p.dtype,
+                                           {p.row_segments, p.col_segments, p.permuted});
+  const PackedWeight packed(weight.view());
+  const Dtype out = p.f32_out ? Dtype::f32 : p.dtype;
+  const HostMatrix x = make_matrix(&random, p.tokens, p.cols, p.x_layout, p.dtype, p.x_extra);
+  const HostMatrix y = make_matrix(nullptr, p.tokens, p.rows, p.y_layout, out, p.y_extra);
+  HostMatrix residual;
+  if (p.residual) residual = make_matrix(&random, p.tokens, p.rows, p.y_layout, out, p.y_extra);
+  const Dtype bias_dtype = p.f32_bias ? Dtype::f32 : p.dtype;
+  std::vector<float> bias;
+  std::vector<std::byte> bias_bytes;
+  if (p.bias) {
+    bias = cpu::random_floats(random, p.rows);
+    bias_bytes.resize(static_cast<std::size_t>(p.rows * dtype_bytes(bias_dtype)));
+    from_float(bias_dtype, bias, bias_bytes.data());
+    to_float(bias_dtype, bias_bytes.data(), bias);
+  }
+
+  std::vector<std::byte> shifted(static_cast<std::size_t>(p.x_offset * 2), std::byte{0});
+  shifted.insert(shifted.end(), x.bytes.begin(), x.bytes.end());
+  const GpuBytes x_gpu(shifted), y_gpu(y.bytes), residual_gpu(residual.bytes), bias_gpu(bias_bytes);
+  const Matrix x_matrix{
+      x_gpu.data() + p.x_offset * 2, p.dtype, p.tokens, p.cols, p.x_layout, x.stride};
+  const MutableMatrix y_matrix{y_gpu.data(), out, p.tokens, p.rows, p.y_layout, y.stride};
+  const GpuBytes workspace(static_cast<std::size_t>(workspace_bytes(packed, x_matrix)));
+  const Epilogue epilogue{p.alpha, p.bias ? bias_gpu.data() : nullptr, bias_dtype, p.activation,
+                          p.residual ? residual_gpu.data() : nullptr};
+  multiply(packed, x_matrix, y_matrix, epilogue,
+           {workspace.data(), workspace_bytes(packed, x_matrix)});
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess) << p.describe();
+  (void)workspace.read();
+  compare(p, y, y_gpu.read(), expected(p, weight, x, bias, residual));
+}
+
+}  // namespace coppice::cuda

@@ -1,0 +1,122 @@
+// The packed order, checked on the host: what a kernel would read there is the weight.
+#include "cuda/host_pack.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <set>
+
+#include "coppice/error.h"
+#include "cpu/random_weight.h"
+
+namespace coppice::cuda {
+namespace {
+
+using cpu::Random;
+
+TEST(PackedLayout, EveryValueHasItsOwnPlace) {
+  std::set<int> bytes, words;
+  for (int row = 0; row < kBlockRows; ++row) {
+    for (int place = 0; place < kStepKept; ++place) bytes.insert(value_byte(row, place));
+    for (int quad = 0; quad < kStepQuads; ++quad) {
+      const MetadataPlace at = metadata_place(row, quad);
+      EXPECT_LT(at.word * 4, kMetadataBytes);
+      words.insert(at.word * 32 + at.shift);
+    }
+  }
+  EXPECT_EQ(bytes.size(), static_cast<std::size_t>(kValueBytes / 2));
+  EXPECT_EQ(*bytes.rbegin(), kValueBytes - 2);
+  EXPECT_EQ(words.size(), static_cast<std::size_t>(kBlockRows * kStepQuads));
+}
+
+// The dense weight as a kernel sees it: values at the columns that metadata and lists name.
+std::vector<float> unpack(const HostPack& pack, const SparseView& view) {
+  const std::int64_t cols = view.grid->cols(), steps = pack.plan.steps;
+  std::vector<float> dense(static_cast<std::size_t>(view.grid->rows() * cols));
+  for (std::size_t u = 0; u < pack.plan.units.size(); ++u) {
+    const RowUnit& unit = pack.plan.units[u];
+    for (int r = 0; r < unit.rows; ++r) {
+      const std::int64_t padded = static_cast<std::int64_t>(u) * kUnitRows + r;
+      const int row = static_cast<int>(padded % kBlockRows);
+      for (std::int64_t quad = 0; quad < steps * kStepQuads; ++quad) {
+        const std::byte* record =
+            pack.records.data() + (padded / kBlockRows * steps + quad / kStepQuads) * kRecordBytes;
+        const int q = static_cast<int>(quad % kStepQuads);
+        const MetadataPlace at = metadata_place(row, q);
+        std::uint32_t word;
+        std::memcpy(&word, record + kValueBytes + at.word * 4, 4);
+        const unsigned bits = word >> at.shift & 15;
+        EXPECT_LT(bits & 3, bits >> 2) << "the hardware wants ascending, distinct places";
+        for (int i = 0; i < 2; ++i) {
+          std::uint16_t value;
+          std::memcpy(&value, record + value_byte(row, 2 * q + i), 2);
+          if (value == 0) continue;
+          const std::int64_t place = 4 * quad + (i == 0 ? bits & 3 : bits >> 2);
+          std::int64_t col = place;
+          if (!pack.columns.empty())
+            col = pack.columns[static_cast<std::size_t>(unit.vector * steps * kStepCols + place)];
+          EXPECT_LT(col, cols);
+          dense[static_cast<std::size_t>((unit.row + r) * cols + col)] +=
+              to_float(view.dtype, value);
+        }
+      }
+    }
+  }
+  return dense;
+}
+
+void check(const char* pattern, std::int64_t rows, std::int64_t cols,
+           const cpu::RandomWeightOptions& options = {}) {
+  Random random(static_cast<std::uint64_t>(rows * 1000 + cols));
+  const SparseMatrix weight =
+      cpu::random_weight(random, Pattern::parse(pattern), rows, cols, Dtype::bf16, options);
+  const HostPack pack = pack_on_host(weight.view(), 2);
+  std::vector<std::byte> bytes(static_cast<std::size_t>(rows * cols * 2));
+  decompress(weight.view(), {bytes.data(), Dtype::bf16, rows, cols, 0});
+  std::vector<float> want(static_cast<std::size_t>(rows * cols));
+  to_float(Dtype::bf16, bytes.data(), want);
+  EXPECT_EQ(unpack(pack, weight.view()), want) << pattern << " " << rows << "x" << cols;
+  for (std::uint16_t col : pack.columns) ASSERT_LT(col, cols);
+  for (std::size_t i = 0; i < pack.plan.tiles.size(); ++i) {
+    std::int64_t blocks = 0;
+    for (const RowTile& tile : pack.plan.tiles[i]) {
+      EXPECT_EQ(tile.block, blocks) << "tiles cover the blocks in order";
+      EXPECT_LE(tile.blocks, kTileBlocks[i]);
+      blocks += tile.blocks;
+    }
+    if (pack.plan.vector_blocks > 0 || rows == 0) {
+      EXPECT_EQ(blocks, pack.plan.blocks);
+    }
+  }
+}
+
+TEST(HostPack, HoldsTheWeight) {
+  for (const char* pattern : {"2:4", "2:2:8", "16:2:8", "20:2:5", "32:2:7", "64:2:8", "100:2:16",
+                              "128:2:8", "256:2:32", "64:2:256"})
+    for (std::int64_t rows : {0, 1, 15, 64, 200, 300})
+      for (std::int64_t cols : {0, 1, 2, 3, 5, 64, 67, 333}) check(pattern, rows, cols);
+}
+
+TEST(HostPack, SegmentsAndPermutation) {
+  for (const char* pattern : {"2:4", "16:2:8", "64:2:8", "128:2:5"}) {
+    check(pattern, 200, 150, {.row_segments = {70, 0, 130}, .col_segments = {}, .permuted = false});
+    check(pattern, 200, 150, {.row_segments = {}, .col_segments = {33, 117}, .permuted = false});
+    check(pattern, 200, 150,
+          {.row_segments = {1, 199}, .col_segments = {6, 144}, .permuted = true});
+  }
+}
+
+TEST(HostPack, RefusesOtherPatternsAndTypes) {
+  Random random(1);
+  for (const char* pattern : {"dense", "4:8", "64:3/6:8", "vw4/8:32"}) {
+    const SparseMatrix weight =
+        cpu::random_weight(random, Pattern::parse(pattern), 64, 64, Dtype::f16);
+    EXPECT_THROW(pack_on_host(weight.view(), 1), InvalidArgument) << pattern;
+  }
+  const SparseMatrix f32 = cpu::random_weight(random, Pattern::parse("2:4"), 8, 8, Dtype::f32);
+  EXPECT_THROW(pack_on_host(f32.view(), 1), InvalidArgument);
+  EXPECT_THROW(plan_pack(Grid(Pattern::parse("2:4"), {8, 65537, {}, {}})), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace coppice::cuda

@@ -1,0 +1,228 @@
+// Products on the GPU against the double-precision reference.
+#include <gtest/gtest.h>
+
+#include "coppice/error.h"
+#include "cuda/gpu.h"
+
+namespace coppice::cuda {
+namespace {
+
+using cpu::Random;
+using cpu::random_int;
+
+TEST(CudaProduct, WholeTiles) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 1;
+  for (const char* pattern : {"2:4", "64:2:8", "128:2:8", "256:2:8", "128:2:16", "64:2:16",
+                              "64:2:5", "128:2:100", "32:2:8", "16:2:8"})
+    for (Dtype dtype : {Dtype::f16, Dtype::bf16})
+      for (std::int64_t tokens : {64, 256, 512})
+        check_problem({.pattern = Pattern::parse(pattern),
+                       .rows = 512,
+                       .cols = 1024,
+                       .tokens = tokens,
+                       .dtype = dtype},
+                      seed++);
+}
+
+TEST(CudaProduct, LayoutsAndEpilogues) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 100;
+  for (const char* pattern : {"2:4", "128:2:8", "64:2:8", "32:2:6"})
+    for (Layout in : {Layout::token_major, Layout::feature_major})
+      for (Layout out : {Layout::token_major, Layout::feature_major})
+        for (bool f32_out : {false, true})
+          for (int activation = 0; activation < 5; ++activation)
+            check_problem({.pattern = Pattern::parse(pattern),
+                           .rows = 256,
+                           .cols = 256,
+                           .tokens = 192,
+                           .x_layout = in,
+                           .y_layout = out,
+                           .f32_out = f32_out,
+                           .bias = true,
+                           .f32_bias = activation % 2 == 0,
+                           .residual = activation != 3,
+                           .alpha = 0.5f,
+                           .activation = static_cast<Activation>(activation)},
+                          seed++);
+}
+
+TEST(CudaProduct, TinyAndEmpty) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 200;
+  for (const char* pattern : {"2:4", "64:2:8", "16:2:5"})
+    for (std::int64_t rows : {0, 1, 7, 65})
+      for (std::int64_t cols : {0, 1, 3, 9, 70})
+        for (std::int64_t tokens : {0, 1, 5, 130})
+          check_problem({.pattern = Pattern::parse(pattern),
+                         .rows = rows,
+                         .cols = cols,
+                         .tokens = tokens,
+                         .bias = true},
+                        seed++);
+}
+
+Pattern random_vnm(Random& random) {
+  constexpr int kRows[] = {2, 16, 16, 24, 32, 32, 48, 64, 64, 80, 128, 128, 192, 256, 256, 512};
+  constexpr int kGroups[] = {5, 6, 7, 8, 8, 9, 12, 16, 16, 20, 32, 64, 100, 256};
+  if (random_int(random, 0, 3) == 0) return Pattern::parse("2:4");
+  return Pattern::make(kRows[random_int(random, 0, std::size(kRows) - 1)], 1, 4,
+                       kGroups[random_int(random, 0, std::size(kGroups) - 1)], 2);
+}
+
+std::vector<std::int64_t> random_segments(Random& random, std::int64_t size) {
+  const std::int64_t first = random_int(random, 0, static_cast<int>(size));
+  return {first, 0, size - first};
+}
+
+Problem random_problem(Random& random) {
+  Problem p;
+  p.pattern = random_vnm(random);
+  auto size = [&](int largest) {
+    return random_int(random, 0, 2) == 0 ? 8 * random_int(random, 1, largest / 8)
+                                         : random_int(random, 1, largest);
+  };
+  p.rows = size(600);
+  p.cols = size(700);
+  p.tokens = size(random_int(random, 0, 1) == 0 ? 80 : 600);
+  p.dtype = random_int(random, 0, 1) == 0 ? Dtype::f16 : Dtype::bf16;
+  auto coin = [&] { return random_int(random, 0, 1) == 1; };
+  p.x_layout = coin() ? Layout::token_major : Layout::feature_major;
+  p.y_layout = coin() ? Layout::token_major : Layout::feature_major;
+  p.x_extra = coin() ? 0 : random_int(random, 0, 16);
+  p.y_extra = coin() ? 0 : random_int(random, 0, 16);
+  p.x_offset = random_int(random, 0, 3) == 0 ? random_int(random, 1, 9) : 0;
+  p.f32_out = coin();
+  p.bias = coin();
+  p.f32_bias = coin();
+  p.residual = coin();
+  p.permuted = random_int(random, 0, 3) == 0;
+  p.alpha = coin() ? 1.0f : -0.75f;
+  p.activation = static_cast<Activation>(random_int(random, 0, 4));
+  if (random_int(random, 0, 3) == 0) p.row_segments = random_segments(random, p.rows);
+  if (random_int(random, 0, 3) == 0) p.col_segments = random_segments(random, p.cols);
+  return p;
+}
+
+// COPPICE_GPU_TEST_CASES sets how many (a few under compute-sanitizer, thousands in a full check).
+TEST(CudaProduct, RandomProblems) {
+  COPPICE_NEEDS_GPU();
+  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
+  const int count = cases != nullptr ? std::atoi(cases) : 300;
+  Random random(20261121);
+  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i)
+    check_problem(random_problem(random), static_cast<std::uint64_t>(i));
+}
+
+struct Operands {
+  SparseMatrix weight;
+  PackedWeight packed;
+  GpuBytes x, y;
+  Matrix x_matrix;
+  MutableMatrix y_matrix;
+};
+
+Operands make_operands(const char* pattern, std::int64_t tokens, std::uint64_t seed) {
+  Random random(seed);
+  SparseMatrix weight = cpu::random_weight(random, Pattern::parse(pattern), 384, 512, Dtype::f16);
+  PackedWeight packed(weight.view());
+  std::vector<std::byte> x(static_cast<std::size_t>(tokens * 512 * 2));
+  from_float(Dtype::f16, cpu::random_floats(random, tokens * 512), x.data());
+  Operands o{std::move(weight),
+             std::move(packed),
+             GpuBytes(x),
+             GpuBytes(static_cast<std::size_t>(tokens * 384 * 2)),
+             {},
+             {}};
+  o.x_matrix = {o.x.data(), Dtype::f16, tokens, 512, Layout::feature_major, 0};
+  o.y_matrix = {o.y.data(), Dtype::f16, tokens, 384, Layout::token_major, 0};
+  return o;
+}
+
+TEST(CudaProduct, CanBeCapturedAndReplayed) {
+  COPPICE_NEEDS_GPU();
+  const Operands o = make_operands("128:2:8", 256, 7);
+  cudaStream_t stream;
+  ASSERT_EQ(cudaStreamCreate(&stream), cudaSuccess);
+  multiply(o.packed, o.x_matrix, o.y_matrix, {}, {}, stream);
+  ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  const std::vector<std::byte> once = o.y.read();
+  cudaGraph_t graph;
+  cudaGraphExec_t executable;
+  ASSERT_EQ(cudaMemset(o.y.data(), 0xFF, once.size()), cudaSuccess);
+  ASSERT_EQ(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal), cudaSuccess);
+  multiply(o.packed, o.x_matrix, o.y_matrix, {}, {}, stream);
+  ASSERT_EQ(cudaStreamEndCapture(stream, &graph), cudaSuccess);
+  ASSERT_EQ(cudaGraphInstantiate(&executable, graph, 0), cudaSuccess);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(cudaGraphLaunch(executable, stream), cudaSuccess);
+  ASSERT_EQ(cudaStreamSynchronize(stream), cudaSuccess);
+  EXPECT_EQ(o.y.read(), once) << "the same bits, in every replay";
+  cudaGraphExecDestroy(executable);
+  cudaGraphDestroy(graph);
+  cudaStreamDestroy(stream);
+}
+
+TEST(CudaProduct, TwoStreamsAtOnce) {
+  COPPICE_NEEDS_GPU();
+  const Operands a = make_operands("64:2:8", 320, 8), b = make_operands("2:4", 320, 9);
+  multiply(a.packed, a.x_matrix, a.y_matrix);
+  multiply(b.packed, b.x_matrix, b.y_matrix);
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  const auto want_a = a.y.read(), want_b = b.y.read();
+  cudaStream_t streams[2];
+  for (cudaStream_t& s : streams)
+    ASSERT_EQ(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), cudaSuccess);
+  for (int i = 0; i < 20; ++i) {
+    multiply(a.packed, a.x_matrix, a.y_matrix, {}, {}, streams[0]);
+    multiply(b.packed, b.x_matrix, b.y_matrix, {}, {}, streams[1]);
+  }
+  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+  EXPECT_EQ(a.y.read(), want_a);
+  EXPECT_EQ(b.y.read(), want_b);
+  for (cudaStream_t s : streams) cudaStreamDestroy(s);
+}
+
+TEST(CudaProduct, TokensDoNotDependOnTheirNumber) {
+  COPPICE_NEEDS_GPU();
+  for (const char* pattern : {"2:4", "16:2:8", "64:2:8", "128:2:8", "256:2:16"}) {
+    const Operands all = make_operands(pattern, 1024, 10);
+    multiply(all.packed, all.x_matrix, all.y_matrix);
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+    const std::vector<std::byte> want = all.y.read();
+    for (std::int64_t tokens : {8, 64, 72, 200, 512}) {
+      Matrix x = all.x_matrix;
+      MutableMatrix y = all.y_matrix;
+      x.stride = 1024;
+      x.tokens = y.tokens = tokens;
+      ASSERT_EQ(cudaMemset(all.y.data(), 0xFF, want.size()), cudaSuccess);
+      multiply(all.packed, x, y);
+      ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+      const std::vector<std::byte> got = all.y.read();
+      const auto bytes = static_cast<std::ptrdiff_t>(tokens * 384 * 2);
+      EXPECT_TRUE(std::equal(got.begin(), got.begin() + bytes, want.begin()))
+          << pattern << " with " << tokens << " tokens";
+    }
+  }
+}
+
+TEST(CudaProduct, RefusesWhatDoesNotFit) {
+  COPPICE_NEEDS_GPU();
+  const Operands o = make_operands("64:2:8", 64, 11);
+  Matrix x = o.x_matrix;
+  x.features = 511;
+  EXPECT_THROW(multiply(o.packed, x, o.y_matrix), InvalidArgument);
+  x = o.x_matrix;
+  x.tokens = 63;
+  EXPECT_THROW(multiply(o.packed, x, o.y_matrix), InvalidArgument);
+  x = o.x_matrix;
+  x.dtype = Dtype::bf16;
+  EXPECT_THROW(multiply(o.packed, x, o.y_matrix), InvalidArgument);
+  x = o.x_matrix;
+  x.layout = Layout::token_major;
+  EXPECT_GT(workspace_bytes(o.packed, x), 0);
+  EXPECT_THROW(multiply(o.packed, x, o.y_matrix), InvalidArgument) << "without a workspace";
+}
+
+}  // namespace
+}  // namespace coppice::cuda
