@@ -43,6 +43,8 @@ class Parcel {
     if (!bytes_.empty())
       check(cudaMemcpy(buffer.data(), bytes_.data(), bytes_.size(), cudaMemcpyHostToDevice),
             "copying a weight to the device");
+    // From pageable memory the copy may still be under way, and other streams do not wait for it.
+    check(cudaStreamSynchronize(cudaStreamLegacy), "copying a weight to the device");
     return buffer;
   }
 

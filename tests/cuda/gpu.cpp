@@ -63,7 +63,8 @@ std::vector<double> expected(const Problem& p, const SparseMatrix& weight, const
 // Compares what was written; everything between the rows must still be poison.
 void compare(const Problem& p, const HostMatrix& y, const std::vector<std::byte>& bytes,
              const std::vector<double>& want) {
-  double error = 0, norm = 0;
+  double error = 0, norm = 0, worst = -1;
+  std::int64_t worst_token = 0, worst_row = 0;
   for (std::int64_t t = 0; t < p.tokens; ++t)
     for (std::int64_t r = 0; r < p.rows; ++r) {
       const double got = element(y, bytes, t, r);
@@ -71,11 +72,18 @@ void compare(const Problem& p, const HostMatrix& y, const std::vector<std::byte>
       ASSERT_TRUE(std::isfinite(got))
           << p.describe() << ": token " << t << " row " << r << " is " << got;
       error += (got - ref) * (got - ref);
+      if (std::abs(got - ref) > worst) {
+        worst = std::abs(got - ref);
+        worst_token = t;
+        worst_row = r;
+      }
       norm += ref * ref;
     }
   // Rounding of the output (2^-11, 2^-8), or of fp32 sums and fast exponentials.
   const double bound = p.f32_out ? 2e-5 : p.dtype == Dtype::f16 ? 6e-4 : 4e-3;
-  EXPECT_LE(std::sqrt(error), bound * std::sqrt(norm) + 1e-6) << p.describe();
+  EXPECT_LE(std::sqrt(error), bound * std::sqrt(norm) + 1e-6)
+      << p.describe() << "; worst by " << worst << " at token " << worst_token << " row "
+      << worst_row;
   const std::int64_t packed = y.layout == Layout::token_major ? p.rows : p.tokens;
   const auto size = static_cast<std::size_t>(dtype_bytes(y.dtype));
   for (std::size_t i = 0; i < bytes.size() / size; ++i)
@@ -131,6 +139,7 @@ void check_problem(const Problem& p, std::uint64_t seed) {
            {workspace.data(), workspace_bytes(packed, x_matrix)});
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess) << p.describe();
   (void)workspace.read();
+  SCOPED_TRACE(kernel_name(packed, p.tokens, p.x_layout));
   compare(p, y, y_gpu.read(), expected(p, weight, x, bias, residual));
 }
 

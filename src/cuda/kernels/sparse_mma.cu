@@ -49,44 +49,68 @@ struct Stage {
   }
 };
 
-/// One thread's copies of a k32 step.
+/// One thread's copies of k32 steps, in order. All that does not change from step to step is
+/// computed once: the loop has as many instructions for copies as for products.
 template <Config kConfig>
 class Loader {
  public:
   static constexpr int kRowsAtOnce = kThreads / kConfig.chunks();
   static constexpr int kGatheredRows = kConfig.lists() * kHalfCols / kRowsAtOnce;
+  static constexpr int kValueChunks = kHalfValues / 16;  // of a block
+  static constexpr int kValueCopies = kBlocks * kValueChunks / kThreads;
+  static constexpr int kMetadataChunks = kMetadataBytes / 16;
 
   __device__ Loader(const ProductArguments& p, const TilePlace& place, int thread)
-      : p_(p), thread_(thread), first_block_(place.row_tile * kBlocks) {
-    const int token = place.token_tile * kConfig.tile_tokens() + thread % kConfig.chunks() * 8;
+      : p_(p),
+        row_(thread / kConfig.chunks()),
+        first_block_(place.row_tile * kBlocks),
+        blocks_(min(kBlocks, p.block_count - first_block_)) {
+    const int chunk = thread % kConfig.chunks();
+    const int token = place.token_tile * kConfig.tile_tokens() + chunk * 8;
     const int left = (p.tokens - token) * 2;
     valid_ = left <= 0 ? 0 : left < 16 ? left : 16;
     x_ = static_cast<const std::byte*>(p.x) + (valid_ ? 2 * token : 0);
-    blocks_ = min(kBlocks, p.block_count - first_block_);
-    if constexpr (kConfig.gathered) fetch_columns(0);
+    // Row r has its 16-byte chunk c at c ^ r % 8 (within 128 bytes); kRowsAtOnce is a multiple
+    // of 8.
+    row_target_ = row_ * kConfig.pitch() + (chunk ^ row_ % 8) * 16;
+    place_weight(thread);
+    if constexpr (kConfig.gathered) {
+#pragma unroll
+      for (int i = 0; i < kGatheredRows; ++i)
+        lists_[i] = p.columns == nullptr ? nullptr
+                                         : list((row_ + i * kRowsAtOnce) / kHalfCols) +
+                                               (row_ + i * kRowsAtOnce) % kHalfCols;
+      fetch_columns(0);
+    } else if (p.columns != nullptr && thread < kConfig.lists() * 4) {
+      list_ = list(thread / 4) + thread % 4 * 8;
+      list_target_ = thread * 16;
+    }
   }
 
   __device__ void copy(const Stage<kConfig>& stage, int half_step) {
     copy_weight(stage, half_step);
-    if (p_.columns != nullptr) copy_lists(stage, half_step);
     if constexpr (kConfig.gathered) {
 #pragma unroll
-      for (int i = 0; i < kGatheredRows; ++i)
-        copy_row(stage, thread_ / kConfig.chunks() + i * kRowsAtOnce, next_[i]);
+      for (int i = 0; i < kGatheredRows; ++i) copy_row(stage, i, next_[i]);
       fetch_columns(half_step + 1);
     } else {
-      const int first = half_step * p_.stage_rows;
-      for (int row = thread_ / kConfig.chunks(); row < p_.stage_rows; row += kRowsAtOnce)
-        copy_row(stage, row, min(first + row, p_.cols - 1));
+      if (list_ != nullptr)
+        ptx::copy_async_16(stage.lists + list_target_, list_ + half_step * kHalfCols);
+      const int first = half_step * p_.stage_rows + row_;
+      const int count = (p_.stage_rows - row_ + kRowsAtOnce - 1) / kRowsAtOnce;
+#pragma unroll 4
+      for (int i = 0; i < count; ++i) copy_row(stage, i, min(first + i * kRowsAtOnce, p_.cols - 1));
     }
   }
 
  private:
-  // Rows of a tile: 16-byte chunk c of row r at c ^ r % 8 (within 128 bytes).
-  __device__ void copy_row(const Stage<kConfig>& stage, int row, int column) const {
-    const int chunk = thread_ % kConfig.chunks() ^ row % 8;
-    ptx::copy_async_16(stage.rows + row * kConfig.pitch() + chunk * 16,
-                       x_ + static_cast<std::int64_t>(column) * (p_.x_stride * 2), valid_);
+  static_assert(kRowsAtOnce % 8 == 0);
+
+  __device__ void copy_row(const Stage<kConfig>& stage, int i, int column) const {
+    ptx::copy_async_16(
+        stage.rows + row_target_ + i * (kRowsAtOnce * kConfig.pitch()),
+        x_ + static_cast<std::uint64_t>(column) * static_cast<std::uint32_t>(p_.x_stride * 2),
+        valid_);
   }
   __device__ const std::uint16_t* list(int which) const {
     const int block = which / kConfig.vectors, part = which % kConfig.vectors;
@@ -96,42 +120,47 @@ class Loader {
   }
   __device__ void fetch_columns(int half_step) {
     if (half_step >= 2 * p_.steps) return;
+    const int place = half_step * kHalfCols;
 #pragma unroll
-    for (int i = 0; i < kGatheredRows; ++i) {
-      const int row = thread_ / kConfig.chunks() + i * kRowsAtOnce;
-      const int place = half_step * kHalfCols + row % kHalfCols;
-      next_[i] =
-          p_.columns != nullptr ? __ldg(list(row / kHalfCols) + place) : min(place, p_.cols - 1);
-    }
+    for (int i = 0; i < kGatheredRows; ++i)
+      next_[i] = lists_[i] != nullptr
+                     ? __ldg(lists_[i] + place)
+                     : min(place + (row_ + i * kRowsAtOnce) % kHalfCols, p_.cols - 1);
   }
-  // Of every 8 rows of a record, the 256 bytes of this half; and all its metadata.
+  // Of every 8 rows of a record, the 256 bytes of a half; and all its metadata.
+  __device__ void place_weight(int thread) {
+    const auto record = [&](int block) {
+      return p_.records + static_cast<std::int64_t>(first_block_ + block) * p_.steps * kRecordBytes;
+    };
+#pragma unroll
+    for (int i = 0; i < kValueCopies; ++i) {
+      const int at = thread + i * kThreads, block = at / kValueChunks, chunk = at % kValueChunks;
+      values_[i] =
+          block < blocks_ ? record(block) + chunk / 16 * kCoreRowBytes + chunk % 16 * 16 : nullptr;
+    }
+    value_target_ = thread * 16;
+    const int block = thread / kMetadataChunks;
+    if (block < blocks_) metadata_ = record(block) + kValueBytes + thread % kMetadataChunks * 16;
+  }
   __device__ void copy_weight(const Stage<kConfig>& stage, int half_step) const {
-    constexpr int kValueChunks = kHalfValues / 16, kChunks = kValueChunks + kMetadataBytes / 16;
-    for (int i = thread_; i < blocks_ * kChunks; i += kThreads) {
-      const int block = i / kChunks, chunk = i % kChunks;
-      const std::byte* record =
-          p_.records +
-          (static_cast<std::int64_t>(first_block_ + block) * p_.steps + half_step / 2) *
-              kRecordBytes;
-      if (chunk < kValueChunks)
-        ptx::copy_async_16(stage.values + block * kHalfValues + chunk * 16,
-                           record + chunk / 16 * kCoreRowBytes +
-                               half_step % 2 * (kCoreRowBytes / 2) + chunk % 16 * 16);
-      else
-        ptx::copy_async_16(stage.metadata + block * kMetadataBytes + (chunk - kValueChunks) * 16,
-                           record + kValueBytes + (chunk - kValueChunks) * 16);
-    }
-  }
-  __device__ void copy_lists(const Stage<kConfig>& stage, int half_step) const {
-    if (kConfig.gathered || thread_ >= kConfig.lists() * 4) return;
-    ptx::copy_async_16(stage.lists + thread_ * 16,
-                       list(thread_ / 4) + half_step * kHalfCols + thread_ % 4 * 8);
+    const std::int64_t record = static_cast<std::int64_t>(half_step / 2) * kRecordBytes;
+#pragma unroll
+    for (int i = 0; i < kValueCopies; ++i)
+      if (values_[i] != nullptr)
+        ptx::copy_async_16(stage.values + value_target_ + i * (kThreads * 16),
+                           values_[i] + record + half_step % 2 * (kCoreRowBytes / 2));
+    if (metadata_ != nullptr)
+      ptx::copy_async_16(stage.metadata + value_target_, metadata_ + record);
   }
 
   const ProductArguments& p_;
-  int thread_, first_block_, blocks_;
-  std::uint32_t valid_;
+  int row_, first_block_, blocks_;
+  std::uint32_t valid_, row_target_, value_target_, list_target_ = 0;
   const std::byte* x_;
+  const std::byte* values_[kValueCopies];
+  const std::byte* metadata_ = nullptr;
+  const std::uint16_t* list_ = nullptr;
+  const std::uint16_t* lists_[kConfig.gathered ? kGatheredRows : 1];
   std::int32_t next_[kConfig.gathered ? kGatheredRows : 1];
 };
 
@@ -162,13 +191,13 @@ __device__ inline void multiply_step(const ProductArguments& p, const Stage<kCon
         row = static_cast<unsigned>(place) < static_cast<unsigned>(p.stage_rows) ? place : 0;
       }
     }
-    const std::uint32_t address = stage.rows + row * kConfig.pitch() + tokens * 2;
-    // Tiles of 64 tokens have 32 to a warp: the second warp's chunks begin at 4.
+    // Chunk j of the warp's tokens: at ((first chunk + j) ^ row % 8) within 128 bytes.
+    const std::uint32_t address = stage.rows + row * kConfig.pitch() + tokens * 2 / 128 * 128 +
+                                  ((tokens * 2 % 128 / 16) ^ row % 8) * 16;
 #pragma unroll
     for (int j = 0; j < kConfig.warp_tokens / 8; ++j) {
       std::uint32_t b[4];
-      const std::uint32_t base = address / 128 * 128;
-      ptx::load_matrix_4_transposed(b, base + (((address % 128 / 16 + j) ^ row % 8) * 16));
+      ptx::load_matrix_4_transposed(b, address ^ j * 16);
       constexpr int kUnits = kBlockUnits / kConfig.vectors;
 #pragma unroll
       for (int u = v * kUnits; u < (v + 1) * kUnits; ++u) {

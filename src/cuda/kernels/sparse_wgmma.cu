@@ -312,10 +312,12 @@ __device__ void produce(const ProductArguments& p, Pipeline<kConfig> pipe, int t
   ptx::copy_async_wait<0>();
 }
 
-/// The product of one stage: two k32 instructions a block, one metadata word for both.
+/// The product of one stage: two k32 instructions a block, one metadata word for both. The words
+/// must not change before the instructions are done.
 template <Config kConfig, int kBlocks, int kCount>
 __device__ inline void multiply_stage(std::uint32_t records, std::uint32_t activations,
-                                      float (&d)[kBlocks][kCount], int thread) {
+                                      float (&d)[kBlocks][kCount],
+                                      std::uint32_t (&metadata)[kBlocks], int thread) {
   constexpr int kTransB = kConfig.token_major ? 0 : 1;
   // MN-major: panels of 64 tokens, 64 rows of 128 bytes each. K-major: a row of 128 bytes a token.
   constexpr int kPanel = kStepCols * 128;
@@ -323,7 +325,6 @@ __device__ inline void multiply_stage(std::uint32_t records, std::uint32_t activ
   constexpr std::uint64_t kNextValues = (2 * kCoreBytes) >> 4;
   const std::uint64_t b =
       ptx::matrix_descriptor(activations, kPanel, 1024, ptx::Swizzle::bytes_128);
-  std::uint32_t metadata[kBlocks];
 #pragma unroll
   for (int i = 0; i < kBlocks; ++i)
     metadata[i] = ptx::load_shared(records + i * kRecordBytes + kValueBytes + thread % 128 * 4);
@@ -339,33 +340,62 @@ __device__ inline void multiply_stage(std::uint32_t records, std::uint32_t activ
   ptx::wgmma_commit();
 }
 
+/// A consumer's place in a thread block.
+struct ConsumerPlace {
+  int row_group, token_group, thread;
+  bool active;
+};
+
 /// Adds one tile's products to `d`; releases every stage once its products are done.
 template <Config kConfig, int kBlocks, int kCount>
-__device__ inline void sum_tile(Pipeline<kConfig>& pipe, float (&d)[kBlocks][kCount], int steps,
-                                bool active, int row_group, int token_group, int thread) {
-  constexpr int kGroupBytes = kConfig.shape.tokens * kStepCols * 2;
-  const bool releases = thread % 32 == 0;
-  std::uint32_t previous = 0;
-  if (steps == 0) return;
+class TileSum {
+ public:
+  __device__ TileSum(Pipeline<kConfig>& pipe, float (&d)[kBlocks][kCount],
+                     const ConsumerPlace& place)
+      : pipe_(pipe), d_(d), place_(place) {}
+
+  __device__ void run(int steps) {
+    if (steps == 0) return;
+    // wgmma reads its metadata register when it executes, not when it is issued. At most two steps
+    // are under way, so each has registers of its own, kept until its products are done.
+    std::uint32_t even[kBlocks] = {}, odd[kBlocks] = {};
 #pragma unroll 1
-  for (int step = 0; step < steps; ++step) {
-    pipe.wait_full();
+    for (int step = 0; step < steps; step += 2) {
+      half(even, odd, step > 0);
+      if (step + 1 < steps) half(odd, even, true);
+    }
+    ptx::wgmma_wait<0>();
+    ptx::keep_values(even);
+    ptx::keep_values(odd);
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) ptx::keep_order(d_[i]);
+    if (releases()) ptx::barrier_arrive(previous_);
+  }
+
+ private:
+  __device__ bool releases() const { return place_.thread % 32 == 0; }
+  __device__ void half(std::uint32_t (&metadata)[kBlocks], std::uint32_t (&before)[kBlocks],
+                       bool has_previous) {
+    constexpr int kGroupBytes = kConfig.shape.tokens * kStepCols * 2;
+    pipe_.wait_full();
     ptx::fence_async_proxy();
     __syncwarp();
-    if (active) {
-      multiply_stage<kConfig>(pipe.weight_tile() + row_group * kBlocks * kRecordBytes,
-                              pipe.activation_tile() + token_group * kGroupBytes, d, thread);
-      ptx::wgmma_wait<1>();
-    }
-    if (step > 0 && releases) ptx::barrier_arrive(previous);
-    previous = pipe.empty + 8 * pipe.stage;
-    pipe.advance();
+    if (place_.active)
+      multiply_stage<kConfig>(pipe_.weight_tile() + place_.row_group * kBlocks * kRecordBytes,
+                              pipe_.activation_tile() + place_.token_group * kGroupBytes, d_,
+                              metadata, place_.thread);
+    ptx::wgmma_wait<1>();
+    ptx::keep_values(before);
+    if (has_previous && releases()) ptx::barrier_arrive(previous_);
+    previous_ = pipe_.empty + 8 * pipe_.stage;
+    pipe_.advance();
   }
-  ptx::wgmma_wait<0>();
-#pragma unroll
-  for (int i = 0; i < kBlocks; ++i) ptx::keep_order(d[i]);
-  if (releases) ptx::barrier_arrive(previous);
-}
+
+  Pipeline<kConfig>& pipe_;
+  float (&d_)[kBlocks][kCount];
+  ConsumerPlace place_;
+  std::uint32_t previous_ = 0;
+};
 
 template <Config kConfig>
 __device__ void consume(const ProductArguments& p, Pipeline<kConfig> pipe, int group, int thread) {
@@ -385,8 +415,9 @@ __device__ void consume(const ProductArguments& p, Pipeline<kConfig> pipe, int g
       const int unit = (walk.rows.block + first_block + i) * kBlockUnits + warp;
       out[i] = unit_output<kConfig.type>(p, exists ? unit : -1, token, lane);
     }
-    sum_tile<kConfig>(pipe, d, p.steps, first_block < walk.rows.blocks, row_group, token_group,
-                      thread);
+    TileSum<kConfig, kBlocks, kConfig.shape.tokens / 2>(
+        pipe, d, {row_group, token_group, thread, first_block < walk.rows.blocks})
+        .run(p.steps);
     store_units<kConfig.type>(p.epilogue, out, d, lane);
   }
 }

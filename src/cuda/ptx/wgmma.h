@@ -37,6 +37,14 @@ __device__ inline void keep_order(float (&registers)[kCount]) {
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(registers[i])::"memory");
 }
 
+/// Keeps registers that an instruction under way still reads from being used for something else
+/// up to here.
+template <int kCount>
+__device__ inline void keep_values(std::uint32_t (&registers)[kCount]) {
+#pragma unroll
+  for (int i = 0; i < kCount; ++i) asm volatile("" : "+r"(registers[i])::"memory");
+}
+
 // The operand lists: inline assembly has no arrays.
 #define COPPICE_D8(b)                                                                 \
   "+f"(d[b]), "+f"(d[(b) + 1]), "+f"(d[(b) + 2]), "+f"(d[(b) + 3]), "+f"(d[(b) + 4]), \
