@@ -38,10 +38,12 @@ double predicted_clocks(const WgmmaShape& s, const ProductInfo& p, const DeviceI
   const double multiply = blocks * tokens;
   const double step = std::max({multiply, (incoming + read) / 128, incoming / 40});
   const std::int64_t tiles = row_tiles(p, s.blocks()) * ceil_div(p.tokens, s.tile_tokens());
-  const double rounds =
-      static_cast<double>(ceil_div(tiles, std::int64_t{device.multiprocessors} * s.thread_blocks));
+  const std::int64_t processors = device.multiprocessors;
+  const std::int64_t resident = std::min<std::int64_t>(
+      s.thread_blocks, std::max<std::int64_t>(1, ceil_div(tiles, processors)));
+  const double rounds = static_cast<double>(ceil_div(tiles, processors * resident));
   const double fill = 3000;
-  return rounds * (static_cast<double>(p.steps) * step * s.thread_blocks + fill);
+  return rounds * (static_cast<double>(p.steps * resident) * step + fill);
 }
 
 MmaShape mma_shape(const ProductInfo& p, const DeviceInfo& device) {

@@ -170,25 +170,36 @@ __device__ inline void add_residual(const EpilogueArguments& e, const UnitOutput
   }
 }
 
+/// Half h (rows 8h to 8h + 7) of 16 rows x 32 tokens as 16 bytes for every lane: of row g, tokens
+/// 8t to 8t + 7; of token-major outputs of token 8t + g, all eight rows.
+template <Dtype kType>
+__device__ inline uint4 wide_half(const float (&v)[16], int h, bool token_major, int t) {
+  std::uint32_t pairs[4];
+#pragma unroll
+  for (int j = 0; j < 4; ++j) {
+    pairs[j] = pack_pair<kType>(v[4 * j + 2 * h], v[4 * j + 2 * h + 1]);
+    if (token_major) pairs[j] = ptx::transpose_matrix(pairs[j]);
+  }
+  transpose_in_quad(pairs, t);
+  return make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+}
+
+/// Outputs are not read again here: L2 had better keep the activations.
+__device__ inline void store_wide_half(void* y, std::int64_t index, uint4 half) {
+  __stcs(reinterpret_cast<uint4*>(static_cast<std::uint16_t*>(y) + index), half);
+}
+
 /// 16 rows x 32 tokens as 16-byte stores of 16-bit elements.
 template <Dtype kType>
 __device__ inline void store_wide(const EpilogueArguments& e, const UnitOutput& out,
                                   const float (&v)[16], int first, int lane) {
   const int g = lane / 4, t = lane % 4;
+  const int token = first + 8 * t + (e.token_major ? g : 0);
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    std::uint32_t pairs[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      pairs[j] = pack_pair<kType>(v[4 * j + 2 * h], v[4 * j + 2 * h + 1]);
-      if (e.token_major) pairs[j] = ptx::transpose_matrix(pairs[j]);
-    }
-    transpose_in_quad(pairs, t);
-    const int token = first + 8 * t + (e.token_major ? g : 0);
+    const uint4 half = wide_half<kType>(v, h, e.token_major, t);
     const int r = 8 * h + (e.token_major ? 0 : g);
-    if (r >= out.unit.rows) continue;
-    auto* y = static_cast<std::uint16_t*>(e.y) + output_index(e, token, out.unit.row + r);
-    __stcs(reinterpret_cast<uint4*>(y), make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]));
+    if (r < out.unit.rows) store_wide_half(e.y, output_index(e, token, out.unit.row + r), half);
   }
 }
 
@@ -210,12 +221,52 @@ __device__ inline void store_part(const EpilogueArguments& e, const UnitOutput& 
     store_singly<kType>(e, out, v, first, lane);
 }
 
+/// What most products are: whole tiles of 16-bit outputs without activation and residual.
+template <int kUnits, int kCount>
+__device__ inline bool is_plain(const EpilogueArguments& e, const UnitOutput (&out)[kUnits]) {
+  bool plain = e.wide && e.activation == Activation::none && e.residual == nullptr &&
+               out[0].first_token + 2 * kCount <= out[0].tokens;
+#pragma unroll
+  for (const UnitOutput& o : out)
+    plain = plain && (!e.token_major || o.unit.rows == 0 ||
+                      (o.unit.rows == kUnitRows && o.unit.row % 8 == 0));
+  return plain;
+}
+
+/// Straight-line code, for plain products: a tenth of the instructions of the general way.
+template <Dtype kType, bool kTokenMajor, int kUnits, int kCount>
+__device__ inline void store_plain(const EpilogueArguments& e, const UnitOutput (&out)[kUnits],
+                                   const float (&d)[kUnits][kCount], int lane) {
+  const int g = lane / 4, t = lane % 4;
+  const std::int64_t next_part = 32 * (kTokenMajor ? e.y_stride : 1);
+#pragma unroll
+  for (int u = 0; u < kUnits; ++u) {
+    if (out[u].unit.rows == 0) continue;
+    const int token = out[u].first_token + 8 * t + (kTokenMajor ? g : 0);
+    const std::int64_t first = output_index(e, token, out[u].unit.row + (kTokenMajor ? 0 : g));
+#pragma unroll
+    for (int part = 0; part < kCount / 16; ++part) {
+      float v[16];
+#pragma unroll
+      for (int i = 0; i < 16; ++i)
+        v[i] = fmaf(e.alpha, d[u][16 * part + i], out[u].bias[i / 2 % 2]);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const uint4 half = wide_half<kType>(v, h, kTokenMajor, t);
+        const std::int64_t index =
+            first + part * next_part + h * (kTokenMajor ? 8 : 8 * e.y_stride);
+        if (kTokenMajor || g + 8 * h < out[u].unit.rows) store_wide_half(e.y, index, half);
+      }
+    }
+  }
+}
+
 /// Stores the sums of `kUnits` units and uses them up. The loop is rolled, and the sums move down
 /// by register copies: unrolled, the code is so large (130 KB) that fetching it takes longer than
 /// the stores, with L2 as busy as it is.
 template <Dtype kType, int kUnits, int kCount>
-__device__ inline void store_units(const EpilogueArguments& e, const UnitOutput (&out)[kUnits],
-                                   float (&d)[kUnits][kCount], int lane) {
+__device__ inline void store_generally(const EpilogueArguments& e, const UnitOutput (&out)[kUnits],
+                                       float (&d)[kUnits][kCount], int lane) {
   constexpr int kTogether = 16;  // sums of one turn: 32 tokens
   static_assert(kCount % kTogether == 0);
   constexpr int kTurns = kUnits * kCount / kTogether;
@@ -242,6 +293,18 @@ __device__ inline void store_units(const EpilogueArguments& e, const UnitOutput 
     for (int i = 0; i + kTogether < kUnits * kCount; ++i)
       d[i / kCount][i % kCount] = d[(i + kTogether) / kCount][(i + kTogether) % kCount];
   }
+}
+
+/// Stores the sums of `kUnits` units and uses them up.
+template <Dtype kType, int kUnits, int kCount>
+__device__ inline void store_units(const EpilogueArguments& e, const UnitOutput (&out)[kUnits],
+                                   float (&d)[kUnits][kCount], int lane) {
+  if (!is_plain<kUnits, kCount>(e, out))
+    store_generally<kType>(e, out, d, lane);
+  else if (e.token_major)
+    store_plain<kType, true>(e, out, d, lane);
+  else
+    store_plain<kType, false>(e, out, d, lane);
 }
 
 }  // namespace coppice::cuda

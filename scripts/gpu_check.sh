@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Checks the CUDA backend on a machine with a GPU: all tests, then compute-sanitizer.
+#   scripts/gpu_check.sh [BUILD_DIR]        (default: build/cuda, built with `cmake --preset cuda`)
+set -euo pipefail
+
+build=${1:-build/cuda}
+test=$build/tests/cuda/cuda_test
+[ -x "$test" ] || { echo "gpu_check: $test is missing; build it first: cmake --preset cuda && cmake --build $build" >&2; exit 1; }
+
+export COPPICE_REQUIRE_GPU=1
+COPPICE_GPU_TEST_CASES=2000 "$test" --gtest_brief=1
+# Out-of-bounds accesses: every kind of problem, fewer of them.
+COPPICE_GPU_TEST_CASES=60 compute-sanitizer --tool memcheck --error-exitcode 1 "$test" --gtest_brief=1
+# Races in shared memory: slow, so a thinned list. racecheck does not follow the asynchronous proxy
+# (copy engine, wgmma), so it sees the portable kernels and the ordinary accesses of the others.
+COPPICE_GPU_TEST_CASES=10 compute-sanitizer --tool racecheck --error-exitcode 1 "$test" --gtest_brief=1 \
+  --gtest_filter='CudaProduct.RandomProblems:CudaProduct.CanBeCapturedAndReplayed'
+echo "gpu_check: all passed"
