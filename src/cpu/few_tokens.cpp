@@ -54,7 +54,7 @@ class Pass {
         const bool new_list =
             p == begin || panel.list != weight_.panels[static_cast<std::size_t>(p - 1)].list;
         if (layout_.format == WeightFormat::lane && layout_.list_per_vector && new_list)
-          order_tokens(panel.list, weight_.panel(p), own_x);
+          order_some(0, x_.tokens, panel.list, weight_.panel(p), own_x);
         multiply_panel(p, layout_.format == WeightFormat::lane ? own_x : interleaved_, y, epilogue);
       }
     });
@@ -88,9 +88,8 @@ class Pass {
     scratch_ = aligned_array<float>(static_cast<std::size_t>(tiles_ * tile_floats_));
     interleaved_ = scratch_.get();
     for (std::int64_t tile = 0; tile < tiles_; ++tile) {
-      TokenSpan part = x_;
-      part.data += tile * tile_ * x_.token_step;
-      part.tokens = std::min<std::int64_t>(tile_, x_.tokens - tile * tile_);
+      const std::int64_t first = tile * tile_;
+      const TokenSpan part = x_.slice(first, std::min<std::int64_t>(tile_, x_.tokens - first));
       parallel_ranges(weight_.cols, copy_threads(tile_floats_), [&](auto begin, auto end, int) {
         interleave_tokens(part, begin, end, tile_, scratch_.get() + tile * tile_floats_);
       });
@@ -110,17 +109,15 @@ class Pass {
     }
     if (layout_.list_per_vector) return;
     parallel_ranges(x_.tokens, copy_threads(x_floats_), [&](auto begin, auto end, int) {
-      for (std::int64_t t = begin; t < end; ++t) order_one(t, 0, weight_.panel(0), scratch_.get());
+      order_some(begin, end - begin, 0, weight_.panel(0), scratch_.get());
     });
   }
 
-  void order_tokens(std::int64_t list, const std::byte* next, float* out) const {
-    for (std::int64_t t = 0; t < x_.tokens; ++t) order_one(t, list, next, out);
-  }
-
-  void order_one(std::int64_t token, std::int64_t list, const std::byte* next, float* out) const {
-    order_token(x_, token, weight_.x_order, list, layout_.x_length, layout_.window, next,
-                out + token * x_stride_);
+  // Tokens [first, first + count) in the order of one list.
+  void order_some(std::int64_t first, std::int64_t count, std::int64_t list, const std::byte* next,
+                  float* out) const {
+    order_tokens(x_.slice(first, count), weight_.cols, weight_.x_order, list, layout_.x_length,
+                 layout_.window, next, x_stride_, out + first * x_stride_);
   }
 
   int copy_threads(std::int64_t floats) const {

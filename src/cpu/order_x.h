@@ -16,6 +16,14 @@ struct TokenSpan {
 
   TokenSpan(const Activations& x, std::int64_t first, std::int64_t count);
 
+  /// `count` of these tokens, from one on.
+  TokenSpan slice(std::int64_t first, std::int64_t count) const {
+    TokenSpan part = *this;
+    part.data += first * token_step;
+    part.tokens = count;
+    return part;
+  }
+
   /// They lie as interleave_tokens would leave them.
   bool interleaved(int tile) const {
     return tokens == tile && column_step == tile && (tile == 1 || token_step == 1);
@@ -27,11 +35,12 @@ struct TokenSpan {
 void interleave_tokens(const TokenSpan& x, std::int64_t begin, std::int64_t end, int tile,
                        float* out);
 
-/// One token in the order of a list of columns (all columns if `order` is empty), followed by
-/// `padding` zeros: out[p] = x[order.at(list, p)]. On the way it fetches the first bytes of `next`:
-/// gathering would leave the memory idle.
-void order_token(const TokenSpan& x, std::int64_t token, const ColumnLists& order,
-                 std::int64_t list, std::int64_t length, std::int64_t padding,
-                 const std::byte* next, float* out);
+/// Tokens in the order of a list of columns (all columns if `order` is empty), each followed by
+/// `padding` zeros: out[t * stride + p] = x[order.at(list, p)]. On the way it fetches the first
+/// bytes of `next`: gathering would leave the memory idle.
+/// @param cols  columns of x
+void order_tokens(const TokenSpan& x, std::int64_t cols, const ColumnLists& order,
+                  std::int64_t list, std::int64_t length, std::int64_t padding,
+                  const std::byte* next, std::int64_t stride, float* out);
 
 }  // namespace coppice::cpu
