@@ -1,6 +1,7 @@
-// Transposes 64 tokens x 64 features at a time: 128-byte rows in, 128-byte rows out. The tile
-// passes through swizzled shared memory as 16-byte chunks; ldmatrix.trans turns 8x8 blocks, and an
-// exchange between four lanes makes 16-byte stores of them.
+// Transposes 128 tokens x 128 features at a time: 256-byte rows in, 256-byte rows out, and 8 loads
+// of 16 bytes under way in every thread. The tile passes through swizzled shared memory as 16-byte
+// chunks; ldmatrix.trans turns 8x8 blocks, and an exchange between four lanes makes 16-byte stores
+// of them. H200: docs/performance/compress.md.
 #include "cuda/check.h"
 #include "cuda/kernels/epilogue.h"
 #include "cuda/kernels/transpose.h"
@@ -9,8 +10,10 @@
 namespace coppice::cuda {
 namespace {
 
-constexpr int kTile = 64;
+constexpr int kTile = 128;
 constexpr int kThreads = 256;
+constexpr int kChunks = kTile / 8;  // of 16 bytes, in a row of a tile
+constexpr int kPadding = 64;        // tokens that rows of the output are padded to
 
 struct Transpose {
   const std::uint16_t* from;
@@ -30,31 +33,41 @@ __device__ uint4 load_chunk(const Transpose& p, std::int64_t token, std::int64_t
   return make_uint4(words[0], words[1], words[2], words[3]);
 }
 
+__device__ std::uint32_t chunk_byte(int token, int chunk) {
+  return token * (kTile * 2) + (chunk ^ token % 8) * 16;
+}
+
 __global__ void __launch_bounds__(kThreads) transpose_kernel(const Transpose p) {
   __shared__ __align__(128) std::byte tile[kTile * kTile * 2];  // [token][chunk ^ token % 8]
   const std::int64_t first_token = std::int64_t{blockIdx.x} * kTile;
   const std::int64_t first_feature = std::int64_t{blockIdx.y} * kTile;
+  constexpr int kLoads = kTile * kChunks / kThreads;
+  uint4 loaded[kLoads];
 #pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int token = threadIdx.x / 8 + 32 * i, chunk = threadIdx.x % 8;
-    *reinterpret_cast<uint4*>(tile + token * 128 + (chunk ^ token % 8) * 16) =
-        load_chunk(p, first_token + token, first_feature + 8 * chunk);
+  for (int i = 0; i < kLoads; ++i)
+    loaded[i] = load_chunk(p, first_token + threadIdx.x / kChunks + i * (kThreads / kChunks),
+                           first_feature + 8 * (threadIdx.x % kChunks));
+#pragma unroll
+  for (int i = 0; i < kLoads; ++i) {
+    const int token = threadIdx.x / kChunks + i * (kThreads / kChunks);
+    *reinterpret_cast<uint4*>(tile + chunk_byte(token, threadIdx.x % kChunks)) = loaded[i];
   }
   __syncthreads();
-  // A warp turns 8 features (one chunk) of all 64 tokens.
-  const int chunk = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const std::int64_t feature = first_feature + 8 * chunk + lane / 4;
+  // A warp turns 8 features (one chunk) of 32 tokens at a time.
+  const int lane = threadIdx.x % 32;
+  for (int chunk = threadIdx.x / 32; chunk < kChunks; chunk += kThreads / 32) {
+    const std::int64_t feature = first_feature + 8 * chunk + lane / 4;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int token = 32 * half + lane;
-    std::uint32_t block[4];
-    ptx::load_matrix_4_transposed(
-        block, ptx::shared_address(tile + token * 128 + (chunk ^ token % 8) * 16));
-    transpose_in_quad(block, lane % 4);
-    if (feature < p.features)
-      *reinterpret_cast<uint4*>(p.to + feature * p.to_stride + first_token + 32 * half +
-                                8 * (lane % 4)) =
-          make_uint4(block[0], block[1], block[2], block[3]);
+    for (int part = 0; part < kTile / 32; ++part) {
+      std::uint32_t block[4];
+      ptx::load_matrix_4_transposed(
+          block, ptx::shared_address(tile + chunk_byte(32 * part + lane, chunk)));
+      transpose_in_quad(block, lane % 4);
+      const std::int64_t token = first_token + 32 * part;
+      if (feature < p.features && token < (p.tokens + kPadding - 1) / kPadding * kPadding)
+        *reinterpret_cast<uint4*>(p.to + feature * p.to_stride + token + 8 * (lane % 4)) =
+            make_uint4(block[0], block[1], block[2], block[3]);
+    }
   }
 }
 

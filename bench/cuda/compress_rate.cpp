@@ -1,0 +1,168 @@
+// Measures what moves through device memory once: GPU compression (dense weights to the canonical
+// form, for several patterns and dtypes) and the transposition of activations, each beside a copy
+// of the same bytes.
+//
+//   cuda_compress_rate [rows cols]        (default: 4096 14336)
+//
+// Every call works on another copy of its input (normally distributed, 256 MB in all, so that none
+// of it is in the L2 cache); calls are enqueued back to back as one CUDA graph; the median of nine
+// replays counts.
+#include <cuda_runtime.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <random>
+#include <vector>
+
+#include "coppice/cuda_compress.h"
+#include "coppice/error.h"
+#include "cuda/check.h"
+#include "cuda/kernels/transpose.h"
+
+namespace coppice::cuda {
+namespace {
+
+constexpr std::int64_t kRotation = std::int64_t{256} << 20;
+constexpr int kReplays = 9;
+constexpr int kLeastCalls = 8;
+
+struct Case {
+  const char* pattern;
+  Dtype dtype;
+};
+constexpr Case kCases[] = {
+    {"2:4", Dtype::f16},         {"2:4", Dtype::bf16},         {"2:4", Dtype::f32},
+    {"16:2:8", Dtype::bf16},     {"64:2:8", Dtype::f16},       {"64:2:8", Dtype::bf16},
+    {"64:2:8", Dtype::f32},      {"128:2:8", Dtype::bf16},     {"64:2:5", Dtype::bf16},
+    {"64:2:16", Dtype::bf16},    {"128:2:16", Dtype::bf16},    {"128:2:32", Dtype::bf16},
+    {"128:2:100", Dtype::bf16},  {"2:8", Dtype::bf16},         {"4:8", Dtype::bf16},
+    {"8:32", Dtype::bf16},       {"64:256", Dtype::bf16},      {"vw32/8:32", Dtype::bf16},
+    {"bw4x4/8:32", Dtype::bf16}, {"bw64x64/2:4", Dtype::bf16},
+};
+
+/// `copies` weights behind each other.
+DeviceBuffer random_weights(std::int64_t elements, std::int64_t copies, Dtype dtype) {
+  std::mt19937 engine(1);
+  std::normal_distribution<float> normal(0, 0.02f);
+  // A prime number of random values, over and over: drawing all of them would take minutes.
+  constexpr std::size_t kDrawn = 1'000'003;
+  std::vector<float> floats(static_cast<std::size_t>(elements));
+  for (std::size_t i = 0; i < floats.size(); ++i)
+    floats[i] = i < kDrawn ? normal(engine) : floats[i - kDrawn];
+  std::vector<std::byte> bytes(floats.size() * static_cast<std::size_t>(dtype_bytes(dtype)));
+  from_float(dtype, floats, bytes.data());
+  DeviceBuffer buffer(bytes.size() * static_cast<std::size_t>(copies));
+  for (std::int64_t i = 0; i < copies; ++i)
+    check(cudaMemcpy(buffer.as<std::byte>() + i * std::ssize(bytes), bytes.data(), bytes.size(),
+                     cudaMemcpyHostToDevice),
+          "copying weights");
+  return buffer;
+}
+
+/// Median microseconds of one call of `enqueue(call, stream)`.
+double microseconds(int calls, const std::function<void(int, cudaStream_t)>& enqueue) {
+  cudaStream_t stream;
+  cudaGraph_t graph;
+  cudaGraphExec_t executable;
+  cudaEvent_t begin, end;
+  check(cudaStreamCreate(&stream), "creating a stream");
+  check(cudaEventCreate(&begin), "creating an event");
+  check(cudaEventCreate(&end), "creating an event");
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing");
+  for (int call = 0; call < calls; ++call) enqueue(call, stream);
+  check(cudaStreamEndCapture(stream, &graph), "capturing");
+  check(cudaGraphInstantiate(&executable, graph, 0), "making a graph");
+  std::vector<float> times;
+  for (int i = -2; i < kReplays; ++i) {
+    check(cudaEventRecord(begin, stream), "recording");
+    check(cudaGraphLaunch(executable, stream), "launching");
+    check(cudaEventRecord(end, stream), "recording");
+    check(cudaEventSynchronize(end), "waiting");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, begin, end), "reading a time");
+    if (i >= 0) times.push_back(milliseconds);
+  }
+  cudaGraphExecDestroy(executable);
+  cudaGraphDestroy(graph);
+  cudaEventDestroy(begin);
+  cudaEventDestroy(end);
+  cudaStreamDestroy(stream);
+  std::ranges::nth_element(times, times.begin() + kReplays / 2);
+  return 1e3 * times[kReplays / 2] / calls;
+}
+
+double copy_microseconds(int calls, const DeviceBuffer& to, std::int64_t bytes,
+                         const std::function<const std::byte*(int)>& from) {
+  return microseconds(calls, [&](int call, cudaStream_t stream) {
+    check(cudaMemcpyAsync(to.data(), from(call), static_cast<std::size_t>(bytes),
+                          cudaMemcpyDeviceToDevice, stream),
+          "copying");
+  });
+}
+
+/// Token-major to feature-major, as a product of a gathered pattern needs it.
+void measure_transpose(std::int64_t tokens, std::int64_t features) {
+  const std::int64_t bytes = tokens * features * 2;
+  const std::int64_t copies = std::max<std::int64_t>(kRotation / bytes, 1);
+  const int calls = static_cast<int>(std::max<std::int64_t>(copies, kLeastCalls));
+  const DeviceBuffer from = random_weights(tokens * features, copies, Dtype::f16);
+  const DeviceBuffer to(static_cast<std::size_t>(bytes));
+  const auto input = [&](int call) { return from.as<std::byte>() + call % copies * bytes; };
+  const double us = microseconds(calls, [&](int call, cudaStream_t stream) {
+    launch_transpose(input(call), features, true, tokens, features, to.data(), tokens, stream);
+  });
+  const double copy_us = copy_microseconds(calls, to, bytes, input);
+  fmt::print(
+      "transpose    F16   {:>6} x {:<6} {:>9.1f} us {:>6.3f} TB/s read and written, copy {:>7.1f} "
+      "us\n",
+      tokens, features, us, 2 * static_cast<double>(bytes) / us * 1e-6, copy_us);
+}
+
+void measure(const Case& c, std::int64_t rows, std::int64_t cols) {
+  const std::int64_t weight_bytes = rows * cols * dtype_bytes(c.dtype);
+  const std::int64_t copies = std::max<std::int64_t>(kRotation / weight_bytes, 1);
+  const int calls = static_cast<int>(std::max<std::int64_t>(copies, kLeastCalls));
+  const DeviceBuffer dense = random_weights(rows * cols, copies, c.dtype);
+  const auto grid =
+      std::make_shared<const Grid>(Pattern::parse(c.pattern), WeightShape{rows, cols, {}, {}});
+  const MagnitudeCompressor compressor(grid, c.dtype);
+  const DeviceBuffer values(static_cast<std::size_t>(grid->values_bytes(c.dtype))),
+      columns(static_cast<std::size_t>(grid->columns_bytes())),
+      metadata(static_cast<std::size_t>(grid->metadata_bytes())),
+      workspace(static_cast<std::size_t>(compressor.workspace_bytes())),
+      copy(static_cast<std::size_t>(weight_bytes));
+  const auto weight = [&](int call) {
+    return dense.as<std::byte>() + call % copies * weight_bytes;
+  };
+  const double us = microseconds(calls, [&](int call, cudaStream_t stream) {
+    compressor.compress(weight(call), 0, {values.data(), columns.data(), metadata.data()},
+                        workspace.data(), stream);
+  });
+  const double copy_us = copy_microseconds(calls, copy, weight_bytes, weight);
+  fmt::print(
+      "{:<12} {:<5} {:>6} x {:<6} {:>9.1f} us {:>6.3f} TB/s of dense input, copy {:>7.1f} us, "
+      "workspace {:.2f} of the weight\n",
+      c.pattern, dtype_name(c.dtype), rows, cols, us, static_cast<double>(weight_bytes) / us * 1e-6,
+      copy_us,
+      static_cast<double>(compressor.workspace_bytes()) / static_cast<double>(weight_bytes));
+  std::fflush(stdout);
+}
+
+}  // namespace
+}  // namespace coppice::cuda
+
+int main(int argc, char** argv) {
+  try {
+    const std::int64_t rows = argc > 2 ? std::atoll(argv[1]) : 4096;
+    const std::int64_t cols = argc > 2 ? std::atoll(argv[2]) : 14336;
+    for (const std::int64_t features : {4096, 8192, 14336})
+      coppice::cuda::measure_transpose(4096, features);
+    for (const auto& c : coppice::cuda::kCases) coppice::cuda::measure(c, rows, cols);
+  } catch (const coppice::Error& error) {
+    fmt::print(stderr, "{}\n", error.what());
+    return 1;
+  }
+}

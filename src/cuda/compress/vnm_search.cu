@@ -1,0 +1,427 @@
+// V:N:M with groups of more than 8 columns. Up to 32 columns every set of 4 is scored: with the two
+// largest t1, t2 of three columns known, a fourth one v makes t1 + max(t2, v), summed over rows by
+// the warp. Above that, the columns with the largest sums are taken and exchanged one by one as
+// long as that gains. Both work on integers, in which sums are exact in any order, and leave what
+// these cannot tell apart to the sums in double precision that the CPU takes.
+//
+// A thread block works on one (vector, group) at a time; lanes are rows.
+#include <algorithm>
+
+#include "cuda/check.h"
+#include "cuda/compress/vnm.h"
+
+namespace coppice::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+constexpr int kMaxCols = 256;
+constexpr int kFloatDigits = 24;
+
+/// Four columns, ascending, in an order of their own: the set that comes first is the smallest id.
+__device__ inline std::uint32_t set_id(int a, int b, int c, int d) {
+  return static_cast<std::uint32_t>(a << 24 | b << 16 | c << 8 | d);
+}
+__device__ inline int set_column(std::uint32_t id, int i) { return id >> (24 - 8 * i) & 255; }
+
+struct Best {
+  double score = -1;
+  std::uint32_t id = ~0u;
+  __device__ void offer(double other_score, std::uint32_t other_id) {
+    if (other_score > score || (other_score == score && other_id < id))
+      score = other_score, id = other_id;
+  }
+};
+
+/// An integer score and where it was reached; the earliest of equal ones.
+struct Reached {
+  std::int32_t score = -1, second = -1;
+  std::uint32_t at = ~0u;
+  __device__ void offer(std::int32_t other, std::uint32_t other_at) {
+    if (other > score || (other == score && other_at < at)) {
+      second = max(second, score);
+      score = other, at = other_at;
+    } else {
+      second = max(second, other);
+    }
+  }
+};
+
+struct Shared {
+  std::int32_t largest;
+  std::uint32_t stop;  // sets that come later cannot be better
+  int used;            // places of the set that some row keeps
+  int near;            // whether another set may be as good
+  std::uint32_t set;
+  Reached reached[kWarps];
+  Best best[kWarps];
+  double bound;
+  double sums[kMaxCols];
+};
+
+/// One (vector, group) in the hands of a thread block.
+template <Dtype kType>
+struct Search {
+  const CompressArguments& a;
+  Shared& shared;
+  std::int32_t* integers;  // (cols, pitch); zeros behind the last row
+  Block block;
+  int cols, rows, pitch, lane, warp;
+  Quantisation quantisation;
+
+  __device__ const std::int32_t* column(int col) const { return integers + col * pitch; }
+
+  __device__ void load() {
+    const int count = rows * cols;
+    if (threadIdx.x == 0) {
+      shared.largest = 0;
+      shared.used = shared.near = 0;
+      shared.stop = ~0u;
+    }
+    __syncthreads();
+    std::int32_t largest = 0;
+    for (int i = threadIdx.x; i < count; i += kThreads) {
+      const int row = i / cols, col = i - row * cols;
+      const std::int32_t key =
+          key_of<kType>(*weight_at<kType>(a, block.rows.row + row, block.group.col + col));
+      note_nan<kType>(a, key, block.rows.row + row, block.group.col + col);
+      largest = max(largest, key);
+    }
+    largest = __reduce_max_sync(kWholeWarp, largest);
+    if (lane == 0) atomicMax(&shared.largest, largest);
+    __syncthreads();
+    quantise();
+    __syncthreads();
+  }
+
+  /// round(score * 2^exponent) in two steps, as the CPU does: the power of two can be beyond the
+  /// range of a float.
+  __device__ void quantise() {
+    const std::int32_t largest = shared.largest;
+    const int top = largest >= Weight<kType>::kInfinity ? 150
+                    : largest == 0                      ? quantisation.bits - 1
+                                   : exponent_of(Weight<kType>::score(largest));
+    const int exponent = quantisation.bits - 1 - top;
+    const float first = ldexpf(1.0f, exponent / 2);
+    const float second = ldexpf(1.0f, exponent - exponent / 2);
+    const float limit = ldexpf(1.0f, quantisation.bits);
+    for (int i = threadIdx.x; i < pitch * cols; i += kThreads) {
+      const int row = i / cols, col = i - row * cols;
+      float score = 0;
+      if (row < rows)
+        score = Weight<kType>::score(
+            key_of<kType>(*weight_at<kType>(a, block.rows.row + row, block.group.col + col)));
+      integers[col * pitch + row] =
+          __float2int_rn(fminf(__fmul_rn(__fmul_rn(score, first), second), limit));
+    }
+  }
+
+  __device__ double score_of(std::uint32_t id) const {
+    return set_score<kType>(a, block, kVectorCols, [id](int i) { return set_column(id, i); });
+  }
+  __device__ double score_of_all() const {
+    return set_score<kType>(a, block, cols, [](int i) { return i; });
+  }
+
+  /// Lane d's result: the integer score of the columns a < b < c < d.
+  __device__ std::int32_t scores_behind(int a0, int b, int c) const {
+    std::int32_t mine = 0;
+    for (int r = lane; r < pitch; r += 32) {
+      const std::int32_t x = column(a0)[r], y = column(b)[r], z = column(c)[r];
+      const std::int32_t high = max(x, y), low = min(x, y);
+      const std::int32_t t1 = max(high, z), t2 = max(low, min(high, z));
+      for (int d = c + 1; d < cols; ++d) {
+        const auto sum = static_cast<std::int32_t>(
+            __reduce_add_sync(kWholeWarp, static_cast<unsigned>(t1 + max(t2, column(d)[r]))));
+        mine += lane == d ? sum : 0;
+      }
+    }
+    return mine;
+  }
+
+  /// Calls visit(a, b, c, scores_behind) for every third triple, this warp's share, in order.
+  template <typename Visit>
+  __device__ void for_triples(const Visit& visit) const {
+    int turn = 0;
+    for (int x = 0; x + 3 < cols; ++x) {
+      for (int y = x + 1; y + 2 < cols; ++y) {
+        for (int z = y + 1; z + 1 < cols; ++z) {
+          if (turn == warp) visit(x, y, z, scores_behind(x, y, z));
+          turn = turn + 1 == kWarps ? 0 : turn + 1;
+        }
+      }
+    }
+  }
+
+  /// Best of all sets of up to 32 columns.
+  __device__ std::uint32_t exact() {
+    Reached reached;
+    for_triples([&](int x, int y, int z, std::int32_t score) {
+      if (lane > z && lane < cols) reached.offer(score, set_id(x, y, z, lane));
+    });
+    const Reached mine = reached;
+    for (int step = 16; step > 0; step /= 2) {
+      const std::int32_t score = __shfl_xor_sync(kWholeWarp, reached.score, step);
+      const std::uint32_t at = __shfl_xor_sync(kWholeWarp, reached.at, step);
+      reached.offer(score, at);
+    }
+    if (lane == 0) shared.reached[warp] = reached;
+    __syncthreads();
+    reached = shared.reached[0];
+    for (int w = 1; w < kWarps; ++w) reached.offer(shared.reached[w].score, shared.reached[w].at);
+    const bool infinite = shared.largest >= Weight<kType>::kInfinity;
+    const std::int64_t least =
+        infinite ? 0 : std::int64_t{reached.score} - 2 * quantisation.slack - 1;
+    const int count =
+        (mine.score >= least && mine.score >= 0) + (mine.second >= least && mine.second >= 0);
+    if (count > 0) atomicAdd(&shared.near, count);
+    __syncthreads();
+    return shared.near == 1 ? reached.at : exact_by_sums(least);
+  }
+
+  /// The best by the CPU's sums of all sets whose integers reach `least`.
+  __device__ std::uint32_t exact_by_sums(std::int64_t least) {
+    const double bound = score_of_all();
+    Best best;
+    for_triples([&](int x, int y, int z, std::int32_t score) {
+      // Another warp may lower `stop` meanwhile: a later look only leaves out more.
+      const std::uint32_t stop = *const_cast<volatile std::uint32_t*>(&shared.stop);
+      const bool look = lane > z && lane < cols && score >= least && set_id(x, y, z, lane) < stop;
+      for (unsigned left = __ballot_sync(kWholeWarp, look); left != 0; left &= left - 1) {
+        const std::uint32_t id = set_id(x, y, z, __ffs(left) - 1);
+        const double sum = score_of(id);
+        best.offer(sum, id);
+        if (sum == bound && lane == 0) atomicMin(&shared.stop, id);
+      }
+    });
+    if (lane == 0) shared.best[warp] = best;
+    __syncthreads();
+    best = shared.best[0];
+    for (int w = 1; w < kWarps; ++w) best.offer(shared.best[w].score, shared.best[w].id);
+    return best.id;
+  }
+
+  /// The columns with the largest sums.
+  __device__ std::uint32_t greedy() {
+    // Half a warp for a column: partial sum i in lane i, as on the CPU.
+    const int half = threadIdx.x / kPartialSums, part = threadIdx.x % kPartialSums;
+    for (int first = 0; first < cols; first += kThreads / kPartialSums) {
+      const int col = first + half;
+      double partial = 0, total = 0;
+      for (int r = part; col < cols && r < rows; r += kPartialSums)
+        partial += capped_score<kType>(
+            key_of<kType>(*weight_at<kType>(a, block.rows.row + r, block.group.col + col)));
+      for (int i = 0; i < kPartialSums; ++i)
+        total += __shfl_sync(kWholeWarp, partial, i, kPartialSums);
+      if (col < cols && part == 0) shared.sums[col] = total;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      int chosen[kVectorCols];
+      for (int i = 0; i < kVectorCols; ++i) {
+        chosen[i] = -1;
+        for (int c = 0; c < cols; ++c)
+          if (shared.sums[c] >= 0 && (chosen[i] < 0 || shared.sums[c] > shared.sums[chosen[i]]))
+            chosen[i] = c;
+        shared.sums[chosen[i]] = -1;
+      }
+      shared.set = ordered(chosen[0], chosen[1], chosen[2], chosen[3]);
+    }
+    __syncthreads();
+    return shared.set;
+  }
+
+  __device__ static std::uint32_t ordered(int p, int q, int r, int s) {
+    const int low0 = min(p, q), high0 = max(p, q), low1 = min(r, s), high1 = max(r, s);
+    const int inner0 = max(low0, low1), inner1 = min(high0, high1);
+    return set_id(min(low0, low1), min(inner0, inner1), max(inner0, inner1), max(high0, high1));
+  }
+
+  __device__ std::int32_t integer_score(std::uint32_t id) const {
+    std::uint32_t sum = 0;
+    for (int r = lane; r < pitch; r += 32) {
+      TopTwo top;
+      for (int i = 0; i < kVectorCols; ++i) top.add(column(set_column(id, i))[r], i);
+      sum += static_cast<std::uint32_t>(top.first_key + top.second_key);
+    }
+    return static_cast<std::int32_t>(__reduce_add_sync(kWholeWarp, sum));
+  }
+
+  /// The best exchange of one column of the set for one outside; of equal ones the lowest column
+  /// out, then the lowest in. `at`: place out * 256 + column in.
+  __device__ Reached best_swap(std::uint32_t id) {
+    Reached reached;
+    for (int in = warp; in < cols; in += kWarps) {
+      bool inside = false;
+      for (int i = 0; i < kVectorCols; ++i) inside = inside || set_column(id, i) == in;
+      if (inside) continue;
+      std::uint32_t sums[kVectorCols] = {};
+      for (int r = lane; r < pitch; r += 32) {
+        const std::int32_t v = column(in)[r];
+        for (int out = 0; out < kVectorCols; ++out) {
+          TopTwo top;
+          for (int i = 0; i < kVectorCols; ++i)
+            if (i != out) top.add(column(set_column(id, i))[r], i);
+          sums[out] += static_cast<std::uint32_t>(top.first_key + max(top.second_key, v));
+        }
+      }
+      for (int out = 0; out < kVectorCols; ++out)
+        reached.offer(static_cast<std::int32_t>(__reduce_add_sync(kWholeWarp, sums[out])),
+                      static_cast<std::uint32_t>(out * 256 + in));
+    }
+    if (lane == 0) shared.reached[warp] = reached;
+    __syncthreads();
+    Reached all;
+    for (int w = 0; w < kWarps; ++w)
+      if (shared.reached[w].score >= 0) all.offer(shared.reached[w].score, shared.reached[w].at);
+    __syncthreads();
+    return all;
+  }
+
+  /// Greedy, then swaps until none gains.
+  __device__ std::uint32_t swapped() {
+    const std::uint32_t first = greedy();
+    const double first_score = score_of(first);
+    if (first_score == score_of_all()) return first;
+    std::uint32_t id = first;
+    std::int32_t score = integer_score(id);
+    for (Reached swap = best_swap(id); swap.score > score; swap = best_swap(id)) {
+      score = swap.score;
+      int columns[kVectorCols];
+      for (int i = 0; i < kVectorCols; ++i) columns[i] = set_column(id, i);
+      for (int i = 0; i < kVectorCols; ++i)
+        if (i == static_cast<int>(swap.at / 256)) columns[i] = swap.at % 256;
+      id = ordered(columns[0], columns[1], columns[2], columns[3]);
+    }
+    return score_of(id) > first_score ? id : first;
+  }
+
+  __device__ std::uint32_t choose() {
+    constexpr std::uint32_t kFirst = 0x00010203;
+    if (cols <= kVectorCols || shared.largest == 0) return kFirst;
+    return cols <= kExactGroup ? exact() : swapped();
+  }
+
+  /// Stores the weights of every row, and the places of `list` that they have. @returns the places
+  /// used, to thread 0 at least, behind a barrier
+  __device__ void store_rows(std::uint32_t id) {
+    using Bits = typename Weight<kType>::Bits;
+    const int count = min(cols, kVectorCols), kept = block.group.kept;
+    int used = 0;
+    for (int r = threadIdx.x; r < rows; r += kThreads) {
+      const auto* row = weight_at<kType>(a, block.rows.row + r, block.group.col);
+      TopTwo top;
+      for (int i = 0; i < count; ++i) top.add(key_of<kType>(row[set_column(id, i)]), i);
+      const int low = kept == 1 ? top.first : min(top.first, top.second);
+      const int high = kept == 1 ? top.first : max(top.first, top.second);
+      Bits* to = static_cast<Bits*>(a.values) + (block.rows.row + r) * a.kept + block.group.value;
+      to[0] = row[set_column(id, low)];
+      if (kept == 2) to[1] = row[set_column(id, high)];
+      used |= 1 << low | 1 << high;
+      a.picks[block.index * a.rows + block.rows.row + r] =
+          static_cast<std::uint8_t>(kept == 1 ? low : low | high << 2);
+    }
+    atomicOr(&shared.used, used);
+    __syncthreads();
+  }
+
+  /// Columns that no row keeps make room for the lowest free ones (docs/format.md): moves the
+  /// places in the rows' choices accordingly and stores the vector's choice.
+  __device__ void store_columns(std::uint32_t id) {
+    const int count = min(cols, kVectorCols), used = shared.used;
+    std::uint32_t bits[kMaxCols / 32] = {};
+    int live = 0;
+    for (int i = 0; i < count; ++i) {
+      if (!(used >> i & 1)) continue;
+      set_bit(bits, set_column(id, i));
+      ++live;
+    }
+    for (int c = 0; live < count; ++c) {
+      if (get_bit(bits, c)) continue;
+      set_bit(bits, c);
+      ++live;
+    }
+    int moved[kVectorCols] = {};  // place in the set to place among the live columns
+    for (int i = 0; i < count; ++i)
+      for (int c = 0; c < set_column(id, i); ++c) moved[i] += get_bit(bits, c);
+    if (used != (1 << count) - 1) {
+      for (int r = threadIdx.x; r < rows; r += kThreads) {
+        std::uint8_t& pick = a.picks[block.index * a.rows + block.rows.row + r];
+        int code = 0;
+        for (int i = 0; i < kVectorCols; ++i) {
+          if ((pick & 3) == i) code |= moved[i];
+          if (block.group.kept == 2 && pick >> 2 == i) code |= moved[i] << 2;
+        }
+        pick = static_cast<std::uint8_t>(code);
+      }
+    }
+    if (threadIdx.x == 0) {
+      std::uint32_t* words =
+          a.choices + (std::int64_t{block.vector} * a.group_count + block.index) * a.choice_words;
+      for (int w = 0; w < kMaxCols / 32; ++w)
+        if (w < a.choice_words) words[w] = bits[w];
+    }
+  }
+
+  // A word chosen by a loop, not by an index: an index would put the array into memory.
+  __device__ static void set_bit(std::uint32_t (&bits)[kMaxCols / 32], int at) {
+#pragma unroll
+    for (int w = 0; w < kMaxCols / 32; ++w) bits[w] |= w == at / 32 ? 1u << at % 32 : 0;
+  }
+  __device__ static int get_bit(const std::uint32_t (&bits)[kMaxCols / 32], int at) {
+    int bit = 0;
+#pragma unroll
+    for (int w = 0; w < kMaxCols / 32; ++w) bit |= w == at / 32 ? bits[w] >> at % 32 & 1 : 0;
+    return bit;
+  }
+};
+
+template <Dtype kType>
+__global__ void __launch_bounds__(kThreads) vnm_search_kernel(const CompressArguments a) {
+  extern __shared__ std::int32_t dynamic[];
+  __shared__ Shared shared;
+  std::int32_t* integers = a.scratch_ints == 0 ? dynamic : a.scratch + blockIdx.x * a.scratch_ints;
+  const std::int64_t all = std::int64_t{a.vector_count} * a.group_count;
+  for (std::int64_t i = blockIdx.x; i < all; i += gridDim.x) {
+    const auto vector = static_cast<std::int32_t>(i / a.group_count);
+    const auto group = static_cast<std::int32_t>(i - std::int64_t{vector} * a.group_count);
+    const Block block = block_at(a, vector, group);
+    Search<kType> search{a,
+                         shared,
+                         integers,
+                         block,
+                         block.group.cols,
+                         block.rows.rows,
+                         (block.rows.rows + 31) / 32 * 32,
+                         static_cast<int>(threadIdx.x % 32),
+                         static_cast<int>(threadIdx.x / 32),
+                         cuda::quantisation(block.rows.rows * block.group.kept, kFloatDigits)};
+    search.load();
+    const std::uint32_t set = search.choose();
+    search.store_rows(set);
+    search.store_columns(set);
+    __syncthreads();
+  }
+}
+
+template <Dtype kType>
+void launch(const CompressArguments& a, cudaStream_t stream) {
+  const std::int64_t all = std::int64_t{a.vector_count} * a.group_count;
+  const std::int64_t bytes =
+      a.scratch_ints == 0 ? search_ints(a.group_cols, a.vec_rows) * std::int64_t{4} : 0;
+  const auto kernel = vnm_search_kernel<kType>;
+  allow_shared_memory(kernel, static_cast<int>(bytes));
+  const auto grid = static_cast<unsigned>(std::min<std::int64_t>(all, a.search_blocks));
+  kernel<<<grid, kThreads, static_cast<std::size_t>(bytes), stream>>>(a);
+  check(cudaGetLastError(), "launching a V:N:M search");
+}
+
+}  // namespace
+
+void launch_vnm_search(const CompressArguments& a, Dtype dtype, cudaStream_t stream) {
+  if (dtype == Dtype::f16) return launch<Dtype::f16>(a, stream);
+  if (dtype == Dtype::bf16) return launch<Dtype::bf16>(a, stream);
+  launch<Dtype::f32>(a, stream);
+}
+
+}  // namespace coppice::cuda
