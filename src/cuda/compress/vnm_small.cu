@@ -3,9 +3,10 @@
 //
 // A row's weights in falling order, v1 >= v2 >= ..., score in a set S
 //   sum over k of (v_k - v_k+1) * min(2, |S and T_k|),   T_k: the columns of the k largest.
-// So a row adds five integers to a histogram over subsets T (for k > 5 every S has two columns in
-// T). With Z[U] the sum of the histogram over the subsets of U (256 of them: a fast transform over
-// the warp) and C the complement of S, the score of S is
+// So a row adds integers to a histogram over subsets T: three of them, since T_1 and T_2 count by
+// columns, and for k > 5 every S has two columns in T. With Z[U] the sum of the histogram over the
+// subsets of U (256 of them: a fast transform over the warp) and C the complement of S, the score
+// of S is
 //   2 Z[all] + 2 Z[C] - sum over s in S of Z[C + s].
 // Integers are exact in any order; sets that they cannot tell apart are compared by the sums in
 // double precision that the CPU takes.
@@ -27,7 +28,6 @@ constexpr int kSubsets = 1 << kCols;
 constexpr int kSets = 70;         // of 4 columns of 8
 constexpr int kGroups = 2;        // of a warp
 constexpr int kIntegerBits = 22;  // scores stay below 2^23, where float addition rounds to integers
-constexpr int kCopies = 2;        // of a histogram: lanes that add to one place wait for each other
 constexpr int kSortedSubsets = 5;  // T_1 .. T_5
 constexpr int kRounds = (kSets + 31) / 32;
 
@@ -64,51 +64,53 @@ __device__ inline void sort_falling(std::int32_t (&v)[kCols]) {
   }
 }
 
-/// Where a subset lies in a histogram. Columns 5, 6 and 7 move it by 8, 16 and 24 places: the
-/// subsets of a row would meet in a few banks otherwise. Exclusive or, so that columns can be added
-/// one by one.
-__host__ __device__ constexpr int place_of(int subset) {
-  return subset ^ (subset >> 5 & 1) * 8 ^ (subset >> 6 & 1) * 16 ^ (subset >> 7 & 1) * 24;
-}
-__device__ inline int place_of_column(int col) { return 1 << col ^ (max(col, 4) - 4) * 8; }
-
-/// Adds a row to a copy of the histogram, whose places differ by `exchange`.
+/// Adds a row to the histogram; `linear` takes what it adds to single columns.
 template <Dtype kType>
-__device__ inline void add_row(const std::uint32_t (&bits)[kCols], float scale, int exchange,
-                               std::uint32_t* histogram) {
+__device__ inline void add_row(const std::uint32_t (&bits)[kCols], float scale,
+                               std::int32_t (&linear)[kCols], std::uint32_t* histogram) {
   constexpr float kRound = 8388608.0f;  // 2^23: the sum's low bits are the rounded integer
-  std::int32_t sorted[kCols];           // integer above, column below: the lower column comes first
+  std::int32_t integers[kCols], sorted[kCols];
 #pragma unroll
   for (int c = 0; c < kCols; ++c) {
     const float score = Weight<kType>::score(key_of<kType>(bits[c]));
-    const std::int32_t integer =
-        __float_as_int(fmaf(score, scale, kRound)) - __float_as_int(kRound);
-    sorted[c] = integer << 3 | (kCols - 1 - c);
+    integers[c] = __float_as_int(fmaf(score, scale, kRound)) - __float_as_int(kRound);
+    // The integer above, the column below: of equal ones the lower column comes first.
+    sorted[c] = integers[c] << 3 | (kCols - 1 - c);
   }
   sort_falling(sorted);
-  int place = exchange;
+  // T_1 and T_2 have no more than two columns: each of them counts by itself.
+  const std::int32_t third = sorted[2] >> 3;
+#pragma unroll
+  for (int c = 0; c < kCols; ++c) linear[c] += max(integers[c] - third, 0);
+  unsigned subset = 0;
 #pragma unroll
   for (int k = 0; k < kSortedSubsets; ++k) {
-    place ^= place_of_column(kCols - 1 - (sorted[k] & 7));
-    atomicAdd(&histogram[place],
+    subset |= 1u << (kCols - 1 - (sorted[k] & 7));
+    if (k < 2) continue;
+    atomicAdd(&histogram[subset],
               static_cast<std::uint32_t>((sorted[k] >> 3) - (sorted[k + 1] >> 3)));
   }
 }
 
-/// Replaces every entry (of the first copy) by the sum over its subsets. Lane l holds entries 8l ..
+/// Adds up `linear` over the warp, as subsets of one column.
+__device__ inline void add_single_columns(const std::int32_t (&linear)[kCols],
+                                          std::uint32_t* histogram) {
+  std::uint32_t mine = 0;
+#pragma unroll
+  for (int c = 0; c < kCols; ++c) {
+    const std::uint32_t sum = __reduce_add_sync(kWholeWarp, static_cast<std::uint32_t>(linear[c]));
+    mine = threadIdx.x % 32 == c ? sum : mine;
+  }
+  if (threadIdx.x % 32 < kCols) histogram[1 << threadIdx.x % 32] = mine;
+}
+
+/// Replaces every entry by the sum over its subsets. Lane l holds entries 8l ..
 /// 8l + 7.
 __device__ inline void sum_over_subsets(std::uint32_t* histogram) {
   const int lane = threadIdx.x % 32;
-  uint4* vectors = reinterpret_cast<uint4*>(histogram) + place_of(8 * lane) / 4;
-  std::uint32_t z[8] = {};
-#pragma unroll
-  for (int copy = 0; copy < kCopies; ++copy) {
-    const uint4* from = vectors + copy * (kSubsets / 4);
-    // The second copy has its halves exchanged: its banks are others, too.
-    const uint4 low = from[copy], high = from[1 - copy];
-    z[0] += low.x, z[1] += low.y, z[2] += low.z, z[3] += low.w;
-    z[4] += high.x, z[5] += high.y, z[6] += high.z, z[7] += high.w;
-  }
+  uint4* vectors = reinterpret_cast<uint4*>(histogram) + 2 * lane;
+  const uint4 low = vectors[0], high = vectors[1];
+  std::uint32_t z[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
 #pragma unroll
   for (int bit = 1; bit < 8; bit *= 2) {
 #pragma unroll
@@ -130,7 +132,7 @@ __device__ inline void sum_over_subsets(std::uint32_t* histogram) {
 __device__ inline void clear(std::uint32_t* histogram) {
   uint4* vectors = reinterpret_cast<uint4*>(histogram) + threadIdx.x % 32;
 #pragma unroll
-  for (int i = 0; i < kCopies * kSubsets / 128; ++i) vectors[32 * i] = make_uint4(0, 0, 0, 0);
+  for (int i = 0; i < kSubsets / 128; ++i) vectors[32 * i] = make_uint4(0, 0, 0, 0);
 }
 
 /// The sets that a lane scores, and where their sums lie in a histogram. The same for all blocks.
@@ -142,12 +144,11 @@ struct LaneSets {
 #pragma unroll
     for (int j = 0; j < kRounds; ++j) {
       mask[j] = kSetTable.mask[32 * j + threadIdx.x % 32];
-      const int others = (kSubsets - 1) & ~static_cast<int>(mask[j]);
-      rest[j] = place_of(others);
+      rest[j] = (kSubsets - 1) & ~static_cast<int>(mask[j]);
       unsigned left = mask[j];
 #pragma unroll
       for (int i = 0; i < kVectorCols; ++i, left &= left - 1)
-        with_one[j][i] = place_of(others | static_cast<int>(left & -left));
+        with_one[j][i] = rest[j] | static_cast<int>(left & -left);
     }
   }
   __device__ bool possible(int round, int cols) const {
@@ -155,7 +156,7 @@ struct LaneSets {
   }
   /// The score of a set less a constant.
   __device__ std::uint32_t score(const std::uint32_t* sums, int round) const {
-    std::uint32_t score = 2 * sums[place_of(kSubsets - 1)] + 2 * sums[rest[round]];
+    std::uint32_t score = 2 * sums[kSubsets - 1] + 2 * sums[rest[round]];
 #pragma unroll
     for (int i = 0; i < kVectorCols; ++i) score -= sums[with_one[round][i]];
     return score;
@@ -243,7 +244,7 @@ template <Dtype kType>
 __device__ unsigned choose_columns(const CompressArguments& a, const Rows<kType>& rows,
                                    const LaneSets& sets, std::uint32_t* histogram) {
   const Block& block = rows.block;
-  const int lane = threadIdx.x % 32, cols = block.group.cols;
+  const int cols = block.group.cols;
   std::int32_t largest = 0;
   rows.for_each([&](int, const std::uint32_t(&bits)[kCols]) {
 #pragma unroll
@@ -263,11 +264,11 @@ __device__ unsigned choose_columns(const CompressArguments& a, const Rows<kType>
     const int exponent =
         max(min(q.bits - 1 - exponent_of(Weight<kType>::score(largest)), 127), -126);
     const float scale = __int_as_float((exponent + 127) << 23);
-    std::uint32_t* mine = histogram + lane % kCopies * kSubsets;
-    const int exchange = lane % kCopies * 4;
+    std::int32_t linear[kCols] = {};
     rows.for_each([&](int, const std::uint32_t(&bits)[kCols]) {
-      add_row<kType>(bits, scale, exchange, mine);
+      add_row<kType>(bits, scale, linear, histogram);
     });
+    add_single_columns(linear, histogram);
     __syncwarp();
     sum_over_subsets(histogram);
     __syncwarp();
@@ -404,7 +405,7 @@ __device__ void store_block(const CompressArguments& a, const Rows<kType>& rows,
 
 template <Dtype kType>
 __global__ void __launch_bounds__(kThreads, 3) small_vnm_kernel(const CompressArguments a) {
-  __shared__ __align__(16) std::uint32_t histograms[kWarps][kCopies * kSubsets];
+  __shared__ __align__(16) std::uint32_t histograms[kWarps][kSubsets];
   std::uint32_t* histogram = histograms[threadIdx.x / 32];
   clear(histogram);
   __syncwarp();
