@@ -5,14 +5,18 @@ set -euo pipefail
 
 build=${1:-build/cuda}
 test=$build/tests/cuda/cuda_test
-[ -x "$test" ] || { echo "gpu_check: $test is missing; build it first: cmake --preset cuda && cmake --build $build" >&2; exit 1; }
+compress=$build/tests/cuda/cuda_compress_test
+[ -x "$test" ] && [ -x "$compress" ] || { echo "gpu_check: $test or $compress is missing; build it first: cmake --preset cuda && cmake --build $build" >&2; exit 1; }
 
 export COPPICE_REQUIRE_GPU=1
 COPPICE_GPU_TEST_CASES=2000 "$test" --gtest_brief=1
+"$compress" --gtest_brief=1
 # Out-of-bounds accesses: every kind of problem, fewer of them.
 COPPICE_GPU_TEST_CASES=60 compute-sanitizer --tool memcheck --error-exitcode 1 "$test" --gtest_brief=1
+compute-sanitizer --tool memcheck --error-exitcode 1 "$compress" --gtest_brief=1 --gtest_filter='-*Random*:*Large*'
 # Races in shared memory: slow, so a thinned list. racecheck does not follow the asynchronous proxy
 # (copy engine, wgmma), so it sees the portable kernels and the ordinary accesses of the others.
 COPPICE_GPU_TEST_CASES=10 compute-sanitizer --tool racecheck --error-exitcode 1 "$test" --gtest_brief=1 \
   --gtest_filter='CudaProduct.RandomProblems:CudaProduct.CanBeCapturedAndReplayed'
+compute-sanitizer --tool racecheck --error-exitcode 1 "$compress" --gtest_brief=1 --gtest_filter='*Tail*:*Graph*:*FromTheHost*'
 echo "gpu_check: all passed"
