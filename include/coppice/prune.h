@@ -12,8 +12,8 @@ namespace coppice {
 
 /// How V:N:M finds the columns that a vector keeps.
 enum class ColumnSearch : std::uint8_t {
-  automatic,  ///< exact up to M = 32, greedy with swaps above
-  exact,      ///< the column set of largest total score (VENOM, section 5); any M, slow for large M
+  automatic,  ///< exact up to M = 32 (for 4 columns always), greedy with swaps above
+  exact,      ///< the set of largest score (VENOM, section 5); any M, within a fixed effort a block
   swaps,      ///< greedy, then swaps until none gains
   greedy,     ///< the columns with the largest sums (Beyond 2:4, section 4)
 };
