@@ -4,6 +4,7 @@
 #include "coppice/linear.h"
 #include "cpu/check_product.h"
 #include "cpu/few_tokens.h"
+#include "cpu/many_tokens.h"
 #include "cpu/select.h"
 #include "cpu/target.h"
 
@@ -13,7 +14,12 @@ void multiply(const PackedWeight& weight, const Activations& x, const MutableAct
               const Epilogue& epilogue, int threads) {
   check_product(weight.rows(), weight.cols(), x, y, epilogue);
   if (weight.rows() == 0 || x.tokens == 0) return;
-  few_tokens_multiply(weight.impl(), x, y, epilogue, threads);
+  const KernelChoice choice =
+      select_kernel(weight.impl().layout, weight.dtype(), x.tokens, target_name());
+  if (choice.family == KernelFamily::many_tokens)
+    many_tokens_multiply(weight.impl(), x, y, epilogue, threads);
+  else
+    few_tokens_multiply(weight.impl(), x, y, epilogue, threads);
 }
 
 std::string kernel_name(const PackedWeight& weight, std::int64_t tokens) {

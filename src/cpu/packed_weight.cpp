@@ -245,6 +245,7 @@ PackedLayout packed_layout(const Grid& grid, Dtype dtype) {
   PackedLayout layout;
   layout.value_bytes = dtype_bytes(dtype);
   layout.slots = grid.kept();
+  layout.cols = grid.cols();
   layout.list_per_vector = own_panels && !pattern.is_dense();
   const bool shared = own_panels && !grid.has_metadata();
   layout.format = shared ? WeightFormat::shared : WeightFormat::lane;

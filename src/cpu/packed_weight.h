@@ -85,6 +85,7 @@ struct PackedLayout {
   int value_bytes = 4;           ///< 2 or 4
   std::int64_t slots = 0;        ///< of a panel
   std::int64_t x_length = 0;     ///< positions of the ordered x
+  std::int64_t cols = 0;         ///< of the weight
   int window = 0;                ///< lane only: 4, 8, ... 256
   int index_bits = 0;            ///< lane only: log2(window)
   int slots_per_word = 1;        ///< lane only: 32 / index_bits

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "cpu/many_tokens.h"
+
 namespace coppice::cpu {
 namespace {
 
@@ -21,6 +23,14 @@ std::string_view short_name(Dtype dtype) {
   }
 }
 
+// Tokens from which on lanes of tokens beat lanes of rows. Measured on Zen 5 with AVX-512, fp32,
+// 4096 x 4096, 2 threads (docs/performance/cpu.md, "Many tokens"): one pass of the few-tokens
+// kernels serves 8 tokens of the shared format, and their look-ups of the lane format keep up with
+// loads by token until these fill four vectors.
+std::int64_t many_tokens_from(WeightFormat format) {
+  return format == WeightFormat::shared ? 9 : 65;
+}
+
 }  // namespace
 
 KernelChoice select_kernel(const PackedLayout& layout, Dtype dtype, std::int64_t tokens,
@@ -29,7 +39,11 @@ KernelChoice select_kernel(const PackedLayout& layout, Dtype dtype, std::int64_t
   choice.format = layout.format;
   choice.window = layout.window;
   choice.dtype = dtype;
-  choice.token_tile = token_tile(tokens);
+  if (tokens >= many_tokens_from(layout.format) && many_tokens_supports(layout)) {
+    choice.family = KernelFamily::many_tokens;
+  } else {
+    choice.token_tile = token_tile(tokens);
+  }
   return choice;
 }
 

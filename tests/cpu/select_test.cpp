@@ -49,6 +49,8 @@ TEST(Select, NamesItsKernel) {
   EXPECT_EQ(name("vw32/8:32", Dtype::f16, 2), "few-tokens/shared/fp16/tile2");
   EXPECT_EQ(name("64:2:8", Dtype::bf16, 8), "few-tokens/window4/bf16/tile8");
   EXPECT_EQ(name("dense", Dtype::bf16, 1), "few-tokens/shared/bf16/tile1");
+  EXPECT_EQ(name("vw32/8:32", Dtype::f32, 256), "many-tokens/shared/fp32");
+  EXPECT_EQ(name("64:2:8", Dtype::bf16, 256), "many-tokens/window4/bf16");
 }
 
 TEST(Select, RefusesOtherDtypes) {
