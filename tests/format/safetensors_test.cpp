@@ -51,6 +51,10 @@ std::string tensor(const std::string& name, const std::string& dtype, const std:
                      shape, offsets);
 }
 
+std::string object(const std::vector<std::string>& fields) {
+  return fmt::format("{{{}}}", fmt::join(fields, ","));
+}
+
 std::string bytes(std::size_t count) { return std::string(count, 'x'); }
 
 TEST(Safetensors, ReadsTensorsInTheOrderOfTheirDataWithMetadata) {
@@ -138,7 +142,7 @@ TEST(Safetensors, RefusesLyingShapesAndOffsets) {
            Lie{"U8", "\\\"4\\\"", "0,4", "not valid JSON"},
        })
     EXPECT_THAT(
-        refusal(file_of("{" + tensor("a", lie.dtype, lie.shape, lie.offsets) + "}", bytes(4))),
+        refusal(file_of(object({tensor("a", lie.dtype, lie.shape, lie.offsets)}), bytes(4))),
         HasSubstr(lie.message))
         << lie.shape << " " << lie.offsets;
 }
@@ -181,7 +185,7 @@ TEST(Safetensors, RefusesOtherJson) {
 
 TEST(Safetensors, MessagesShowHostileNamesInOneLine) {
   const std::string name = R"(line\nbreak\u001b[31m)" + bytes(5000);
-  EXPECT_THAT(refusal(file_of("{" + tensor(name, "F32", "3", "0,4") + "}", bytes(4))),
+  EXPECT_THAT(refusal(file_of(object({tensor(name, "F32", "3", "0,4")}), bytes(4))),
               HasSubstr("line?break?[31m"));
 }
 
