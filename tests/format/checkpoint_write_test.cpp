@@ -147,7 +147,7 @@ TEST_P(CheckpointWrite, PackAndUnpackAreBitExact) {
     prune(dir / "m", dir / "pruned", pattern);
     const WriteReport report = pack(dir / "pruned", dir / "packed", pattern);
     write_unpacked(Checkpoint::open(dir / "packed"), dir / "unpacked", kTwoThreads);
-    EXPECT_EQ(tensor_files(dir / "unpacked"), tensor_files(dir / "pruned"));
+    EXPECT_TRUE(tensor_files(dir / "unpacked") == tensor_files(dir / "pruned"));
     EXPECT_LT(report.tensor_bytes_out, report.tensor_bytes_in);
     EXPECT_EQ(Checkpoint::open(dir / "packed").tensor_bytes(), report.tensor_bytes_out);
   }

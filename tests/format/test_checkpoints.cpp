@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <stdlib.h>
 
+#include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -20,7 +22,9 @@ std::vector<std::byte> random_data(const TensorInfo& tensor, std::mt19937& engin
   if (is_weight_dtype(tensor.dtype)) {
     std::normal_distribution<float> normal(0, 1);
     std::vector<float> values(static_cast<std::size_t>(element_count(tensor)));
-    for (float& value : values) value = normal(engine);
+    // Nothing that rounds to -0: the compressed form gives +0 where a zero is not kept.
+    for (float& value : values)
+      value = std::max(std::fabs(normal(engine)), 0.01f) * (engine() & 1 ? 1 : -1);
     from_float(tensor.dtype, values, data.data());
   } else {
     for (std::byte& byte : data) byte = static_cast<std::byte>(engine());
