@@ -17,5 +17,6 @@ trap 'rm -rf "$include"' EXIT
 for library in hwy fmt; do ln -s "/usr/include/$library" "$include/$library"; done
 
 flags=(-std=c++20 -O1 -Wall -Wextra -Wshadow -Werror -DFMT_HEADER_ONLY=1 -Iinclude -Isrc -isystem "$include")
-ls src/cpu/*.cpp | xargs -P "$(nproc)" -I{} sh -c '"$@" -c {} -o /dev/null' sh "$compiler" "${flags[@]}"
-echo "check_neon: $(ls src/cpu/*.cpp | wc -l) files of src/cpu compile for NEON"
+files=(src/cpu/*.cpp)
+printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -I{} sh -c '"$@" -c {} -o /dev/null' sh "$compiler" "${flags[@]}"
+echo "check_neon: ${#files[@]} files of src/cpu compile for NEON"

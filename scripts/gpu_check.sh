@@ -6,7 +6,9 @@ set -euo pipefail
 build=${1:-build/cuda}
 test=$build/tests/cuda/cuda_test
 compress=$build/tests/cuda/cuda_compress_test
-[ -x "$test" ] && [ -x "$compress" ] || { echo "gpu_check: $test or $compress is missing; build it first: cmake --preset cuda && cmake --build $build" >&2; exit 1; }
+for program in "$test" "$compress"; do
+  [ -x "$program" ] || { echo "gpu_check: no $program; build it: cmake --preset cuda && cmake --build $build" >&2; exit 1; }
+done
 
 export COPPICE_REQUIRE_GPU=1
 COPPICE_GPU_TEST_CASES=2000 "$test" --gtest_brief=1
