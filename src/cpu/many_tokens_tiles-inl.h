@@ -40,6 +40,9 @@ template <int kVectors, int kRows>
 struct TileSums {
   TokenVec v[kRows][kVectors];
 
+  // Spelled out: an implicit constructor is compiled without the target's attributes.
+  HWY_INLINE TileSums() {}
+
   HWY_INLINE void load(const float* from, int pitch, bool first) {
     const TokenTag d;
 #pragma GCC unroll 16
