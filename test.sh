@@ -26,4 +26,4 @@ cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE="${COPPICE_BUILD_TYPE:-Releas
 cmake --build "$build" -j "$coppice_jobs" | grep -vE '^\[[0-9]+/[0-9]+\] (Building|Linking)' || [ "${PIPESTATUS[0]}" -eq 0 ]
 
 say "Testing"
-ctest --test-dir "$build" --output-on-failure -j "$coppice_jobs"
+ctest --test-dir "$build" --output-on-failure -j "$coppice_jobs" | tee "$build/ctest.log"

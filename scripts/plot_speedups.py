@@ -2,14 +2,15 @@
 """Draws the README's picture from committed benchmark results; losses are drawn as well.
 
     python3 -m venv .venv && .venv/bin/pip install matplotlib
-    .venv/bin/python scripts/plot_speedups.py docs/performance/cpu/RESULTS.csv docs/images/cpu-speedups.svg
+    .venv/bin/python scripts/plot_speedups.py OUT.svg "TITLE=RESULTS.csv" ...
 
-One panel for each (dtype, tokens, cols, rows) of the file, one bar for each pattern: time of the dense library over time
-of the sparse product. The dashed line is the dense library.
+One panel a file, one bar a pattern: time of the dense library over time of the sparse product, the geometric mean over
+the shapes of the file, with a whisker from the least to the largest. The dashed line is the dense library. Reads the
+CSV of `coppice bench` (speedup) and of coppice_cuda_bench (ratio); lines that start with # are comments.
 """
 import csv
+import math
 import sys
-from collections import defaultdict
 
 import matplotlib
 
@@ -20,43 +21,46 @@ SLOWER, FASTER = "#c44e52", "#2f7d4f"
 
 
 def read(path):
+    """Speedups by pattern, in the order of the file."""
+    speedups = {}
     with open(path, newline="") as file:
-        rows = list(csv.DictReader(line for line in file if not line.startswith("#")))
-    panels = defaultdict(list)
-    for row in rows:
-        if float(row["baseline_us"] or 0) > 0:
-            key = (row["dtype"], int(row["tokens"]), int(row["cols"]), int(row["rows"]))
-            panels[key].append((row["pattern"], float(row["speedup"])))
-    return panels
+        for row in csv.DictReader(line for line in file if not line.startswith("#")):
+            value = float(row.get("speedup") or row.get("ratio") or 0)
+            if value > 0:
+                speedups.setdefault(row["pattern"], []).append(value)
+    if not speedups:
+        sys.exit(f"{path}: no row has a baseline")
+    return speedups
 
 
-def draw(axis, title, bars):
-    names = [name for name, _ in bars]
-    values = [value for _, value in bars]
-    axis.barh(names, values, color=[FASTER if value >= 1 else SLOWER for value in values])
+def draw(axis, title, speedups):
+    means = [math.exp(sum(map(math.log, values)) / len(values)) for values in speedups.values()]
+    below = [mean - min(values) for mean, values in zip(means, speedups.values())]
+    above = [max(values) - mean for mean, values in zip(means, speedups.values())]
+    ranges = [below, above] if any(below) or any(above) else None
+    axis.barh(list(speedups), means, xerr=ranges, ecolor="#555555", error_kw={"linewidth": 0.8},
+              color=[FASTER if mean >= 1 else SLOWER for mean in means])
     axis.axvline(1, color="black", linestyle="--", linewidth=0.8)
     axis.invert_yaxis()
     axis.set_title(title, fontsize=9)
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
-    for y, value in enumerate(values):
-        axis.text(value, y, f" {value:.1f}×", va="center", fontsize=7)
+    for y, (mean, over) in enumerate(zip(means, above)):
+        axis.text(mean + over, y, f" {mean:.2g}×", va="center", fontsize=7)
 
 
 def main():
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3 or any("=" not in panel for panel in sys.argv[2:]):
         sys.exit(__doc__)
-    panels = read(sys.argv[1])
-    if not panels:
-        sys.exit(f"{sys.argv[1]}: no row has a baseline")
-    tallest = max(len(bars) for bars in panels.values())
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 0.9 + 0.24 * tallest), squeeze=False)
-    for axis, (key, bars) in zip(axes[0], sorted(panels.items())):
-        dtype, tokens, cols, rows = key
-        draw(axis, f"{dtype}, {tokens} token{'s' if tokens > 1 else ''}, {rows} × {cols}", bars)
-    figure.supxlabel("speed of the dense library = 1", fontsize=8)
+    panels = [panel.split("=", 1) for panel in sys.argv[2:]]
+    data = [(title, read(path)) for title, path in panels]
+    tallest = max(len(speedups) for _, speedups in data)
+    figure, axes = plt.subplots(1, len(data), figsize=(4.2 * len(data), 0.9 + 0.24 * tallest), squeeze=False)
+    for axis, (title, speedups) in zip(axes[0], data):
+        draw(axis, title, speedups)
+    figure.supxlabel("times as fast as the dense library", fontsize=8)
     figure.tight_layout()
-    figure.savefig(sys.argv[2], metadata={"Date": None})
+    figure.savefig(sys.argv[1], metadata={"Date": None} if sys.argv[1].endswith("svg") else None)
 
 
 if __name__ == "__main__":
