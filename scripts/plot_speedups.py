@@ -35,8 +35,8 @@ def read(path):
 
 def draw(axis, title, speedups):
     means = [math.exp(sum(map(math.log, values)) / len(values)) for values in speedups.values()]
-    below = [mean - min(values) for mean, values in zip(means, speedups.values())]
-    above = [max(values) - mean for mean, values in zip(means, speedups.values())]
+    below = [max(mean - min(values), 0.0) for mean, values in zip(means, speedups.values())]
+    above = [max(max(values) - mean, 0.0) for mean, values in zip(means, speedups.values())]
     ranges = [below, above] if any(below) or any(above) else None
     axis.barh(list(speedups), means, xerr=ranges, ecolor="#555555", error_kw={"linewidth": 0.8},
               color=[FASTER if mean >= 1 else SLOWER for mean in means])
