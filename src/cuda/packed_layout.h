@@ -9,6 +9,8 @@
 // list of columns alive.
 #pragma once
 
+#include <bit>
+#include <cstddef>
 #include <cstdint>
 
 #if defined(__CUDACC__)
@@ -29,6 +31,7 @@ inline constexpr int kValueBytes = kBlockRows * kStepKept * 2;
 inline constexpr int kMetadataBytes = kBlockRows * kStepQuads / 2;
 inline constexpr int kRecordBytes = kValueBytes + kMetadataBytes;
 inline constexpr int kCoreBytes = 128;                            // 8 rows x 8 values
+inline constexpr int kColumnQuadBytes = 8;                        // of a quad of columns, at most
 inline constexpr int kCoreRowBytes = kCoreBytes * kStepKept / 8;  // 8 rows of a record
 
 /// Byte of a value in its record. `place`: 0..31, which of the row's kept values in the step.
@@ -50,6 +53,49 @@ COPPICE_HOST_DEVICE constexpr MetadataPlace metadata_place(int row, int quad) {
 /// The 4 bits that say which two of four columns are kept, ascending.
 COPPICE_HOST_DEVICE constexpr unsigned pair_bits(int first, int second) {
   return static_cast<unsigned>(first | second << 2);
+}
+
+/// The lists of columns alive, one a vector, a quad of columns at a time: quad q of a list is
+/// `quad_bytes` bytes. Where quad q lies in columns qM to qM + M - 1 it says which of these M:
+/// 1 byte, a bit for each (M <= 8), or four ascending offsets of 2 * quad_bytes bits each (2, 3, 4
+/// bytes: M <= 16, 64, 256). Otherwise four columns of 16 bits (8 bytes).
+struct ColumnLists {
+  const std::byte* data =
+      nullptr;  ///< [vectors][steps * kStepQuads][quad_bytes]; null: all, in order
+  std::int32_t quad_bytes = kColumnQuadBytes;
+  std::int32_t group = 0;  ///< M
+};
+
+/// Bytes of a quad of a weight with groups of `group` columns. `regular`: see ProductInfo.
+constexpr int column_quad_bytes(int group, bool regular) {
+  if (!regular) return kColumnQuadBytes;
+  return group <= 8 ? 1 : group <= 16 ? 2 : group <= 64 ? 3 : 4;
+}
+
+/// Place of the lowest bit set.
+COPPICE_HOST_DEVICE inline int lowest_bit(std::uint32_t bits) {
+#if defined(__CUDA_ARCH__)
+  return __ffs(static_cast<int>(bits)) - 1;
+#else
+  return std::countr_zero(bits);
+#endif
+}
+
+/// Column `place` (0 to 3) of quad `quad` whose bytes are `bits`, in lists of less than 8 bytes a
+/// quad. Behind the weight's last group it is the last column, where values are 0.
+COPPICE_HOST_DEVICE inline std::uint32_t quad_column(std::uint32_t bits, int place, int quad,
+                                                     int quad_bytes, int group, int cols) {
+  std::uint32_t offset;
+  if (quad_bytes == 1) {
+    for (int i = 0; i < place; ++i)
+      if ((bits & (bits - 1)) != 0) bits &= bits - 1;  // a short group ends in its last column
+    offset = static_cast<std::uint32_t>(lowest_bit(bits));
+  } else {
+    offset = bits >> (2 * quad_bytes * place) & ((1u << 2 * quad_bytes) - 1);
+  }
+  const std::uint32_t column = static_cast<std::uint32_t>(quad * group) + offset;
+  const auto last = static_cast<std::uint32_t>(cols - 1);
+  return column < last ? column : last;
 }
 
 /// 16 padded rows: the weight's rows [row, row + rows); none if rows is 0.

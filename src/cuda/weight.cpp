@@ -28,29 +28,15 @@ DeviceInfo read_device_info(int device) {
   return info;
 }
 
-// Lays several arrays into one allocation.
-class Parcel {
- public:
-  template <typename T>
-  std::size_t add(const std::vector<T>& data) {
-    const std::size_t at = (bytes_.size() + 255) / 256 * 256;
-    bytes_.resize(at + data.size() * sizeof(T));
-    if (!data.empty()) std::memcpy(bytes_.data() + at, data.data(), data.size() * sizeof(T));
-    return at;
-  }
-  DeviceBuffer upload() const {
-    DeviceBuffer buffer(bytes_.size());
-    if (!bytes_.empty())
-      check(cudaMemcpy(buffer.data(), bytes_.data(), bytes_.size(), cudaMemcpyHostToDevice),
-            "copying a weight to the device");
-    // From pageable memory the copy may still be under way, and other streams do not wait for it.
-    check(cudaStreamSynchronize(cudaStreamLegacy), "copying a weight to the device");
-    return buffer;
-  }
-
- private:
-  std::vector<std::byte> bytes_;
-};
+DeviceBuffer upload(const std::vector<std::byte>& bytes) {
+  DeviceBuffer buffer(bytes.size());
+  if (!bytes.empty())
+    check(cudaMemcpy(buffer.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
+          "copying a weight to the device");
+  // From pageable memory the copy may still be under way, and other streams do not wait for it.
+  check(cudaStreamSynchronize(cudaStreamLegacy), "copying a weight to the device");
+  return buffer;
+}
 
 }  // namespace
 
@@ -78,32 +64,35 @@ PackedWeight::PackedWeight(const SparseView& weight, int threads) {
                     "need 8.0 or later: use another device or the CPU",
                     impl->device, impl->device_info.compute_capability / 10,
                     impl->device_info.compute_capability % 10));
+  const PackPlan& plan = pack.plan;
   ProductInfo& product = impl->product;
-  product.in_order = pack.columns.empty();
-  product.vector_blocks = pack.plan.vector_blocks;
-  product.block_vectors = pack.plan.block_vectors;
-  product.regular = pack.plan.regular && weight.input_permutation.empty();
+  product.in_order = plan.in_order;
+  product.vector_blocks = plan.vector_blocks;
+  product.block_vectors = plan.block_vectors;
+  product.regular = plan.regular;
   product.group = weight.grid->pattern().group;
-  product.blocks = pack.plan.blocks;
-  product.steps = pack.plan.steps;
+  product.blocks = plan.blocks;
+  product.steps = plan.steps;
   product.cols = weight.grid->cols();
 
-  Parcel parcel;
-  const std::size_t records = parcel.add(pack.records);
-  const std::size_t columns = parcel.add(pack.columns);
-  const std::size_t units = parcel.add(pack.plan.units);
-  std::array<std::size_t, kTileBlocks.size()> tiles = {};
-  for (std::size_t i = 0; i < tiles.size(); ++i) {
-    tiles[i] = parcel.add(pack.plan.tiles[i]);
-    impl->tile_counts[i] = static_cast<std::int32_t>(pack.plan.tiles[i].size());
-  }
-  impl->memory = parcel.upload();
+  const PackedPlaces at = plan.places();
+  std::vector<std::byte> bytes(static_cast<std::size_t>(at.bytes));
+  auto place = [&bytes]<typename T>(std::int64_t offset, const std::vector<T>& data) {
+    if (!data.empty()) std::memcpy(bytes.data() + offset, data.data(), data.size() * sizeof(T));
+  };
+  place(at.records, pack.records);
+  place(at.columns, pack.columns);
+  place(at.units, plan.units);
+  for (std::size_t i = 0; i < plan.tiles.size(); ++i) place(at.tiles[i], plan.tiles[i]);
+  impl->memory = upload(bytes);
   const auto* base = impl->memory.as<const std::byte>();
-  impl->records = base + records;
-  if (!product.in_order) impl->columns = reinterpret_cast<const std::uint16_t*>(base + columns);
-  impl->units = reinterpret_cast<const RowUnit*>(base + units);
-  for (std::size_t i = 0; i < tiles.size(); ++i)
-    impl->tiles[i] = reinterpret_cast<const RowTile*>(base + tiles[i]);
+  impl->records = base + at.records;
+  impl->columns = {plan.lists == 0 ? nullptr : base + at.columns, plan.quad_bytes, product.group};
+  impl->units = reinterpret_cast<const RowUnit*>(base + at.units);
+  for (std::size_t i = 0; i < plan.tiles.size(); ++i) {
+    impl->tiles[i] = reinterpret_cast<const RowTile*>(base + at.tiles[i]);
+    impl->tile_counts[i] = static_cast<std::int32_t>(plan.tiles[i].size());
+  }
   impl_ = std::move(impl);
 }
 

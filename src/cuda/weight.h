@@ -23,7 +23,7 @@ struct PackedWeight::Impl {
   ProductInfo product;  ///< the parts that do not depend on a call
   DeviceBuffer memory;  ///< records, columns, units, tiles, each on 256 bytes
   const std::byte* records = nullptr;
-  const std::uint16_t* columns = nullptr;  ///< null: all, in order
+  ColumnLists columns;
   const RowUnit* units = nullptr;
   std::array<const RowTile*, kTileBlocks.size()> tiles = {};
   std::array<std::int32_t, kTileBlocks.size()> tile_counts = {};

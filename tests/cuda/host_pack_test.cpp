@@ -5,6 +5,8 @@
 
 #include <cstring>
 #include <set>
+#include <string>
+#include <utility>
 
 #include "coppice/error.h"
 #include "cpu/random_weight.h"
@@ -27,6 +29,22 @@ TEST(PackedLayout, EveryValueHasItsOwnPlace) {
   EXPECT_EQ(bytes.size(), static_cast<std::size_t>(kValueBytes / 2));
   EXPECT_EQ(*bytes.rbegin(), kValueBytes - 2);
   EXPECT_EQ(words.size(), static_cast<std::size_t>(kBlockRows * kStepQuads));
+}
+
+// Column `place` of a vector's list, as kernels decode it.
+std::int64_t listed_column(const HostPack& pack, const Grid& grid, int vector, std::int64_t place) {
+  const PackPlan& plan = pack.plan;
+  if (plan.lists == 0) return place;
+  const std::int64_t quad = place / 4;
+  std::uint64_t bits = 0;
+  std::memcpy(&bits,
+              pack.columns.data() + (vector * plan.steps * kStepQuads + quad) * plan.quad_bytes,
+              static_cast<std::size_t>(plan.quad_bytes));
+  if (plan.quad_bytes == kColumnQuadBytes)
+    return static_cast<std::int64_t>(bits >> (16 * (place % 4)) & 0xFFFF);
+  return quad_column(static_cast<std::uint32_t>(bits), static_cast<int>(place % 4),
+                     static_cast<int>(quad), plan.quad_bytes, grid.pattern().group,
+                     static_cast<int>(grid.cols()));
 }
 
 // The dense weight as a kernel sees it: values at the columns that metadata and lists name.
@@ -52,9 +70,7 @@ std::vector<float> unpack(const HostPack& pack, const SparseView& view) {
           std::memcpy(&value, record + value_byte(row, 2 * q + i), 2);
           if (value == 0) continue;
           const std::int64_t place = 4 * quad + (i == 0 ? bits & 3 : bits >> 2);
-          std::int64_t col = place;
-          if (!pack.columns.empty())
-            col = pack.columns[static_cast<std::size_t>(unit.vector * steps * kStepCols + place)];
+          const std::int64_t col = listed_column(pack, *view.grid, unit.vector, place);
           EXPECT_LT(col, cols);
           dense[static_cast<std::size_t>((unit.row + r) * cols + col)] +=
               to_float(view.dtype, value);
@@ -76,7 +92,10 @@ void check(const char* pattern, std::int64_t rows, std::int64_t cols,
   std::vector<float> want(static_cast<std::size_t>(rows * cols));
   to_float(Dtype::bf16, bytes.data(), want);
   EXPECT_EQ(unpack(pack, weight.view()), want) << pattern << " " << rows << "x" << cols;
-  for (std::uint16_t col : pack.columns) ASSERT_LT(col, cols);
+  const PackPlan& plan = pack.plan;
+  for (int v = 0; cols > 0 && v < plan.lists; ++v)
+    for (std::int64_t place = 0; place < plan.steps * kStepCols; ++place)
+      ASSERT_LT(listed_column(pack, *weight.grid, v, place), cols) << "padding reads x as well";
   for (std::size_t i = 0; i < pack.plan.tiles.size(); ++i) {
     std::int64_t blocks = 0;
     for (const RowTile& tile : pack.plan.tiles[i]) {
@@ -92,7 +111,7 @@ void check(const char* pattern, std::int64_t rows, std::int64_t cols,
 
 TEST(HostPack, HoldsTheWeight) {
   for (const char* pattern : {"2:4", "2:2:8", "16:2:8", "20:2:5", "32:2:7", "64:2:8", "100:2:16",
-                              "128:2:8", "256:2:32", "64:2:256"})
+                              "128:2:8", "256:2:32", "16:2:64", "32:2:100", "64:2:256"})
     for (std::int64_t rows : {0, 1, 15, 64, 200, 300})
       for (std::int64_t cols : {0, 1, 2, 3, 5, 64, 67, 333}) check(pattern, rows, cols);
 }
@@ -115,7 +134,46 @@ TEST(HostPack, RefusesOtherPatternsAndTypes) {
   }
   const SparseMatrix f32 = cpu::random_weight(random, Pattern::parse("2:4"), 8, 8, Dtype::f32);
   EXPECT_THROW(pack_on_host(f32.view(), 1), InvalidArgument);
-  EXPECT_THROW(plan_pack(Grid(Pattern::parse("2:4"), {8, 65537, {}, {}})), InvalidArgument);
+  EXPECT_THROW(plan_pack(Grid(Pattern::parse("2:4"), {8, 65537, {}, {}}), false), InvalidArgument);
+}
+
+TEST(PackPlan, ListsAreShort) {
+  const auto quad_bytes = [](const char* pattern, std::vector<std::int64_t> col_segments,
+                             bool permuted) {
+    return plan_pack(Grid(Pattern::parse(pattern), {64, 1000, {}, std::move(col_segments)}),
+                     permuted)
+        .quad_bytes;
+  };
+  EXPECT_EQ(quad_bytes("64:2:5", {}, false), 1);
+  EXPECT_EQ(quad_bytes("64:2:8", {200, 800}, false), 1) << "segments of whole groups";
+  EXPECT_EQ(quad_bytes("64:2:16", {}, false), 2);
+  EXPECT_EQ(quad_bytes("64:2:17", {}, false), 3);
+  EXPECT_EQ(quad_bytes("64:2:100", {}, false), 4);
+  EXPECT_EQ(quad_bytes("64:2:256", {}, false), 4) << "M is at most 256";
+  EXPECT_EQ(quad_bytes("64:2:8", {201, 799}, false), 8);
+  EXPECT_EQ(quad_bytes("64:2:8", {}, true), 8);
+}
+
+// Device memory of a weight is its own bytes and at most 2 % more.
+TEST(PackPlan, MemoryIsThatOfTheWeight) {
+  const std::pair<std::int64_t, std::int64_t> shapes[] = {
+      {4096, 14336}, {14336, 4096}, {4096, 4096}, {8192, 8192}, {28672, 8192}};
+  for (const auto& [rows, cols] : shapes)
+    for (const char* outer : {"2:4", "V:2:5", "V:2:6", "V:2:7", "V:2:8", "V:2:10", "V:2:12",
+                              "V:2:16", "V:2:20", "V:2:32", "V:2:64"})
+      for (const char* vec_rows : {"16", "32", "64", "128", "256", "512"}) {
+        std::string pattern = outer;
+        if (pattern[0] == 'V') pattern.replace(0, 1, vec_rows);
+        const Grid grid(Pattern::parse(pattern), {rows, cols, {}, {}});
+        const PackPlan plan = plan_pack(grid, false);
+        // The last step is stored whole: with few columns alive that can be more than 2 %.
+        const double whole_steps = static_cast<double>(plan.steps * kStepQuads) /
+                                   static_cast<double>(std::ssize(grid.groups()));
+        const double allowed = cols >= 14336 ? 1.02 : 1.02 * whole_steps;
+        const auto own = static_cast<double>(grid.own_bytes(Dtype::bf16));
+        EXPECT_LE(static_cast<double>(plan.places().bytes), allowed * own)
+            << pattern << " " << rows << " x " << cols;
+      }
 }
 
 }  // namespace

@@ -25,10 +25,10 @@ struct EpilogueArguments {
 };
 
 struct ProductArguments {
-  const std::byte* records = nullptr;      // [blocks][steps][kRecordBytes]
-  const std::uint16_t* columns = nullptr;  // [vectors][steps * kStepCols], or null: all, in order
-  const RowUnit* units = nullptr;          // [blocks * kBlockUnits]
-  const RowTile* row_tiles = nullptr;      // [row_tile_count]
+  const std::byte* records = nullptr;  // [blocks][steps][kRecordBytes]
+  ColumnLists columns;
+  const RowUnit* units = nullptr;      // [blocks * kBlockUnits]
+  const RowTile* row_tiles = nullptr;  // [row_tile_count]
   const void* x = nullptr;
   std::int64_t x_stride = 0;  // elements
   std::int32_t cols = 0;

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "cuda/check.h"
+#include "cuda/kernels/columns.h"
 #include "cuda/kernels/epilogue.h"
 #include "cuda/kernels/sparse_mma.h"
 #include "cuda/ptx/barrier.h"
@@ -21,6 +22,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarpColumns = 2;           // warps along the tokens; 4 along the rows
 constexpr int kHalfCols = kStepCols / 2;  // columns of a k32 step
+constexpr int kHalfQuads = kHalfCols / 4;
 constexpr int kHalfValues = kValueBytes / 2;
 constexpr int kBlocks = MmaShape::kBlocks;
 
@@ -77,13 +79,14 @@ class Loader {
     if constexpr (kConfig.gathered) {
 #pragma unroll
       for (int i = 0; i < kGatheredRows; ++i)
-        lists_[i] = p.columns == nullptr ? nullptr
-                                         : list((row_ + i * kRowsAtOnce) / kHalfCols) +
-                                               (row_ + i * kRowsAtOnce) % kHalfCols;
+        lists_[i] =
+            p.columns.data == nullptr ? nullptr : list((row_ + i * kRowsAtOnce) / kHalfCols);
       fetch_columns(0);
-    } else if (p.columns != nullptr && thread < kConfig.lists() * 4) {
-      list_ = list(thread / 4) + thread % 4 * 8;
-      list_target_ = thread * 16;
+    } else if (p.columns.data != nullptr && thread < kConfig.lists() * kHalfQuads) {
+      list_ = list(thread / kHalfQuads);
+      list_quad_ = thread % kHalfQuads;
+      list_target_ = thread * 8;
+      fetch_quad(0);
     }
   }
 
@@ -91,11 +94,14 @@ class Loader {
     copy_weight(stage, half_step);
     if constexpr (kConfig.gathered) {
 #pragma unroll
-      for (int i = 0; i < kGatheredRows; ++i) copy_row(stage, i, next_[i]);
+      for (int i = 0; i < kGatheredRows; ++i) copy_row(stage, i, gathered_column(half_step, i));
       fetch_columns(half_step + 1);
     } else {
-      if (list_ != nullptr)
-        ptx::copy_async_16(stage.lists + list_target_, list_ + half_step * kHalfCols);
+      if (list_ != nullptr) {
+        ptx::store_shared(stage.lists + list_target_,
+                          quad_columns(p_, next_quad_, half_step * kHalfQuads + list_quad_));
+        fetch_quad(half_step + 1);
+      }
       const int first = half_step * p_.stage_rows + row_;
       const int count = (p_.stage_rows - row_ + kRowsAtOnce - 1) / kRowsAtOnce;
 #pragma unroll 4
@@ -112,20 +118,28 @@ class Loader {
         x_ + static_cast<std::uint64_t>(column) * static_cast<std::uint32_t>(p_.x_stride * 2),
         valid_);
   }
-  __device__ const std::uint16_t* list(int which) const {
+  __device__ const std::byte* list(int which) const {
     const int block = which / kConfig.vectors, part = which % kConfig.vectors;
     const int unit = (first_block_ + min(block, blocks_ - 1)) * kBlockUnits +
                      part * (kBlockUnits / kConfig.vectors);
-    return p_.columns + static_cast<std::int64_t>(p_.units[unit].vector) * p_.steps * kStepCols;
+    return column_list(p_, p_.units[unit].vector);
   }
   __device__ void fetch_columns(int half_step) {
     if (half_step >= 2 * p_.steps) return;
-    const int place = half_step * kHalfCols;
 #pragma unroll
     for (int i = 0; i < kGatheredRows; ++i)
-      next_[i] = lists_[i] != nullptr
-                     ? __ldg(lists_[i] + place)
-                     : min(place + (row_ + i * kRowsAtOnce) % kHalfCols, p_.cols - 1);
+      next_[i] = lists_[i] != nullptr ? load_place(p_, lists_[i], place(half_step, i)) : 0;
+  }
+  __device__ int place(int half_step, int i) const {
+    return half_step * kHalfCols + (row_ + i * kRowsAtOnce) % kHalfCols;
+  }
+  __device__ int gathered_column(int half_step, int i) const {
+    if (lists_[i] == nullptr) return min(place(half_step, i), p_.cols - 1);
+    return static_cast<int>(place_column(p_, next_[i], place(half_step, i)));
+  }
+  __device__ void fetch_quad(int half_step) {
+    if (half_step < 2 * p_.steps)
+      next_quad_ = load_quad(p_, list_, half_step * kHalfQuads + list_quad_);
   }
   // Of every 8 rows of a record, the 256 bytes of a half; and all its metadata.
   __device__ void place_weight(int thread) {
@@ -159,9 +173,11 @@ class Loader {
   const std::byte* x_;
   const std::byte* values_[kValueCopies];
   const std::byte* metadata_ = nullptr;
-  const std::uint16_t* list_ = nullptr;
-  const std::uint16_t* lists_[kConfig.gathered ? kGatheredRows : 1];
-  std::int32_t next_[kConfig.gathered ? kGatheredRows : 1];
+  const std::byte* list_ = nullptr;
+  int list_quad_ = 0;
+  uint2 next_quad_ = {};
+  const std::byte* lists_[kConfig.gathered ? kGatheredRows : 1];
+  std::uint32_t next_[kConfig.gathered ? kGatheredRows : 1];
 };
 
 /// The products of one warp in one k32 step.
@@ -184,7 +200,7 @@ __device__ inline void multiply_step(const ProductArguments& p, const Stage<kCon
     int row = (block * kConfig.vectors + v) * kHalfCols + lane;
     if constexpr (!kConfig.gathered) {
       row = lane;
-      if (p.columns != nullptr) {
+      if (p.columns.data != nullptr) {
         const std::uint32_t list = stage.lists + (block * kConfig.vectors + v) * kHalfCols * 2;
         const int place =
             static_cast<int>(ptx::load_shared_2(list + lane * 2)) - half_step * p.stage_rows;

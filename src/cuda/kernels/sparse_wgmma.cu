@@ -14,6 +14,7 @@
 #include <type_traits>
 
 #include "cuda/check.h"
+#include "cuda/kernels/columns.h"
 #include "cuda/kernels/epilogue.h"
 #include "cuda/kernels/sparse_wgmma.h"
 #include "cuda/ptx/barrier.h"
@@ -157,21 +158,28 @@ struct Gather {
   }
 };
 
-/// The lists of columns, in shared memory 16 steps at a time. The next ones wait in registers, read
-/// so early that their latency (thousands of clocks, behind all copies under way) does not show.
+/// The lists of columns, in shared memory 16 steps at a time, two quads a thread. The next ones
+/// wait in registers, read so early that their latency (thousands of clocks, behind all copies
+/// under way) does not show.
 template <Config kConfig>
 struct ColumnFeed {
   std::uint32_t shared;
   int thread;
-  uint4 ahead = {};
+  int quad = 0;
+  uint2 ahead[2] = {};
 
-  __device__ void fetch(const std::uint16_t* columns, int step, int steps) {
-    const int place = step * kStepCols + thread * 8;
-    if (place < steps * kStepCols) ahead = __ldg(reinterpret_cast<const uint4*>(columns + place));
+  __device__ void fetch(const ProductArguments& p, const RowTile& rows, int step) {
+    quad = step * kStepQuads + thread * 2;
+    if (quad >= p.steps * kStepQuads) return;
+    const std::byte* list = column_list(p, rows.vector);
+    ahead[0] = load_quad(p, list, quad);
+    ahead[1] = load_quad(p, list, quad + 1);
   }
-  __device__ void publish() const {
+  __device__ void publish(const ProductArguments& p) const {
+    const uint2 first = quad_columns(p, ahead[0], quad);
+    const uint2 second = quad_columns(p, ahead[1], quad + 1);
     ptx::group_barrier<1, 128>();  // nobody reads the former ones any more
-    ptx::store_shared(shared + thread * 16, ahead);
+    ptx::store_shared(shared + thread * 16, make_uint4(first.x, first.y, second.x, second.y));
     ptx::group_barrier<1, 128>();
   }
 };
@@ -274,23 +282,20 @@ __device__ void produce(const ProductArguments& p, Pipeline<kConfig> pipe, int t
   constexpr int kColumnSteps = Config::kColumnSteps;
   Loader loader(p, thread);
   ColumnFeed<kConfig> feed{pipe.columns, thread};
-  const bool gathers = !kConfig.token_major && p.columns != nullptr;
-  auto columns_of = [&](const RowTile& rows) {
-    return p.columns + static_cast<std::int64_t>(rows.vector) * p.steps * kStepCols;
-  };
+  const bool gathers = !kConfig.token_major && p.columns.data != nullptr;
   TileWalk walk(p);
-  if (gathers && walk.valid()) feed.fetch(columns_of(walk.rows), 0, p.steps);
+  if (gathers && walk.valid()) feed.fetch(p, walk.rows, 0);
   for (; walk.valid(); walk.advance()) {
     loader.begin_tile(p, walk.place.token_tile, thread);
     RecordCopies<kConfig> records(p, walk.rows, thread);
 #pragma unroll 1
     for (int step = 0; step < p.steps; ++step) {
       if (gathers && step % kColumnSteps == 0) {
-        feed.publish();
+        feed.publish(p);
         if (step + kColumnSteps < p.steps)
-          feed.fetch(columns_of(walk.rows), step + kColumnSteps, p.steps);
+          feed.fetch(p, walk.rows, step + kColumnSteps);
         else if (walk.has_next())
-          feed.fetch(columns_of(walk.next_rows), 0, p.steps);
+          feed.fetch(p, walk.next_rows, 0);
       }
       if constexpr (!kConfig.token_major) {
         if (gathers)

@@ -57,6 +57,11 @@ __device__ inline uint2 load_shared_8(std::uint32_t shared) {
   return value;
 }
 
+__device__ inline void store_shared(std::uint32_t shared, uint2 value) {
+  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(shared), "r"(value.x), "r"(value.y)
+               : "memory");
+}
+
 __device__ inline void store_shared(std::uint32_t shared, uint4 value) {
   asm volatile("st.shared.v4.u32 [%0], {%1, %2, %3, %4};" ::"r"(shared), "r"(value.x), "r"(value.y),
                "r"(value.z), "r"(value.w)
