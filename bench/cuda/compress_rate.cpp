@@ -1,6 +1,6 @@
 // Measures what moves through device memory once: GPU compression (dense weights to the canonical
-// form, for several patterns and dtypes) and the transposition of activations, each beside a copy
-// of the same bytes.
+// form, for several patterns and dtypes), packing (canonical to what the kernels read) and the
+// transposition of activations, each beside a copy of the same bytes.
 //
 //   cuda_compress_rate [rows cols]        (default: 4096 14336)
 //
@@ -17,6 +17,7 @@
 #include <random>
 #include <vector>
 
+#include "coppice/cuda.h"
 #include "coppice/cuda_compress.h"
 #include "coppice/error.h"
 #include "cuda/check.h"
@@ -121,6 +122,49 @@ void measure_transpose(std::int64_t tokens, std::int64_t features) {
       tokens, features, us, 2 * static_cast<double>(bytes) / us * 1e-6, copy_us);
 }
 
+constexpr const char* kPacked[] = {"2:4",     "16:2:8",   "64:2:5",   "64:2:8",
+                                   "128:2:8", "128:2:16", "128:2:32", "128:2:100"};
+
+/// Canonical arrays of one weight behind each other, each on 256 bytes, `copies` times.
+void measure_packing(const char* pattern, std::int64_t rows, std::int64_t cols) {
+  const auto grid =
+      std::make_shared<const Grid>(Pattern::parse(pattern), WeightShape{rows, cols, {}, {}});
+  const auto round_up = [](std::int64_t bytes) { return (bytes + 255) / 256 * 256; };
+  const std::int64_t columns_at = round_up(grid->values_bytes(Dtype::bf16)),
+                     metadata_at = columns_at + round_up(grid->columns_bytes()),
+                     bytes = metadata_at + round_up(grid->metadata_bytes());
+  const std::int64_t copies = std::max<std::int64_t>(kRotation / bytes, 1);
+  const int calls = static_cast<int>(std::max<std::int64_t>(copies, kLeastCalls));
+  const DeviceBuffer arrays(static_cast<std::size_t>(copies * bytes)),
+      copy(static_cast<std::size_t>(bytes));
+  const auto input = [&](int call) { return arrays.as<std::byte>() + call % copies * bytes; };
+  {
+    const DeviceBuffer dense = random_weights(rows * cols, 1, Dtype::bf16);
+    const MagnitudeCompressor compressor(grid, Dtype::bf16);
+    const DeviceBuffer workspace(static_cast<std::size_t>(compressor.workspace_bytes()));
+    for (int i = 0; i < copies; ++i)
+      compressor.compress(dense.data(), 0,
+                          {input(i), input(i) + columns_at, input(i) + metadata_at},
+                          workspace.data());
+    check(cudaDeviceSynchronize(), "compressing");
+  }
+  const auto view = [&](int call) {
+    return SparseDeviceView{
+        grid,   Dtype::bf16, input(call), input(call) + columns_at, input(call) + metadata_at,
+        nullptr};
+  };
+  PackedWeight packed(view(0));
+  const double us = microseconds(
+      calls, [&](int call, cudaStream_t stream) { packed.repack(view(call), stream); });
+  const double copy_us = copy_microseconds(calls, copy, bytes, input);
+  fmt::print(
+      "pack {:<12} {:>6} x {:<6} {:>8.1f} us {:>6.3f} TB/s read and written, copy {:>6.1f} us, "
+      "{:.4f} of the own bytes\n",
+      pattern, rows, cols, us, static_cast<double>(bytes + packed.bytes()) / us * 1e-6, copy_us,
+      static_cast<double>(packed.bytes()) / static_cast<double>(grid->own_bytes(Dtype::bf16)));
+  std::fflush(stdout);
+}
+
 void measure(const Case& c, std::int64_t rows, std::int64_t cols) {
   const std::int64_t weight_bytes = rows * cols * dtype_bytes(c.dtype);
   const std::int64_t copies = std::max<std::int64_t>(kRotation / weight_bytes, 1);
@@ -160,6 +204,8 @@ int main(int argc, char** argv) {
     const std::int64_t cols = argc > 2 ? std::atoll(argv[2]) : 14336;
     for (const std::int64_t features : {4096, 8192, 14336})
       coppice::cuda::measure_transpose(4096, features);
+    for (const char* pattern : coppice::cuda::kPacked)
+      coppice::cuda::measure_packing(pattern, rows, cols);
     for (const auto& c : coppice::cuda::kCases) coppice::cuda::measure(c, rows, cols);
   } catch (const coppice::Error& error) {
     fmt::print(stderr, "{}\n", error.what());

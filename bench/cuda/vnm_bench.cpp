@@ -91,7 +91,7 @@ class SparseProduct {
     const auto copies = std::max<std::int64_t>(2, (kRotated + bytes - 1) / bytes);
     const Layout layout = o.token_major ? Layout::token_major : Layout::feature_major;
     for (std::int64_t i = 0; i < copies; ++i) {
-      weights_.emplace_back(view, 16);
+      weights_.emplace_back(view);
       x_.push_back(random_halves(static_cast<std::size_t>(cols * tokens), o.bf16,
                                  static_cast<std::uint64_t>(i)));
       y_.emplace_back(static_cast<std::size_t>(rows * tokens * 2));

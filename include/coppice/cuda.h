@@ -1,7 +1,9 @@
 // The product Y = act(alpha * W X + bias) + residual of a V:N:M or 2:4 weight and activations on an
 // NVIDIA GPU with sparse tensor cores (compute capability 8.0 and later).
 //
-//   coppice::cuda::PackedWeight weight(sparse.view());                 // once, at load time
+//   coppice::cuda::PackedWeight weight(sparse.view());   // once, at load time; cuda_compress.h:
+//   from
+//                                                        // a dense weight in device memory
 //   void* workspace = ...;                                             // weight-independent: any
 //   coppice::cuda::multiply(weight, x, y, {}, {workspace, bytes}, stream);  // device memory
 //
@@ -25,19 +27,41 @@ using Stream = CUstream_st*;
 /// Devices that this library can multiply on (compute capability 8.0 or later); 0 without a driver.
 int device_count();
 
-/// A weight in device memory, in the order in which the kernels read it. Move-only, immutable, safe
-/// to share between threads and streams.
+/// SparseView in device memory: the canonical arrays of one weight (docs/format.md), not owned.
+struct SparseDeviceView {
+  std::shared_ptr<const Grid> grid;
+  Dtype dtype = Dtype::f16;
+  const void* values = nullptr;    ///< grid->values_bytes(dtype); 16-byte aligned is fastest
+  const void* columns = nullptr;   ///< grid->columns_bytes(); may be null if that is 0
+  const void* metadata = nullptr;  ///< grid->metadata_bytes(); may be null if that is 0
+  const std::uint32_t* input_permutation = nullptr;  ///< null, or [grid->cols()]
+};
+
+/// A weight in device memory, in the order in which the kernels read it. Move-only; safe to share
+/// between threads and streams as long as nobody calls `repack`.
 class PackedWeight {
  public:
   /// Packs a valid canonical weight of f16 or bf16 whose pattern is 2:4 or keeps 2 of 4 in chosen
-  /// columns (V:2:M), and copies it to the current device. Returns when the weight is there.
-  /// @param threads host threads to pack with.
+  /// columns (V:2:M): copies its arrays to the current device, where they are for the time of the
+  /// call beside the packed ones, and packs them there. Returns when that is done.
   /// Throws InvalidArgument for other patterns, dtypes or more than 65536 columns, DeviceError if
   /// the device cannot be used.
-  explicit PackedWeight(const SparseView& weight, int threads = 1);
+  explicit PackedWeight(const SparseView& weight);
+
+  /// The same for arrays in memory of the current device. They must be valid (those of a
+  /// MagnitudeCompressor are); they are read in the order of `stream`, which is not waited for, and
+  /// not needed afterwards. Allocates; products on `stream` can follow at once.
+  explicit PackedWeight(const SparseDeviceView& weight, Stream stream = nullptr);
+
   PackedWeight(PackedWeight&&) noexcept;
   PackedWeight& operator=(PackedWeight&&) noexcept;
   ~PackedWeight();
+
+  /// Packs other arrays of the same grid, dtype and kind of permutation (some or none) in the place
+  /// of these. Enqueued on `stream` of the weight's device: no product may be under way on another.
+  /// Allocates nothing, does not synchronise, can be captured in a graph. Throws InvalidArgument if
+  /// something does not fit, DeviceError if a launch fails.
+  void repack(const SparseDeviceView& weight, Stream stream = nullptr);
 
   std::int64_t rows() const;
   std::int64_t cols() const;

@@ -3,11 +3,12 @@
 // `compress` give on the CPU.
 //
 //   auto grid = std::make_shared<coppice::Grid>(Pattern::parse("64:2:8"), WeightShape{rows, cols});
-//   coppice::cuda::MagnitudeCompressor compressor(grid, Dtype::bf16);      // once
-//   void* workspace = ...;                            // compressor.workspace_bytes(), device
-//   memory compressor.compress(dense, 0, {values, columns, metadata}, workspace, stream);   // any
-//   number
+//   coppice::cuda::MagnitudeCompressor compressor(grid, Dtype::bf16);  // once
+//   void* workspace = ...;  // device memory, compressor.workspace_bytes()
+//   compressor.compress(dense, 0, {values, columns, metadata}, workspace, stream);  // any number
+//   coppice::cuda::PackedWeight packed({grid, Dtype::bf16, values, columns, metadata}, stream);
 //
+// From the dense weight to the product (cuda.h) all of it happens on the device.
 // Nothing here includes a CUDA header: a stream is the runtime's cudaStream_t by its real name.
 #pragma once
 

@@ -59,6 +59,16 @@ bool is_regular(const Grid& grid) {
   return true;
 }
 
+std::vector<QuadPlace> quad_places(const Grid& grid) {
+  std::vector<QuadPlace> places;
+  places.reserve(grid.groups().size());
+  for (const ColumnGroup& group : grid.groups())
+    places.push_back({static_cast<std::int32_t>(group.col), group.cols,
+                      static_cast<std::int32_t>(group.value),
+                      static_cast<std::int32_t>(group.live_col)});
+  return places;
+}
+
 }  // namespace
 
 PackPlan plan_pack(const Grid& grid, bool permuted) {
@@ -79,7 +89,9 @@ PackPlan plan_pack(const Grid& grid, bool permuted) {
   place_vectors(grid, whole_blocks, plan);
   plan.blocks = std::ssize(plan.units) / kBlockUnits;
   plan.block_vectors = count_block_vectors(plan.units);
-  plan.regular = is_regular(grid) && !permuted;
+  const bool regular = is_regular(grid);
+  if (!regular) plan.quads = quad_places(grid);
+  plan.regular = regular && !permuted;
   // Quad q of a regular 2:4 is columns 4q to 4q + 3: nothing to gather.
   plan.in_order = pattern.is_two_four() && plan.regular;
   plan.quad_bytes = column_quad_bytes(pattern.group, plan.regular);
@@ -104,6 +116,7 @@ PackedPlaces PackPlan::places() const {
   at.units = take(std::ssize(units) * std::int64_t{sizeof(RowUnit)});
   for (std::size_t i = 0; i < tiles.size(); ++i)
     at.tiles[i] = take(std::ssize(tiles[i]) * std::int64_t{sizeof(RowTile)});
+  at.quads = take(std::ssize(quads) * std::int64_t{sizeof(QuadPlace)});
   return at;
 }
 

@@ -20,6 +20,7 @@ struct PackedPlaces {
   std::int64_t columns = 0;                              ///< see ColumnLists
   std::int64_t units = 0;                                ///< RowUnit [blocks * kBlockUnits]
   std::array<std::int64_t, kTileBlocks.size()> tiles{};  ///< RowTile, a list for each height
+  std::int64_t quads = 0;                                ///< QuadPlace; none if regular
   std::int64_t bytes = 0;                                ///< of all
 };
 
@@ -27,6 +28,7 @@ struct PackedPlaces {
 struct PackPlan {
   std::vector<RowUnit> units;                                  // [blocks * kBlockUnits]
   std::array<std::vector<RowTile>, kTileBlocks.size()> tiles;  // one list for each of kTileBlocks
+  std::vector<QuadPlace> quads;  // of the canonical arrays, where groups are not regular
   std::int64_t blocks = 0;
   std::int64_t steps = 0;
   std::int64_t lists = 0;  ///< of columns; 0 where all columns are alive in order

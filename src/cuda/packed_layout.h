@@ -72,6 +72,10 @@ constexpr int column_quad_bytes(int group, bool regular) {
   return group <= 8 ? 1 : group <= 16 ? 2 : group <= 64 ? 3 : 4;
 }
 
+/// Bytes of the quads behind the last group in such a list; the reader limits them to the last
+/// column.
+inline constexpr std::uint64_t kPaddingQuad = 1;
+
 /// Place of the lowest bit set.
 COPPICE_HOST_DEVICE inline int lowest_bit(std::uint32_t bits) {
 #if defined(__CUDA_ARCH__)
@@ -97,6 +101,15 @@ COPPICE_HOST_DEVICE inline std::uint32_t quad_column(std::uint32_t bits, int pla
   const auto last = static_cast<std::uint32_t>(cols - 1);
   return column < last ? column : last;
 }
+
+/// Where the weights and columns of a quad lie in the canonical arrays: all that a ColumnGroup says
+/// of 2:4 or V:2:M.
+struct QuadPlace {
+  std::int32_t col = 0;    ///< first column of the group
+  std::int32_t cols = 0;   ///< of the group
+  std::int32_t value = 0;  ///< first value in a row; the choice is at bit 2 * value of its metadata
+  std::int32_t live = 0;   ///< first place in the list of columns alive
+};
 
 /// 16 padded rows: the weight's rows [row, row + rows); none if rows is 0.
 struct RowUnit {

@@ -4,10 +4,11 @@
 
 #include <cstring>
 #include <mutex>
+#include <span>
 #include <vector>
 
 #include "coppice/error.h"
-#include "cuda/host_pack.h"
+#include "cuda/pack_plan.h"
 
 namespace coppice::cuda {
 namespace {
@@ -28,13 +29,41 @@ DeviceInfo read_device_info(int device) {
   return info;
 }
 
-DeviceBuffer upload(const std::vector<std::byte>& bytes) {
-  DeviceBuffer buffer(bytes.size());
-  if (!bytes.empty())
-    check(cudaMemcpy(buffer.data(), bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
+void check_usable(int device, const DeviceInfo& info) {
+  if (info.compute_capability >= 80) return;
+  throw DeviceError(
+      fmt::format("device {} has compute capability {}.{}; sparse tensor cores need 8.0 or later: "
+                  "use another device or the CPU",
+                  device, info.compute_capability / 10, info.compute_capability % 10));
+}
+
+// What does not depend on the place of the arrays.
+void check_weight(const SparseDeviceView& weight) {
+  if (weight.grid == nullptr) throw InvalidArgument("a weight without a grid");
+  if (weight.dtype != Dtype::f16 && weight.dtype != Dtype::bf16)
+    throw InvalidArgument(
+        fmt::format("a weight of {}: the CUDA backend multiplies by F16 and BF16; convert it first",
+                    dtype_name(weight.dtype)));
+}
+
+void check_arrays(const SparseDeviceView& weight) {
+  const Grid& grid = *weight.grid;
+  if ((weight.values == nullptr && grid.values_bytes(weight.dtype) > 0) ||
+      (weight.columns == nullptr && grid.columns_bytes() > 0) ||
+      (weight.metadata == nullptr && grid.metadata_bytes() > 0))
+    throw InvalidArgument(fmt::format("a weight of {} x {} in {} with a null pointer", grid.rows(),
+                                      grid.cols(), grid.pattern().to_string()));
+  if (reinterpret_cast<std::uintptr_t>(weight.values) % 2 != 0)
+    throw InvalidArgument("values of 16 bits need to start on 2 bytes");
+}
+
+template <typename T>
+DeviceBuffer upload(std::span<const T> host) {
+  DeviceBuffer buffer(host.size_bytes());
+  if (!host.empty())
+    check(cudaMemcpyAsync(buffer.data(), host.data(), host.size_bytes(), cudaMemcpyHostToDevice,
+                          cudaStreamLegacy),
           "copying a weight to the device");
-  // From pageable memory the copy may still be under way, and other streams do not wait for it.
-  check(cudaStreamSynchronize(cudaStreamLegacy), "copying a weight to the device");
   return buffer;
 }
 
@@ -51,49 +80,125 @@ const DeviceInfo& device_info(int device) {
   return *known[index];
 }
 
-PackedWeight::PackedWeight(const SparseView& weight, int threads) {
-  const HostPack pack = pack_on_host(weight, threads);
-  auto impl = std::make_unique<Impl>();
-  impl->grid = weight.grid;
-  impl->dtype = weight.dtype;
-  check(cudaGetDevice(&impl->device), "asking for the current device");
-  impl->device_info = cuda::device_info(impl->device);
-  if (impl->device_info.compute_capability < 80)
-    throw DeviceError(
-        fmt::format("device {} has compute capability {}.{}; sparse tensor cores "
-                    "need 8.0 or later: use another device or the CPU",
-                    impl->device, impl->device_info.compute_capability / 10,
-                    impl->device_info.compute_capability % 10));
-  const PackPlan& plan = pack.plan;
-  ProductInfo& product = impl->product;
+PackedWeight::Impl::Impl(const SparseDeviceView& weight, Stream stream)
+    : grid(weight.grid), dtype(weight.dtype), permuted(weight.input_permutation != nullptr) {
+  const PackPlan plan = plan_pack(*grid, permuted);
+  check(cudaGetDevice(&device), "asking for the current device");
+  device_info = cuda::device_info(device);
+  check_usable(device, device_info);
   product.in_order = plan.in_order;
   product.vector_blocks = plan.vector_blocks;
   product.block_vectors = plan.block_vectors;
   product.regular = plan.regular;
-  product.group = weight.grid->pattern().group;
+  product.group = grid->pattern().group;
   product.blocks = plan.blocks;
   product.steps = plan.steps;
-  product.cols = weight.grid->cols();
+  product.cols = grid->cols();
+  place_arrays(plan, stream);
+}
 
+// Records and columns are left to `pack`; the tables are made here.
+void PackedWeight::Impl::place_arrays(const PackPlan& plan, Stream stream) {
   const PackedPlaces at = plan.places();
-  std::vector<std::byte> bytes(static_cast<std::size_t>(at.bytes));
-  auto place = [&bytes]<typename T>(std::int64_t offset, const std::vector<T>& data) {
-    if (!data.empty()) std::memcpy(bytes.data() + offset, data.data(), data.size() * sizeof(T));
+  memory = DeviceBuffer(static_cast<std::size_t>(at.bytes));
+  auto* base = memory.as<std::byte>();
+  records = base + at.records;
+  columns = {plan.lists == 0 ? nullptr : base + at.columns, plan.quad_bytes, product.group};
+  units = reinterpret_cast<const RowUnit*>(base + at.units);
+  std::vector<std::byte> tables(static_cast<std::size_t>(at.bytes - at.units));
+  auto place = [&]<typename T>(std::int64_t offset, const std::vector<T>& data) {
+    if (!data.empty())
+      std::memcpy(tables.data() + (offset - at.units), data.data(), data.size() * sizeof(T));
   };
-  place(at.records, pack.records);
-  place(at.columns, pack.columns);
   place(at.units, plan.units);
-  for (std::size_t i = 0; i < plan.tiles.size(); ++i) place(at.tiles[i], plan.tiles[i]);
-  impl->memory = upload(bytes);
-  const auto* base = impl->memory.as<const std::byte>();
-  impl->records = base + at.records;
-  impl->columns = {plan.lists == 0 ? nullptr : base + at.columns, plan.quad_bytes, product.group};
-  impl->units = reinterpret_cast<const RowUnit*>(base + at.units);
   for (std::size_t i = 0; i < plan.tiles.size(); ++i) {
-    impl->tiles[i] = reinterpret_cast<const RowTile*>(base + at.tiles[i]);
-    impl->tile_counts[i] = static_cast<std::int32_t>(plan.tiles[i].size());
+    place(at.tiles[i], plan.tiles[i]);
+    tiles[i] = reinterpret_cast<const RowTile*>(base + at.tiles[i]);
+    tile_counts[i] = static_cast<std::int32_t>(plan.tiles[i].size());
   }
+  place(at.quads, plan.quads);
+  prepare_packing(plan, at);
+  if (!tables.empty())
+    check(cudaMemcpyAsync(base + at.units, tables.data(), tables.size(), cudaMemcpyHostToDevice,
+                          stream),
+          "copying the tables of a weight to the device");
+}
+
+void PackedWeight::Impl::prepare_packing(const PackPlan& plan, const PackedPlaces& at) {
+  auto* base = memory.as<std::byte>();
+  PackArguments& p = packing;
+  p.kept = grid->kept();
+  p.metadata_bytes = grid->metadata_bytes_per_row();
+  p.column_bytes = grid->column_bytes_per_vector();
+  p.column_code = grid->column_code();
+  p.has_columns = grid->has_columns();
+  if (!plan.quads.empty()) p.quads = reinterpret_cast<const QuadPlace*>(base + at.quads);
+  p.quad_count = static_cast<std::int32_t>(grid->groups().size());
+  p.group = product.group;
+  p.cols = static_cast<std::int32_t>(grid->cols());
+  p.units = units;
+  p.records = base + at.records;
+  p.lists = base + at.columns;
+  p.blocks = plan.blocks;
+  p.steps = plan.steps;
+  p.list_count = plan.lists;
+  p.quad_bytes = plan.quad_bytes;
+}
+
+void PackedWeight::Impl::pack(const SparseDeviceView& weight, Stream stream) const {
+  PackArguments p = packing;
+  p.values = weight.values;
+  p.columns = static_cast<const std::uint8_t*>(weight.columns);
+  p.metadata = static_cast<const std::uint8_t*>(weight.metadata);
+  p.permutation = weight.input_permutation;
+  p.wide = p.quads == nullptr && p.kept % 8 == 0 && p.metadata_bytes % 2 == 0 &&
+           reinterpret_cast<std::uintptr_t>(p.values) % 16 == 0 &&
+           reinterpret_cast<std::uintptr_t>(p.metadata) % 2 == 0;
+  launch_pack(p, stream);
+}
+
+PackedWeight::PackedWeight(const SparseView& weight) {
+  SparseDeviceView view{weight.grid, weight.dtype, nullptr, nullptr, nullptr, nullptr};
+  check_weight(view);
+  const DeviceBuffer values = upload(weight.values), columns = upload(weight.columns),
+                     metadata = upload(weight.metadata),
+                     permutation = upload(weight.input_permutation);
+  view.values = values.data();
+  view.columns = columns.data();
+  view.metadata = metadata.data();
+  view.input_permutation = permutation.as<const std::uint32_t>();
+  auto impl = std::make_unique<const Impl>(view, cudaStreamLegacy);
+  impl->pack(view, cudaStreamLegacy);
+  // Other streams may not wait for this one, and the arrays are given back.
+  check(cudaStreamSynchronize(cudaStreamLegacy), "packing a weight");
   impl_ = std::move(impl);
+}
+
+PackedWeight::PackedWeight(const SparseDeviceView& weight, Stream stream) {
+  check_weight(weight);
+  check_arrays(weight);
+  auto impl = std::make_unique<const Impl>(weight, stream);
+  impl->pack(weight, stream);
+  impl_ = std::move(impl);
+}
+
+void PackedWeight::repack(const SparseDeviceView& weight, Stream stream) {
+  check_weight(weight);
+  check_arrays(weight);
+  const Grid& grid = *impl_->grid;
+  if (weight.grid->pattern() != grid.pattern() || weight.grid->shape() != grid.shape() ||
+      weight.dtype != impl_->dtype)
+    throw InvalidArgument(fmt::format(
+        "repack of a {} x {} weight in {} with one of {} x {} in {}: pattern, shape, segments and "
+        "dtype must be the same; make a new PackedWeight",
+        grid.rows(), grid.cols(), grid.pattern().to_string(), weight.grid->rows(),
+        weight.grid->cols(), weight.grid->pattern().to_string()));
+  if ((weight.input_permutation != nullptr) != impl_->permuted)
+    throw InvalidArgument(fmt::format("repack of a weight {} input permutation with one {}",
+                                      impl_->permuted ? "with an" : "without",
+                                      impl_->permuted ? "without" : "with one"));
+  const DeviceGuard guard(impl_->device);
+  impl_->pack(weight, stream);
 }
 
 PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;

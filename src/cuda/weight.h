@@ -8,6 +8,8 @@
 #include "coppice/cuda.h"
 #include "cuda/check.h"
 #include "cuda/kernels/arguments.h"
+#include "cuda/kernels/pack.h"
+#include "cuda/pack_plan.h"
 #include "cuda/select.h"
 
 namespace coppice::cuda {
@@ -21,12 +23,23 @@ struct PackedWeight::Impl {
   int device = 0;
   DeviceInfo device_info;
   ProductInfo product;  ///< the parts that do not depend on a call
-  DeviceBuffer memory;  ///< records, columns, units, tiles, each on 256 bytes
+  bool permuted = false;
+  DeviceBuffer memory;  ///< as PackedPlaces says
   const std::byte* records = nullptr;
   ColumnLists columns;
   const RowUnit* units = nullptr;
   std::array<const RowTile*, kTileBlocks.size()> tiles = {};
   std::array<std::int32_t, kTileBlocks.size()> tile_counts = {};
+  PackArguments packing;  ///< all but the canonical arrays
+
+  /// Plans, allocates, and uploads the tables in the order of `stream`.
+  Impl(const SparseDeviceView& weight, Stream stream);
+  /// Enqueues the packing.
+  void pack(const SparseDeviceView& weight, Stream stream) const;
+
+ private:
+  void place_arrays(const PackPlan& plan, Stream stream);
+  void prepare_packing(const PackPlan& plan, const PackedPlaces& at);
 };
 
 }  // namespace coppice::cuda

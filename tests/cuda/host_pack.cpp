@@ -102,11 +102,9 @@ std::uint64_t quad_columns(const ColumnGroup& group, std::span<const std::int32_
   return bits;
 }
 
-// A vector's list of columns alive. Quads behind the last group repeat it, in lists of offsets by
-// kPaddingBits, which the reader limits to the last column.
+// A vector's list of columns alive. In lists of columns, quads behind the last group repeat it.
 void pack_columns(const SparseView& view, std::int64_t vector, std::span<std::int32_t> live,
                   const PackPlan& plan, std::byte* out) {
-  constexpr std::uint64_t kPaddingBits = 1;
   const int quad_bytes = plan.quad_bytes;
   read_live_columns(view, vector, live);
   const auto groups = view.grid->groups();
@@ -117,7 +115,7 @@ void pack_columns(const SparseView& view, std::int64_t vector, std::span<std::in
                  ? quad_columns(groups[static_cast<std::size_t>(q)], live, view.input_permutation)
                  : quad_offsets(groups[static_cast<std::size_t>(q)], live, quad_bytes);
     else if (quad_bytes < kColumnQuadBytes)
-      bits = kPaddingBits;
+      bits = kPaddingQuad;
     std::memcpy(out, &bits, static_cast<std::size_t>(quad_bytes));
   }
 }

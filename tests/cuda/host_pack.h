@@ -1,4 +1,5 @@
-// A canonical weight in the order of packed_layout.h, on the host. Needs no GPU.
+// A canonical weight in the order of packed_layout.h, made by the host: the reference that packing
+// on the device must match in every byte.
 #pragma once
 
 #include <cstddef>
