@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Installs the CPU-only library into a scratch directory and builds a program that finds it with find_package.
+# Installs the library into a scratch directory and builds programs that find it with find_package.
 #
-#   scripts/check_install.sh [BUILD_DIR]    a CPU-only build that is there already (default: one of its own)
+#   scripts/check_install.sh [BUILD_DIR]    a build that is there already (default: one of its own, for the CPU only)
+#
+# With a CUDA build a program that uses the CUDA headers is built and started as well; it needs no GPU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/common.sh
@@ -18,5 +20,11 @@ cmake --install "$build" --prefix "$work/prefix" >/dev/null
 cmake -S tests/install -B "$work/build" -G Ninja -DCMAKE_PREFIX_PATH="$work/prefix" >/dev/null
 cmake --build "$work/build" >/dev/null
 "$work/build/consumer"
+if [ -f "$work/build/cuda_consumer" ]; then
+  "$work/build/cuda_consumer"
+elif grep -q '^CMAKE_CUDA_COMPILER:' "$build/CMakeCache.txt"; then
+  echo "installed package: its CUDA part was not found" >&2
+  exit 1
+fi
 "$work/prefix/bin/coppice" --version
 echo "installed package: works"
