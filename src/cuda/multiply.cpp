@@ -9,6 +9,7 @@
 #include "cuda/kernels/sparse_mma.h"
 #include "cuda/kernels/sparse_wgmma.h"
 #include "cuda/kernels/transpose.h"
+#include "cuda/same_device.h"
 #include "cuda/select.h"
 #include "cuda/weight.h"
 
@@ -67,13 +68,19 @@ std::int64_t workspace_stride(std::int64_t tokens) { return round_up(tokens, 64)
 
 }  // namespace
 
-Selection select_for(const PackedWeight& weight, const Matrix& x) {
-  const PackedWeight::Impl& impl = weight.impl();
-  ProductInfo product = impl.product;
+ProductInfo product_info(const PackedWeight& weight, const Matrix& x) {
+  ProductInfo product = weight.impl().product;
   product.tokens = x.tokens;
   product.token_major = x.layout == Layout::token_major;
   product.aligned = aligned_16(x.data) && x.major_stride() % 8 == 0;
-  return select(product, impl.device_info);
+  return product;
+}
+
+Selection select_for(const PackedWeight& weight, const Matrix& x) {
+  const PackedWeight::Impl& impl = weight.impl();
+  const ProductInfo product = product_info(weight, x);
+  const Selection untuned = select(product, impl.device_info);
+  return impl.tuned != nullptr ? impl.tuned->apply(untuned, product) : untuned;
 }
 
 namespace {
@@ -182,6 +189,7 @@ std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x) {
 void multiply(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
               const Epilogue& epilogue, const Workspace& workspace, Stream stream) {
   check_arguments(weight, x, y, epilogue);
+  if (several_devices()) check_same_device(weight, x, y, epilogue, workspace, stream);
   multiply_by(select_for(weight, x), weight, x, y, epilogue, workspace, stream);
 }
 

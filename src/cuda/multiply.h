@@ -6,6 +6,9 @@
 
 namespace coppice::cuda {
 
+/// What selection has to know about a product with such activations.
+ProductInfo product_info(const PackedWeight& weight, const Matrix& x);
+
 /// What `multiply` would choose.
 Selection select_for(const PackedWeight& weight, const Matrix& x);
 

@@ -18,6 +18,8 @@ std::int64_t row_tiles(const ProductInfo& p, int tile_blocks) {
   return ceil_div(p.blocks, p.vector_blocks) * ceil_div(p.vector_blocks, tile_blocks);
 }
 
+}  // namespace
+
 // As many token tiles together as keep their activations in a fifth of L2: weights and outputs pass
 // through it too, and each half of the chip keeps copies (best of 1/12 to 1/1.5 on an H200).
 int token_group(const ProductInfo& p, int tile_tokens, const DeviceInfo& device) {
@@ -25,8 +27,6 @@ int token_group(const ProductInfo& p, int tile_tokens, const DeviceInfo& device)
   const std::int64_t tiles = ceil_div(p.tokens, tile_tokens);
   return static_cast<int>(std::clamp<std::int64_t>(device.l2_bytes / 5 / panel, 1, tiles));
 }
-
-}  // namespace
 
 // Per step of 64 columns a tile needs: the tensor cores for blocks x tokens, shared memory for
 // what comes in and for what every wgmma reads (A and B), L2 for what comes in. The largest counts.

@@ -97,6 +97,9 @@ MmaShape mma_shape(const ProductInfo& product, const DeviceInfo& device);
 double predicted_clocks(const WgmmaShape& shape, const ProductInfo& product,
                         const DeviceInfo& device);
 
+/// As many token tiles worked on together as keep their activations in L2.
+int token_group(const ProductInfo& product, int tile_tokens, const DeviceInfo& device);
+
 /// Such as "wgmma 128x256".
 std::string selection_name(const Selection& selection);
 

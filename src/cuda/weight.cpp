@@ -9,6 +9,7 @@
 
 #include "coppice/error.h"
 #include "cuda/pack_plan.h"
+#include "cuda/tuner/tune.h"
 
 namespace coppice::cuda {
 namespace {
@@ -172,6 +173,7 @@ PackedWeight::PackedWeight(const SparseView& weight) {
   // Other streams may not wait for this one, and the arrays are given back.
   check(cudaStreamSynchronize(cudaStreamLegacy), "packing a weight");
   impl_ = std::move(impl);
+  tune_from_environment(*this);
 }
 
 PackedWeight::PackedWeight(const SparseDeviceView& weight, Stream stream) {
@@ -180,6 +182,7 @@ PackedWeight::PackedWeight(const SparseDeviceView& weight, Stream stream) {
   auto impl = std::make_unique<const Impl>(weight, stream);
   impl->pack(weight, stream);
   impl_ = std::move(impl);
+  tune_from_environment(*this);
 }
 
 void PackedWeight::repack(const SparseDeviceView& weight, Stream stream) {

@@ -11,6 +11,7 @@
 #include "cuda/kernels/pack.h"
 #include "cuda/pack_plan.h"
 #include "cuda/select.h"
+#include "cuda/tuner/tuned_choices.h"
 
 namespace coppice::cuda {
 
@@ -30,6 +31,8 @@ struct PackedWeight::Impl {
   const RowUnit* units = nullptr;
   std::array<const RowTile*, kTileBlocks.size()> tiles = {};
   std::array<std::int32_t, kTileBlocks.size()> tile_counts = {};
+  /// Null: untuned. Set before the weight is shared.
+  mutable std::shared_ptr<const TunedChoices> tuned;
   PackArguments packing;  ///< all but the canonical arrays
 
   /// Plans, allocates, and uploads the tables in the order of `stream`.
