@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <random>
 
 #include "bench/bandwidth.h"
 #include "bench/random_weight.h"
+#include "bench/sampled_error.h"
 #include "coppice/error.h"
 
 namespace coppice::bench {
@@ -37,57 +37,21 @@ struct Operands {
   }
 };
 
-// Tokens [begin, end) of some activations.
-template <typename T>
-BasicActivations<T> slice_tokens(const BasicActivations<T>& all, std::int64_t begin,
-                                 std::int64_t end) {
-  return {&all.at(begin, 0), end - begin, all.features, all.layout, all.major_stride()};
-}
-
-// Squared norms of an error and of its reference.
-struct ErrorSum {
-  double error = 0, reference = 0;
-  double relative() const { return std::sqrt(error / std::max(reference, 1e-300)); }
-};
-
-// Adds the outputs of one vector of rows and some tokens.
-void add_error(const SparseMatrix& weight, const RowVector& rows, const Operands& operands,
-               std::int64_t token_begin, std::int64_t token_end, ErrorSum& sum) {
-  const SparseMatrix slice = slice_rows(weight.view(), rows.row, rows.row + rows.rows);
-  const std::int64_t tokens = token_end - token_begin;
-  std::vector<double> expected(static_cast<std::size_t>(tokens * rows.rows));
-  const BasicActivations<double> out{expected.data(), tokens, rows.rows, Layout::token_major, 0};
-  reference_multiply(slice.view(), slice_tokens(operands.x, token_begin, token_end), out);
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    for (std::int64_t r = 0; r < rows.rows; ++r) {
-      const double got = operands.y.at(token_begin + t, rows.row + r), want = out.at(t, r);
-      sum.error += (got - want) * (got - want);
-      sum.reference += want * want;
-    }
-  }
-}
-
-// The error over the first, the last and some random vectors of rows, at the first, the last and
-// some random tokens. NaN (so: a failure) if any output at all was left unwritten.
-double sampled_error(const SparseMatrix& weight, const Operands& operands) {
+// The error of sampled outputs. NaN (so: a failure) if any output at all was left unwritten.
+double product_error(const SparseMatrix& weight, const Operands& operands) {
   if (std::ranges::any_of(operands.y_data, [](float v) { return std::isnan(v); }))
     return std::numeric_limits<double>::quiet_NaN();
-  const auto vectors = weight.grid->vectors();
-  std::mt19937_64 random(11);
-  ErrorSum sum;
-  for (int sample = 0; sample < 6; ++sample) {
-    const std::size_t v = sample == 0   ? 0
-                          : sample == 1 ? vectors.size() - 1
-                                        : random() % vectors.size();
-    const std::int64_t tokens = operands.x.tokens, span = std::min<std::int64_t>(tokens, 3);
-    const std::int64_t t =
-        sample == 0 ? 0
-        : sample == 1
-            ? tokens - span
-            : static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(tokens - span + 1));
-    add_error(weight, vectors[v], operands, t, t + span, sum);
-  }
-  return sum.relative();
+  return sampled_error(weight, operands.x.tokens,
+                       [&](const OutputBlock& block, std::span<float> x, std::span<float> y) {
+                         for (std::int64_t t = 0; t < block.tokens; ++t) {
+                           for (std::int64_t c = 0; c < weight.cols(); ++c)
+                             x[static_cast<std::size_t>(t * weight.cols() + c)] =
+                                 operands.x.at(block.token + t, c);
+                           for (std::int64_t r = 0; r < block.rows; ++r)
+                             y[static_cast<std::size_t>(t * block.rows + r)] =
+                                 operands.y.at(block.token + t, block.row + r);
+                         }
+                       });
 }
 
 // fp32 sums of n products err like a random walk of n steps of half an ulp; times four.
@@ -174,7 +138,7 @@ BenchResult Bench::run(const BenchCase& c) {
   result.streaming_bandwidth = bandwidth_;
   std::ranges::fill(operands.y_data, std::numeric_limits<float>::quiet_NaN());
   candidate(0);
-  result.error = sampled_error(weight, operands);
+  result.error = product_error(weight, operands);
   result.error_bound = accumulation_bound(weight.grid->kept());
   result.correct = result.error <= result.error_bound;
 

@@ -2,30 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
-#include <string_view>
 #include <vector>
+
+#include "bench/fields.h"
 
 namespace coppice::bench {
 namespace {
-
-// One named field of a result. Numbers and texts are told apart for JSON.
-struct Field {
-  const char* name;
-  nlohmann::json value;
-  std::string text;
-};
-
-Field number(const char* name, double value, const char* format) {
-  return {name, value, fmt::format(fmt::runtime(format), value)};
-}
-Field whole(const char* name, std::int64_t value) {
-  return {name, value, fmt::format("{}", value)};
-}
-Field word(const char* name, const std::string& value) {
-  const bool quote = value.find_first_of(",\"") != std::string::npos;
-  return {name, value, quote ? fmt::format("\"{}\"", value) : value};
-}
 
 // Every column, once: CSV and JSON cannot disagree.
 std::vector<Field> fields_of(const BenchResult& r) {
@@ -60,29 +42,13 @@ std::vector<Field> fields_of(const BenchResult& r) {
 
 }  // namespace
 
-std::string layout_name(Layout layout) {
-  return layout == Layout::token_major ? "token" : "feature";
-}
+std::string csv_header() { return csv_names(fields_of({})); }
 
-std::string csv_header() {
-  std::vector<std::string_view> names;
-  for (const Field& field : fields_of({})) names.emplace_back(field.name);
-  return fmt::format("{}", fmt::join(names, ","));
-}
-
-std::string csv_row(const BenchResult& result) {
-  std::vector<std::string> texts;
-  for (const Field& field : fields_of(result)) texts.push_back(field.text);
-  return fmt::format("{}", fmt::join(texts, ","));
-}
+std::string csv_row(const BenchResult& result) { return csv_texts(fields_of(result)); }
 
 std::string to_json(std::span<const BenchResult> results) {
   auto array = nlohmann::ordered_json::array();
-  for (const BenchResult& result : results) {
-    nlohmann::ordered_json object;
-    for (const Field& field : fields_of(result)) object[field.name] = field.value;
-    array.push_back(std::move(object));
-  }
+  for (const BenchResult& result : results) array.push_back(json_object(fields_of(result)));
   return array.dump(2);
 }
 

@@ -20,7 +20,4 @@ std::string to_json(std::span<const BenchResult> results);
 std::string table_header();
 std::string table_row(const BenchResult& result);
 
-/// "feature" or "token".
-std::string layout_name(Layout layout);
-
 }  // namespace coppice::bench

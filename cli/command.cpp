@@ -16,12 +16,6 @@ namespace {
 
 enum ExitCode { kOk = 0, kFailed = 1, kUsage = 2 };
 
-#if COPPICE_HAS_CUDA
-constexpr bool kHasCuda = true;
-#else
-constexpr bool kHasCuda = false;
-#endif
-
 constexpr const char* kDescription =
     "Coppice prunes the linear weights of a transformer checkpoint to an N:M pattern, stores them "
     "compressed, and multiplies by them.";
@@ -96,23 +90,16 @@ void Command::add_threads(CLI::App& app) {
       ->type_name("N");
 }
 
-void Command::add_device(CLI::App& app) {
-  app.add_option("--device", device_, "Where products are computed: cpu (default) or cuda")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
-      ->type_name("DEVICE");
+void Command::add_device(CLI::App& app, const char* what, const char* by_default) {
+  device_ = by_default;
+  app.add_option("--device", device_,
+                 fmt::format("{}: auto (a GPU if there is one), cpu or cuda", what))
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->type_name("DEVICE")
+      ->capture_default_str();
 }
 
 int Command::threads() const { return threads_ > 0 ? threads_ : available_threads(); }
-
-void Command::require_device() const {
-  if (device_ == "cuda" && !kHasCuda)
-    throw DeviceError(
-        "--device cuda: this coppice was built without CUDA; build it with -DCOPPICE_CUDA=ON, or "
-        "use --device cpu");
-  if (device_ == "cuda")
-    throw DeviceError(
-        "--device cuda: this command multiplies on the CPU only in this version; use --device cpu");
-}
 
 Pattern parse_pattern(const std::string& text) {
   try {
@@ -134,7 +121,7 @@ std::vector<std::string> split_list(const std::vector<std::string>& values) {
 
 std::string version_text() {
   return fmt::format("coppice {}\nCPU kernels: {}\nCUDA: {}", COPPICE_VERSION, cpu::target_name(),
-                     kHasCuda ? "yes" : "no");
+                     cuda_text());
 }
 
 int run_command_line(int argc, char** argv) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "coppice/pattern.h"
+#include "device.h"
 
 namespace coppice::cli {
 
@@ -30,16 +31,18 @@ class Command {
  protected:
   void add_json(CLI::App& app);
   void add_threads(CLI::App& app);
-  void add_device(CLI::App& app);
+  /// @param what what the device is for, to begin the option's help.
+  void add_device(CLI::App& app, const char* what, const char* by_default);
 
   bool json_ = false;
-  std::string device_ = "cpu";
   /// Threads to use: `--threads`, or all that this process may run on.
   int threads() const;
   /// Throws DeviceError if `--device` names one that this build or machine does not have.
-  void require_device() const;
+  Device device() const { return resolve_device(device_); }
+  const std::string& asked_device() const { return device_; }
 
  private:
+  std::string device_ = "cpu";
   int threads_ = 0;
 };
 

@@ -8,6 +8,7 @@
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
 #include "detection.h"
+#include "magnitude.h"
 #include "progress.h"
 #include "selection.h"
 #include "table.h"
@@ -74,6 +75,7 @@ void PackCommand::declare(CLI::App& app) {
   add_selection(app, selection_);
   app.add_flag("--allow-nonfinite", allow_nonfinite_, "Go on where weights are NaN or infinite");
   add_threads(app);
+  add_device(app, "Where weights are compressed", "auto");
   add_json(app);
 }
 
@@ -172,6 +174,7 @@ void PackCommand::print_as_json(const std::vector<PlannedLayer>& layers,
 
 int PackCommand::run() {
   if (pattern_ != "detect") parse_pattern(pattern_);
+  MagnitudeEngine engine(device(), asked_device() == "cuda");
   Checkpoint input = Checkpoint::open(input_);
   check_output(input_, output_);
   if (input.is_packed()) throw InvalidArgument(fmt::format("'{}' is packed already", input_));
@@ -183,12 +186,12 @@ int PackCommand::run() {
     throw InvalidArgument(
         fmt::format("'{}': no linear weight satisfies {}; 'coppice prune' it first", input_,
                     pattern_ == "detect" ? "any pattern" : "the pattern " + pattern_));
-  auto compressor = [this](const PackItem& item, const DenseView& dense) {
-    return compress(dense, item.pattern,
-                    {.row_segments = item.weight.shape.row_segments,
-                     .col_segments = item.weight.shape.col_segments,
-                     .input_permutation = {},
-                     .threads = threads()});
+  auto compressor = [&](const PackItem& item, const DenseView& dense) {
+    return engine.pack(dense, item.pattern,
+                       {.row_segments = item.weight.shape.row_segments,
+                        .col_segments = item.weight.shape.col_segments,
+                        .input_permutation = {},
+                        .threads = threads()});
   };
   WriteReport written;
   {

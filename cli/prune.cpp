@@ -4,11 +4,13 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <optional>
 
 #include "command.h"
 #include "console.h"
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
+#include "magnitude.h"
 #include "progress.h"
 #include "prune_report.h"
 #include "selection.h"
@@ -74,6 +76,7 @@ class PruneCommand final : public Command {
   bool no_time_ = false, allow_nonfinite_ = false;
 
   std::map<std::string, Pattern> patterns_;  // of this run, by weight
+  std::optional<MagnitudeEngine> engine_;
   PruneReport report_;
 };
 
@@ -111,7 +114,7 @@ void PruneCommand::declare(CLI::App& app) {
           ->type_name("TOKENS,...");
   app.add_flag("--no-time", no_time_, "Do not time the layers")->excludes(time);
   add_threads(app);
-  add_device(app);
+  add_device(app, "Where weights are pruned", "auto");
   add_json(app);
 }
 
@@ -149,7 +152,7 @@ void PruneCommand::edit(const LinearWeight& weight, const MutableDenseView& dens
     auto scores = finite_scores(dense);
     result = magnitude_mask(dense_view(scores, dense.rows, dense.cols), pattern, options);
   } else {
-    result = magnitude_mask(dense, pattern, options);
+    result = engine_->mask(dense, pattern, options);
   }
   apply_mask(dense, result.mask, threads());
   report_.add(weight, pattern, result);
@@ -176,7 +179,7 @@ bool PruneCommand::time_layers(LayerTimer& timer) {
 
 int PruneCommand::run() {
   parse_pattern(pattern_);  // a wrong pattern is the first thing to hear about
-  require_device();
+  engine_.emplace(device(), asked_device() == "cuda");
   Checkpoint input = Checkpoint::open(input_);
   check_output(input_, output_);
   if (input.is_packed())

@@ -8,6 +8,9 @@
 
 #include "coppice/linear.h"
 #include "core/parallel_for.h"
+#if COPPICE_HAS_CUDA
+#include "gpu_product.h"
+#endif
 
 namespace coppice::cli {
 namespace {
@@ -30,6 +33,9 @@ Problem make_problem(const DenseView& dense, std::int64_t tokens, int threads) {
   std::mt19937 random(static_cast<std::uint32_t>(dense.rows * 31 + dense.cols));
   std::normal_distribution<float> normal;
   for (float& value : p.x) value = normal(random);
+  // What every backend can be given exactly.
+  if (dtype_bytes(dense.dtype) == 2)
+    for (float& value : p.x) value = to_float(dense.dtype, from_float(dense.dtype, value));
   parallel_ranges(dense.rows, threads, [&](std::int64_t begin, std::int64_t end, int) {
     std::vector<float> row(static_cast<std::size_t>(dense.cols));
     for (std::int64_t r = begin; r < end; ++r) {
@@ -71,23 +77,37 @@ double relative_error(const BasicActivations<T>& y, const Problem& p) {
   return norm > 0 ? std::sqrt(error / norm) : std::numeric_limits<double>::infinity();
 }
 
-ProductCheck check_reference(const SparseView& sparse, const Problem& p) {
+ProductCheck check_reference(const SparseView& sparse, const Problem& p, double bound) {
   std::vector<double> y(p.exact.size(), std::numeric_limits<double>::quiet_NaN());
   BasicActivations<double> out{y.data(), p.tokens, p.rows, Layout::token_major, 0};
   reference_multiply(sparse, {p.x.data(), p.tokens, p.cols, Layout::token_major, 0}, out);
-  return {"reference", "", p.tokens, relative_error(out, p)};
+  return {"reference", "", p.tokens, relative_error(out, p), bound};
+}
+
+std::vector<float> in_layout(const Problem& p, Layout layout) {
+  return layout == Layout::feature_major ? transposed(p.x, p.tokens, p.cols) : p.x;
 }
 
 ProductCheck check_cpu(const cpu::PackedWeight& weight, const Problem& p, Layout layout,
-                       int threads) {
-  std::vector<float> x_by_feature;
-  if (layout == Layout::feature_major) x_by_feature = transposed(p.x, p.tokens, p.cols);
-  const float* x = layout == Layout::feature_major ? x_by_feature.data() : p.x.data();
+                       int threads, double bound) {
+  const std::vector<float> x = in_layout(p, layout);
   std::vector<float> y(p.exact.size(), std::numeric_limits<float>::quiet_NaN());
   MutableActivations out{y.data(), p.tokens, p.rows, layout, 0};
-  cpu::multiply(weight, {x, p.tokens, p.cols, layout, 0}, out, {}, threads);
-  return {"cpu", cpu::kernel_name(weight, p.tokens), p.tokens, relative_error(out, p)};
+  cpu::multiply(weight, {x.data(), p.tokens, p.cols, layout, 0}, out, {}, threads);
+  return {"cpu", cpu::kernel_name(weight, p.tokens), p.tokens, relative_error(out, p), bound};
 }
+
+#if COPPICE_HAS_CUDA
+// Tensor cores cut off where other units round.
+constexpr double kTensorCoreFactor = 4;
+
+ProductCheck check_gpu(const GpuProduct& product, const Problem& p, Layout layout, double bound) {
+  std::vector<float> y = product.multiply(in_layout(p, layout), p.tokens, layout);
+  const MutableActivations out{y.data(), p.tokens, p.rows, layout, 0};
+  return {"cuda", product.kernel(p.tokens, layout), p.tokens, relative_error(out, p),
+          kTensorCoreFactor * bound};
+}
+#endif
 
 bool same_bytes(std::span<const std::byte> a, std::span<const std::byte> b) {
   return std::ranges::equal(a, b);
@@ -105,16 +125,15 @@ bool round_trip(const SparseView& sparse, const DenseView& dense, int threads) {
 
 }  // namespace
 
-bool LayerCheck::products_ok() const {
-  return std::ranges::all_of(products,
-                             [&](const ProductCheck& check) { return check.error <= bound; });
-}
+bool LayerCheck::products_ok() const { return std::ranges::all_of(products, &ProductCheck::ok); }
 
-double LayerCheck::worst() const {
-  double worst = 0;
-  for (const ProductCheck& check : products)
-    if (!(check.error <= worst)) worst = check.error;  // NaN is the worst
-  return worst;
+const ProductCheck& LayerCheck::worst() const {
+  const ProductCheck* worst = &products.front();
+  for (const ProductCheck& check : products) {
+    if (std::isnan(worst->error)) break;  // nothing is worse
+    if (!(check.error * worst->bound <= worst->error * check.bound)) worst = &check;
+  }
+  return *worst;
 }
 
 // Sums of n products err like a random walk of n steps of half an ulp; eight times that, so that
@@ -124,18 +143,33 @@ double accumulation_bound(std::int64_t terms) {
 }
 
 LayerCheck check_layer(const SparseView& sparse, const DenseView& dense, std::int64_t tokens,
-                       int threads) {
+                       int threads, Device device) {
   LayerCheck check;
-  check.bound = accumulation_bound(sparse.grid->kept());
+  const double bound = accumulation_bound(sparse.grid->kept());
   check.round_trip = round_trip(sparse, dense, threads);
-  Problem many = make_problem(dense, tokens, threads);
-  check.products.push_back(check_reference(sparse, many));
+  const Problem many = make_problem(dense, tokens, threads);
+  check.products.push_back(check_reference(sparse, many, bound));
   if (!cpu_takes(sparse.dtype)) return check;
-  Problem one = make_problem(dense, 1, threads);
-  cpu::PackedWeight weight(sparse, threads);
-  for (const Problem* problem : {&one, &many})
-    for (Layout layout : {Layout::token_major, Layout::feature_major})
-      check.products.push_back(check_cpu(weight, *problem, layout, threads));
+  const Problem one = make_problem(dense, 1, threads);
+  const cpu::PackedWeight weight(sparse, threads);
+  const auto for_every_problem = [&](const auto& check_one) {
+    for (const Problem* problem : {&one, &many})
+      for (Layout layout : {Layout::token_major, Layout::feature_major})
+        check.products.push_back(check_one(*problem, layout));
+  };
+  for_every_problem([&](const Problem& problem, Layout layout) {
+    return check_cpu(weight, problem, layout, threads, bound);
+  });
+#if COPPICE_HAS_CUDA
+  if (device == Device::cuda && gpu_multiplies(sparse.grid->pattern(), sparse.dtype)) {
+    const GpuProduct product(sparse);
+    for_every_problem([&](const Problem& problem, Layout layout) {
+      return check_gpu(product, problem, layout, bound);
+    });
+  }
+#else
+  (void)device;
+#endif
   return check;
 }
 

@@ -3,12 +3,12 @@
 #if __has_include(<cusparseLt.h>)
 
 #include <cusparseLt.h>
-#include <dlfcn.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <stdexcept>
 #include <vector>
+
+#include "bench/cuda/runtime_library.h"
 
 namespace coppice::bench {
 namespace {
@@ -31,24 +31,23 @@ struct Library {
 #undef COPPICE_FUNCTION
 
   bool load() {
-    const char* file = std::getenv("COPPICE_CUSPARSELT");
-    void* handle = dlopen(file != nullptr ? file : "libcusparseLt.so.0", RTLD_NOW | RTLD_LOCAL);
-    if (handle == nullptr) return false;
-    auto find = [&](auto& function, const char* name) {
-      function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(handle, name));
-      return function != nullptr;
-    };
-    return find(Init, "cusparseLtInit") &&
-           find(DenseDescriptorInit, "cusparseLtDenseDescriptorInit") &&
-           find(StructuredDescriptorInit, "cusparseLtStructuredDescriptorInit") &&
-           find(MatmulDescriptorInit, "cusparseLtMatmulDescriptorInit") &&
-           find(MatmulAlgSelectionInit, "cusparseLtMatmulAlgSelectionInit") &&
-           find(MatmulPlanInit, "cusparseLtMatmulPlanInit") &&
-           find(MatmulGetWorkspace, "cusparseLtMatmulGetWorkspace") &&
-           find(SpMMAPrune, "cusparseLtSpMMAPrune") &&
-           find(SpMMACompressedSize, "cusparseLtSpMMACompressedSize") &&
-           find(SpMMACompress, "cusparseLtSpMMACompress") &&
-           find(MatmulSearch, "cusparseLtMatmulSearch") && find(Matmul, "cusparseLtMatmul");
+    const RuntimeLibrary file("COPPICE_CUSPARSELT", {"libcusparseLt.so.0"});
+    bool all = true;
+#define COPPICE_FIND(name) all = all && file.find(name, "cusparseLt" #name)
+    COPPICE_FIND(Init);
+    COPPICE_FIND(DenseDescriptorInit);
+    COPPICE_FIND(StructuredDescriptorInit);
+    COPPICE_FIND(MatmulDescriptorInit);
+    COPPICE_FIND(MatmulAlgSelectionInit);
+    COPPICE_FIND(MatmulPlanInit);
+    COPPICE_FIND(MatmulGetWorkspace);
+    COPPICE_FIND(SpMMAPrune);
+    COPPICE_FIND(SpMMACompressedSize);
+    COPPICE_FIND(SpMMACompress);
+    COPPICE_FIND(MatmulSearch);
+    COPPICE_FIND(Matmul);
+#undef COPPICE_FIND
+    return all;
   }
 };
 
@@ -93,7 +92,7 @@ class Product : public CusparseLtProduct {
  private:
   void fill(const DenseProblem& p) {
     const std::int64_t bytes = p.cols * p.rows * 9 / 8 + 2 * p.tokens * (p.cols + p.rows);
-    const auto copies = std::max<std::int64_t>(2, ((std::int64_t{160} << 20) + bytes - 1) / bytes);
+    const auto copies = std::max<std::int64_t>(2, (kRotatedBytes + bytes - 1) / bytes);
     std::size_t size = 0, scratch = 0;
     check_lt(lib_.SpMMACompressedSize(&handle_, &plan_, &size, &scratch), "compressed size");
     const DeviceMemory dense = random_halves(static_cast<std::size_t>(p.cols * p.rows), p.bf16, 3);
@@ -150,18 +149,18 @@ std::unique_ptr<CusparseLtProduct> make_cusparselt(const DenseProblem& problem, 
   static Library library;
   static const bool loaded = library.load();
   if (!loaded) {
-    *reason = "libcusparseLt.so.0 not found";
+    *reason = "libcusparseLt.so.0 not found (COPPICE_CUSPARSELT can name the file)";
     return nullptr;
   }
   std::unique_ptr<Product> best;
-  double best_us = 0;
+  double best_seconds = 0;
   for (bool token_major : {true, false}) {
     try {
       auto product = std::make_unique<Product>(library, problem, token_major, stream);
       ReplayedCall replayed(product->call(), stream, 4e-3);
-      const double us = std::min(replayed.replay(), replayed.replay());
-      if (best != nullptr && us >= best_us) continue;
-      best_us = us;
+      const double seconds = std::min(replayed.replay(), replayed.replay());
+      if (best != nullptr && seconds >= best_seconds) continue;
+      best_seconds = seconds;
       best = std::move(product);
     } catch (const std::runtime_error& error) {
       *reason = error.what();

@@ -1,17 +1,15 @@
 #include "bench/cuda/dense.h"
 
-#include <cublasLt.h>
-#include <cublas_v2.h>
-
 #include <algorithm>
 #include <stdexcept>
 #include <vector>
+
+#include "bench/cuda/cublas.h"
 
 namespace coppice::bench {
 namespace {
 
 constexpr std::size_t kWorkspace = std::size_t{64} << 20;
-constexpr std::int64_t kRotated = std::int64_t{160} << 20;
 constexpr int kHeuristics = 8;
 
 void check_blas(cublasStatus_t status, const char* doing) {
@@ -37,6 +35,7 @@ struct Candidate {
 }  // namespace
 
 struct DenseProduct::Impl {
+  const Cublas* lib;
   DenseProblem p;
   cudaStream_t stream;
   cublasHandle_t blas = nullptr;
@@ -53,22 +52,28 @@ struct DenseProduct::Impl {
     const bool tn = kForms[form].token_major;
     const auto rows = static_cast<std::uint64_t>(p.rows), cols = static_cast<std::uint64_t>(p.cols),
                tokens = static_cast<std::uint64_t>(p.tokens);
-    check_blas(cublasLtMatmulDescCreate(&operation[form], CUBLAS_COMPUTE_32F, CUDA_R_32F), "desc");
+    check_blas(lib->cublasLtMatmulDescCreate(&operation[form], CUBLAS_COMPUTE_32F, CUDA_R_32F),
+               "desc");
     const cublasOperation_t op_a = tn ? CUBLAS_OP_T : CUBLAS_OP_N;
-    check_blas(cublasLtMatmulDescSetAttribute(operation[form], CUBLASLT_MATMUL_DESC_TRANSA, &op_a,
-                                              sizeof op_a),
+    check_blas(lib->cublasLtMatmulDescSetAttribute(operation[form], CUBLASLT_MATMUL_DESC_TRANSA,
+                                                   &op_a, sizeof op_a),
                "transposition");
     const cudaDataType out = p.fp8 ? CUDA_R_16F : type();
     const auto lead = [](std::uint64_t n) { return static_cast<std::int64_t>(n); };
     if (tn) {
-      check_blas(cublasLtMatrixLayoutCreate(&a[form], type(), cols, rows, lead(cols)), "layout");
-      check_blas(cublasLtMatrixLayoutCreate(&b[form], type(), cols, tokens, lead(cols)), "layout");
-      check_blas(cublasLtMatrixLayoutCreate(&d[form], out, rows, tokens, lead(rows)), "layout");
-    } else {
-      check_blas(cublasLtMatrixLayoutCreate(&a[form], type(), tokens, cols, lead(tokens)),
+      check_blas(lib->cublasLtMatrixLayoutCreate(&a[form], type(), cols, rows, lead(cols)),
                  "layout");
-      check_blas(cublasLtMatrixLayoutCreate(&b[form], type(), cols, rows, lead(cols)), "layout");
-      check_blas(cublasLtMatrixLayoutCreate(&d[form], out, tokens, rows, lead(tokens)), "layout");
+      check_blas(lib->cublasLtMatrixLayoutCreate(&b[form], type(), cols, tokens, lead(cols)),
+                 "layout");
+      check_blas(lib->cublasLtMatrixLayoutCreate(&d[form], out, rows, tokens, lead(rows)),
+                 "layout");
+    } else {
+      check_blas(lib->cublasLtMatrixLayoutCreate(&a[form], type(), tokens, cols, lead(tokens)),
+                 "layout");
+      check_blas(lib->cublasLtMatrixLayoutCreate(&b[form], type(), cols, rows, lead(cols)),
+                 "layout");
+      check_blas(lib->cublasLtMatrixLayoutCreate(&d[form], out, tokens, rows, lead(tokens)),
+                 "layout");
     }
   }
 
@@ -80,18 +85,19 @@ struct DenseProduct::Impl {
     const void* first = tn ? w[n].data() : x[n].data();
     const void* second = tn ? x[n].data() : w[n].data();
     if (c.lt)
-      return cublasLtMatmul(lt, operation[form], &one, first, a[form], second, b[form], &zero,
-                            y[n].data(), d[form], y[n].data(), d[form], &c.algo, workspace.data(),
-                            kWorkspace, stream) == CUBLAS_STATUS_SUCCESS;
+      return lib->cublasLtMatmul(lt, operation[form], &one, first, a[form], second, b[form], &zero,
+                                 y[n].data(), d[form], y[n].data(), d[form], &c.algo,
+                                 workspace.data(), kWorkspace, stream) == CUBLAS_STATUS_SUCCESS;
     const int rows = static_cast<int>(p.rows), cols = static_cast<int>(p.cols),
               tokens = static_cast<int>(p.tokens);
     if (tn)
-      return cublasGemmEx(blas, CUBLAS_OP_T, CUBLAS_OP_N, rows, tokens, cols, &one, first, type(),
-                          cols, second, type(), cols, &zero, y[n].data(), type(), rows,
-                          CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
-    return cublasGemmEx(blas, CUBLAS_OP_N, CUBLAS_OP_N, tokens, rows, cols, &one, first, type(),
-                        tokens, second, type(), cols, &zero, y[n].data(), type(), tokens,
-                        CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
+      return lib->cublasGemmEx(blas, CUBLAS_OP_T, CUBLAS_OP_N, rows, tokens, cols, &one, first,
+                               type(), cols, second, type(), cols, &zero, y[n].data(), type(), rows,
+                               CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
+    return lib->cublasGemmEx(blas, CUBLAS_OP_N, CUBLAS_OP_N, tokens, rows, cols, &one, first,
+                             type(), tokens, second, type(), cols, &zero, y[n].data(), type(),
+                             tokens, CUBLAS_COMPUTE_32F,
+                             CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
   }
 
   std::vector<Candidate> candidates() {
@@ -100,20 +106,20 @@ struct DenseProduct::Impl {
       if (!p.fp8)
         all.push_back({&kForms[form], false, {}, std::string("cublasGemmEx ") + kForms[form].name});
       cublasLtMatmulPreference_t preference = nullptr;
-      check_blas(cublasLtMatmulPreferenceCreate(&preference), "preference");
+      check_blas(lib->cublasLtMatmulPreferenceCreate(&preference), "preference");
       check_blas(
-          cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                               &kWorkspace, sizeof kWorkspace),
+          lib->cublasLtMatmulPreferenceSetAttribute(
+              preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kWorkspace, sizeof kWorkspace),
           "preference");
       cublasLtMatmulHeuristicResult_t found[kHeuristics];
       int count = 0;
-      if (cublasLtMatmulAlgoGetHeuristic(lt, operation[form], a[form], b[form], d[form], d[form],
-                                         preference, kHeuristics, found,
-                                         &count) == CUBLAS_STATUS_SUCCESS)
+      if (lib->cublasLtMatmulAlgoGetHeuristic(lt, operation[form], a[form], b[form], d[form],
+                                              d[form], preference, kHeuristics, found,
+                                              &count) == CUBLAS_STATUS_SUCCESS)
         for (int i = 0; i < count; ++i)
           all.push_back({&kForms[form], true, found[i].algo,
                          std::string("cublasLt ") + kForms[form].name + " #" + std::to_string(i)});
-      cublasLtMatmulPreferenceDestroy(preference);
+      lib->cublasLtMatmulPreferenceDestroy(preference);
     }
     return all;
   }
@@ -121,17 +127,21 @@ struct DenseProduct::Impl {
 
 DenseProduct::DenseProduct(const DenseProblem& problem, cudaStream_t stream)
     : impl_(std::make_unique<Impl>()) {
+  std::string reason;
+  const Cublas* lib = impl_->lib = Cublas::load(&reason);
+  if (lib == nullptr) throw std::runtime_error(reason);
   impl_->p = problem;
   impl_->stream = stream;
-  check_blas(cublasCreate(&impl_->blas), "cublasCreate");
-  check_blas(cublasSetStream(impl_->blas, stream), "cublasSetStream");
-  check_blas(cublasSetWorkspace(impl_->blas, impl_->workspace.data(), kWorkspace), "workspace");
-  check_blas(cublasLtCreate(&impl_->lt), "cublasLtCreate");
+  check_blas(lib->cublasCreate(&impl_->blas), "cublasCreate");
+  check_blas(lib->cublasSetStream(impl_->blas, stream), "cublasSetStream");
+  check_blas(lib->cublasSetWorkspace(impl_->blas, impl_->workspace.data(), kWorkspace),
+             "workspace");
+  check_blas(lib->cublasLtCreate(&impl_->lt), "cublasLtCreate");
   for (int form = 0; form < (problem.fp8 ? 1 : 2); ++form) impl_->describe(form);
   const std::int64_t size = problem.fp8 ? 1 : 2;
   const std::int64_t bytes =
       size * problem.cols * (problem.rows + problem.tokens) + 2 * problem.tokens * problem.rows;
-  const auto copies = std::max<std::int64_t>(2, (kRotated + bytes - 1) / bytes);
+  const auto copies = std::max<std::int64_t>(2, (kRotatedBytes + bytes - 1) / bytes);
   for (std::int64_t i = 0; i < copies; ++i) {
     // Halves as pairs of e4m3 are random numbers too, some of them NaN: fine for time alone.
     const auto seed = static_cast<std::uint64_t>(i);
@@ -145,14 +155,15 @@ DenseProduct::DenseProduct(const DenseProblem& problem, cudaStream_t stream)
 }
 
 DenseProduct::~DenseProduct() {
-  for (int form = 0; form < 2; ++form) {
-    cublasLtMatrixLayoutDestroy(impl_->a[form]);
-    cublasLtMatrixLayoutDestroy(impl_->b[form]);
-    cublasLtMatrixLayoutDestroy(impl_->d[form]);
-    cublasLtMatmulDescDestroy(impl_->operation[form]);
+  const Cublas* lib = impl_->lib;
+  for (int form = 0; form < (impl_->p.fp8 ? 1 : 2); ++form) {
+    lib->cublasLtMatrixLayoutDestroy(impl_->a[form]);
+    lib->cublasLtMatrixLayoutDestroy(impl_->b[form]);
+    lib->cublasLtMatrixLayoutDestroy(impl_->d[form]);
+    lib->cublasLtMatmulDescDestroy(impl_->operation[form]);
   }
-  cublasLtDestroy(impl_->lt);
-  cublasDestroy(impl_->blas);
+  lib->cublasLtDestroy(impl_->lt);
+  lib->cublasDestroy(impl_->blas);
 }
 
 bool DenseProduct::choose() {
@@ -162,9 +173,9 @@ bool DenseProduct::choose() {
     check_cuda(cudaStreamSynchronize(impl_->stream), "dense product");
     ReplayedCall replayed([&](int i, cudaStream_t) { impl_->enqueue(candidate, i); }, impl_->stream,
                           4e-3);
-    const double us = std::min(replayed.replay(), replayed.replay());
-    if (best != 0 && us >= best) continue;
-    best = us;
+    const double seconds = std::min(replayed.replay(), replayed.replay());
+    if (best != 0 && seconds >= best) continue;
+    best = seconds;
     impl_->chosen = candidate;
     name_ = candidate.name;
   }

@@ -17,6 +17,7 @@ struct DenseProblem {
 /// Owns operands (rotated over at least 160 MB) and a way to multiply them.
 class DenseProduct {
  public:
+  /// Throws std::runtime_error if cuBLAS is not there.
   DenseProduct(const DenseProblem& problem, cudaStream_t stream);
   ~DenseProduct();
   /// Tries every algorithm and keeps the fastest. @returns false if none runs.

@@ -26,6 +26,9 @@ class DeviceMemory {
   void* data_ = nullptr;
 };
 
+/// Operands of a timed product are rotated over copies of at least so many bytes together.
+inline constexpr std::int64_t kRotatedBytes = std::int64_t{160} << 20;
+
 /// `count` normally distributed f16 or bf16 numbers, copied from a table of 8 M of them.
 DeviceMemory random_halves(std::size_t count, bool bf16, std::uint64_t seed);
 
@@ -40,8 +43,8 @@ class ReplayedCall {
   ReplayedCall& operator=(const ReplayedCall&) = delete;
   ~ReplayedCall();
 
-  /// Microseconds of one call, over one replay.
-  double replay();
+  /// Seconds of one call, over one replay. `meanwhile` is called once the replay is enqueued.
+  double replay(const std::function<void()>& meanwhile = {});
 
  private:
   cudaStream_t stream_;

@@ -247,11 +247,6 @@ TEST_F(BadInput, StdoutIsFull) {
   }
 }
 
-TEST_F(BadInput, CudaIsSaidToBeAbsent) {
-  Result result = coppice({"verify", model_, "--device", "cuda"});
-  expect_one_line(result, 1, "--device cpu");
-}
-
 TEST(Usage, UnknownPatternShowsTheGrammar) {
   for (const auto& args : {std::vector<std::string>{"prune", "x", "--pattern", "2of4", "-o", "y"},
                            {"pack", "x", "--pattern", "2of4", "-o", "y"},

@@ -1,0 +1,87 @@
+#include "bench/cuda/gpu_report.h"
+
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "bench/fields.h"
+
+namespace coppice::bench {
+namespace {
+
+std::vector<Field> fields_of(const GpuResult& r, const RunInfo& info) {
+  const BenchCase& c = r.bench_case;
+  const auto microseconds = [](const char* name, double seconds) {
+    return number(name, 1e6 * seconds, "{:.3f}");
+  };
+  return {
+      word("set", c.set),
+      word("name", c.name),
+      word("pattern", c.pattern.to_string()),
+      word("dtype", std::string(dtype_name(c.dtype))),
+      word("layout", layout_name(c.layout)),
+      whole("tokens", c.tokens),
+      whole("cols", c.cols),
+      whole("rows", c.rows),
+      word("kernel", r.kernel),
+      word("configuration", r.configuration),
+      microseconds("us", r.candidate.median_seconds),
+      microseconds("us_min", r.candidate.min_seconds),
+      microseconds("us_max", r.candidate.max_seconds),
+      number("tflops", r.tflops(), "{:.1f}"),
+      microseconds("dense_us", r.baseline.median_seconds),
+      word("dense", r.baseline_name),
+      number("ratio", r.ratio(), "{:.4f}"),
+      microseconds("cusparselt_us", r.cusparselt_seconds),
+      number("ratio_cusparselt", r.cusparselt_ratio(), "{:.4f}"),
+      microseconds("fp8_us", r.fp8_seconds),
+      microseconds("bound_us", r.bound.seconds),
+      word("bound", r.bound.limit),
+      number("bound_fraction", r.bound_fraction(), "{:.3f}"),
+      whole("sm_mhz", r.clock_mhz),
+      whole("dense_sm_mhz", r.baseline_clock_mhz),
+      number("error", r.error, "{:.2e}"),
+      number("error_bound", r.error_bound, "{:.2e}"),
+      word("check", r.correct ? "ok" : "FAILED"),
+      word("gpu", info.gpu),
+      word("driver", info.driver),
+      word("date", info.date),
+      word("commit", info.commit),
+  };
+}
+
+}  // namespace
+
+std::string gpu_csv_header() { return csv_names(fields_of({}, {})); }
+
+std::string gpu_csv_row(const GpuResult& result, const RunInfo& info) {
+  return csv_texts(fields_of(result, info));
+}
+
+std::string gpu_to_json(std::span<const GpuResult> results, const RunInfo& info) {
+  auto array = nlohmann::ordered_json::array();
+  for (const GpuResult& result : results) array.push_back(json_object(fields_of(result, info)));
+  return array.dump(2);
+}
+
+std::string gpu_table_header() {
+  return fmt::format("{:<12} {:<5} {:<7} {:>6} {:>6} {:>6} {:>9} {:>8} {:>9} {:>6} {:>6}  {}",
+                     "pattern", "dtype", "layout", "tokens", "cols", "rows", "time us", "TFLOP/s",
+                     "dense us", "ratio", "bound", "kernel");
+}
+
+std::string gpu_table_row(const GpuResult& r) {
+  const BenchCase& c = r.bench_case;
+  const bool compared = r.baseline.samples > 0;
+  std::string row = fmt::format(
+      "{:<12} {:<5} {:<7} {:>6} {:>6} {:>6} {:>9.2f} {:>8.1f} {:>9} {:>6} {:>5.0f}%  {}",
+      c.pattern.to_string(), dtype_name(c.dtype), layout_name(c.layout), c.tokens, c.cols, c.rows,
+      1e6 * r.candidate.median_seconds, r.tflops(),
+      compared ? fmt::format("{:.2f}", 1e6 * r.baseline.median_seconds) : "-",
+      compared ? fmt::format("{:.2f}x", r.ratio()) : "-", 100 * r.bound_fraction(), r.kernel);
+  if (r.cusparselt_seconds > 0) row += fmt::format(", {:.2f}x cuSPARSELt", r.cusparselt_ratio());
+  if (!r.correct) row += fmt::format("  FAILED: error {:.1e}", r.error);
+  return row;
+}
+
+}  // namespace coppice::bench

@@ -1,0 +1,45 @@
+#include "bench/fields.h"
+
+#include <fmt/format.h>
+
+#include <string_view>
+#include <vector>
+
+namespace coppice::bench {
+
+Field number(const char* name, double value, const char* format) {
+  return {name, value, fmt::format(fmt::runtime(format), value)};
+}
+
+Field whole(const char* name, std::int64_t value) {
+  return {name, value, fmt::format("{}", value)};
+}
+
+Field word(const char* name, const std::string& value) {
+  const bool quote = value.find_first_of(",\"") != std::string::npos;
+  return {name, value, quote ? fmt::format("\"{}\"", value) : value};
+}
+
+std::string csv_names(std::span<const Field> fields) {
+  std::vector<std::string_view> names;
+  for (const Field& field : fields) names.emplace_back(field.name);
+  return fmt::format("{}", fmt::join(names, ","));
+}
+
+std::string csv_texts(std::span<const Field> fields) {
+  std::vector<std::string_view> texts;
+  for (const Field& field : fields) texts.emplace_back(field.text);
+  return fmt::format("{}", fmt::join(texts, ","));
+}
+
+nlohmann::ordered_json json_object(std::span<const Field> fields) {
+  nlohmann::ordered_json object;
+  for (const Field& field : fields) object[field.name] = field.value;
+  return object;
+}
+
+std::string layout_name(Layout layout) {
+  return layout == Layout::token_major ? "token" : "feature";
+}
+
+}  // namespace coppice::bench

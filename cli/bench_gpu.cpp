@@ -1,0 +1,101 @@
+#include "bench_gpu.h"
+
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+
+#include "console.h"
+#include "coppice/cancel.h"
+#include "coppice/error.h"
+#include "device.h"
+#include "progress.h"
+#if COPPICE_HAS_CUDA
+#include "bench/cuda/gpu_bench.h"
+#include "bench/cuda/gpu_report.h"
+#include "coppice_commit.h"
+#endif
+
+namespace coppice::cli {
+
+void write_lines(const std::string& file, const std::vector<std::string>& lines) {
+  const std::string temporary = file + ".tmp";
+  std::ofstream out(temporary);
+  for (const std::string& line : lines) out << line << "\n";
+  out.close();
+  if (!out || std::rename(temporary.c_str(), file.c_str()) != 0) {
+    std::remove(temporary.c_str());
+    throw FileError(fmt::format("cannot write '{}'", file));
+  }
+}
+
+#if COPPICE_HAS_CUDA
+
+namespace {
+
+constexpr const char* kLegend =
+    "time: the sparse product; dense: the same product by the fastest of cuBLAS and cuBLASLt in "
+    "the same type; ratio: dense/time, below 1.00x the dense product is faster;\nTFLOP/s: as if "
+    "the weight were dense; bound: share of the roofline bound that is reached "
+    "(docs/performance/model.md). {}, driver {}, {}, commit {}.\n";
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  char text[16] = {};
+  std::strftime(text, sizeof text, "%Y-%m-%d", std::gmtime(&now));
+  return text;
+}
+
+}  // namespace
+
+int run_gpu_bench(const GpuBenchRequest& request) {
+  for (const bench::BenchCase& one : request.cases) bench::GpuBench::check(one);
+  bench::GpuBench bench({.with_baseline = !request.no_baseline,
+                         .kernel = request.kernel,
+                         .token_group = request.token_group,
+                         .tune = request.tune});
+  const bench::RunInfo info = {bench.gpu(), bench.driver(), today(), COPPICE_COMMIT};
+  if (!request.json) print(bench::gpu_table_header() + "\n");
+  Progress progress("timing");
+  std::vector<bench::GpuResult> results;
+  std::vector<std::string> csv = {bench::gpu_csv_header()};
+  bool correct = true;
+  std::int64_t done = 0;
+  for (const bench::BenchCase& one : request.cases) {
+    throw_if_cancelled();
+    progress.update(done++, std::ssize(request.cases), one.pattern.to_string());
+    for (bench::GpuResult& result : bench.run(one)) {
+      progress.clear();
+      csv.push_back(bench::gpu_csv_row(result, info));
+      correct = correct && result.correct;
+      if (!request.json) print(bench::gpu_table_row(result) + "\n");
+      if (!request.json) flush_output();
+      results.push_back(std::move(result));
+    }
+    // As far as it is, so that an interrupted run leaves what it measured.
+    if (!request.csv.empty()) write_lines(request.csv, csv);
+  }
+  progress.clear();
+  if (request.json)
+    print_json({{"version", COPPICE_VERSION},
+                {"gpu", info.gpu},
+                {"driver", info.driver},
+                {"date", info.date},
+                {"commit", info.commit},
+                {"results", Json::parse(bench::gpu_to_json(results, info))}});
+  else
+    print(fmt::format(kLegend, info.gpu, info.driver, info.date, info.commit));
+  for (const std::string& text : bench.notes()) note(text);
+  if (!correct) report_error("a product was wrong: see the rows marked FAILED");
+  return correct ? 0 : 1;
+}
+
+#else
+
+int run_gpu_bench(const GpuBenchRequest&) {
+  resolve_device("cuda");
+  return 1;
+}
+
+#endif
+
+}  // namespace coppice::cli
