@@ -6,7 +6,7 @@
 
 One panel a file, one bar a pattern: time of the dense library over time of the sparse product, the geometric mean over
 the shapes of the file, with a whisker from the least to the largest. The dashed line is the dense library. Reads the
-CSV of `coppice bench` (speedup) and of coppice_cuda_bench (ratio); lines that start with # are comments.
+CSV of `coppice bench` (speedup) and of `coppice bench --device cuda` (ratio); lines that start with # are comments.
 """
 import csv
 import math
