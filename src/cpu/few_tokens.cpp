@@ -27,16 +27,17 @@ PanelKernel panel_kernel(Dtype dtype, const PanelKernelKey& key) {
   }
 }
 
-// One pass: up to kPassTokens tokens, cut into tiles of equal size.
+// One pass: up to kPassTokens tokens, cut into tiles of equal size; the last one may be smaller.
 class Pass {
  public:
   Pass(const PackedWeight::Impl& weight, const Activations& x, std::int64_t first,
        std::int64_t tokens, int threads)
       : weight_(weight), layout_(weight.layout), x_(x, first, tokens), first_(first) {
-    tile_ = select_kernel(layout_, weight.dtype, tokens, target_name()).token_tile;
+    tile_ = few_tokens_tile(tokens);
     tiles_ = (tokens + tile_ - 1) / tile_;
-    kernel_ = panel_kernel(weight.dtype,
-                           {layout_.format, layout_.window, tile_, weight.x_order.is_narrow()});
+    last_tile_ = few_tokens_tile(tokens - (tiles_ - 1) * tile_);
+    kernel_ = kernel_of(tile_);
+    last_kernel_ = kernel_of(last_tile_);
     const std::int64_t work = std::ssize(weight.panels) * weight.panel_bytes * tiles_;
     threads_ =
         static_cast<int>(std::clamp<std::int64_t>(work / kBytesPerThread, 1, std::max(threads, 1)));
@@ -61,6 +62,11 @@ class Pass {
   }
 
  private:
+  PanelKernel kernel_of(int tile) const {
+    return panel_kernel(weight_.dtype,
+                        {layout_.format, layout_.window, tile, weight_.x_order.is_narrow()});
+  }
+
   void multiply_panel(std::int64_t p, const float* x, const MutableActivations& y,
                       const Epilogue& epilogue) const {
     const Panel& panel = weight_.panels[static_cast<std::size_t>(p)];
@@ -71,14 +77,15 @@ class Pass {
                  : weight_.x_order.wide(panel.list);
     alignas(64) float sums[kMaxTokenTile * kPanelRows];
     for (std::int64_t tile = 0; tile < tiles_; ++tile) {
-      kernel_(layout_, weight_.panel(p), list, x + tile * tile_floats_, x_stride_, sums);
+      const PanelKernel kernel = tile + 1 < tiles_ ? kernel_ : last_kernel_;
+      kernel(layout_, weight_.panel(p), list, x + tile * tile_floats_, x_stride_, sums);
       const std::int64_t token = tile * tile_;
       const auto count = static_cast<int>(std::min<std::int64_t>(tile_, x_.tokens - token));
       finish_panel(panel, sums, first_ + token, count, y, epilogue);
     }
   }
 
-  // Shared: [tiles][cols][tile].
+  // Shared: [tiles][cols][tile], the last one as wide as its own tile.
   void interleave_x() {
     tile_floats_ = weight_.cols * tile_;
     if (x_.interleaved(tile_)) {
@@ -91,7 +98,8 @@ class Pass {
       const std::int64_t first = tile * tile_;
       const TokenSpan part = x_.slice(first, std::min<std::int64_t>(tile_, x_.tokens - first));
       parallel_ranges(weight_.cols, copy_threads(tile_floats_), [&](auto begin, auto end, int) {
-        interleave_tokens(part, begin, end, tile_, scratch_.get() + tile * tile_floats_);
+        interleave_tokens(part, begin, end, tile + 1 < tiles_ ? tile_ : last_tile_,
+                          scratch_.get() + tile * tile_floats_);
       });
     }
   }
@@ -128,12 +136,12 @@ class Pass {
   const PackedLayout& layout_;
   TokenSpan x_;
   std::int64_t first_;
-  int tile_ = 1, threads_ = 1;
+  int tile_ = 1, last_tile_ = 1, threads_ = 1;
   std::int64_t tiles_ = 0;
   std::int64_t tile_floats_ = 0;  // from one tile's x to the next
   std::int64_t x_stride_ = 0;     // from one token's ordered x to the next
   std::int64_t x_floats_ = 0;     // ordered x of all tiles
-  PanelKernel kernel_ = nullptr;
+  PanelKernel kernel_ = nullptr, last_kernel_ = nullptr;
   AlignedArray<float> scratch_;
   const float* interleaved_ = nullptr;
 };

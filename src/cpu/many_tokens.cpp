@@ -154,7 +154,8 @@ class Pass {
         out.values = shared_values(block, p, reinterpret_cast<float*>(decoded));
       } else {
         kernels_.decode({&layout_, weight_.dtype, weight_.panel(p), block, windows_.data(),
-                         pitch_bytes(), out.offsets, decoded});
+                         pitch_bytes(), out.offsets, p + 1 < end ? weight_.panel_bytes : 0,
+                         decoded});
         out.decoded = decoded;
       }
       decoded += kBlockWeights;

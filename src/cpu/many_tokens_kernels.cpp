@@ -15,6 +15,7 @@
 #include "cpu/many_tokens_tiles-inl.h"
 #include "cpu/many_tokens_transpose-inl.h"
 #include "cpu/values-inl.h"
+#include "hwy/cache_control.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace coppice::cpu::HWY_NAMESPACE {
@@ -38,24 +39,30 @@ void convert(Dtype dtype, const std::byte* from, int slots, float* out) {
     convert_values<F16Value>(from, count, out);
 }
 
+// Where the byte offset of a row of x comes from.
+enum class Offsets : std::uint8_t {
+  computed,   // position * pitch_bytes: x is read in its own order
+  looked_up,  // a table whose windows fit in a register
+  gathered,   // a table with larger windows
+};
+
 // Byte offsets of the rows of x that one slot's 16 lanes want.
-HWY_INLINE void slot_offsets(const DecodeTask& task, std::int64_t slot, std::uint32_t* offsets) {
+// @param shift  where the slot's indices begin in `words`
+template <Offsets kOffsets>
+HWY_INLINE void slot_offsets(const DecodeTask& task, const std::uint32_t* words, int shift,
+                             std::int32_t window, std::uint32_t* offsets) {
   const hn::RebindToUnsigned<TokenTag> d;
   const hn::RebindToSigned<TokenTag> di;
-  const PackedLayout& layout = *task.layout;
-  const auto* words = reinterpret_cast<const std::uint32_t*>(task.panel + layout.word_offset(slot));
-  const int shift = static_cast<int>(slot % layout.slots_per_word) * layout.index_bits;
-  const auto mask = hn::Set(d, static_cast<std::uint32_t>(layout.window - 1));
-  const std::int32_t window = task.windows[slot];
+  const auto mask = hn::Set(d, static_cast<std::uint32_t>(task.layout->window - 1));
   const std::uint32_t* table =
-      task.offsets == nullptr ? nullptr : task.offsets + (window - task.block.position);
+      kOffsets == Offsets::computed ? nullptr : task.offsets + (window - task.block.position);
   for (int lane = 0; lane < kPanelRows; lane += kTokenLanes) {
     const auto index = hn::And(hn::ShiftRightSame(hn::LoadU(d, words + lane), shift), mask);
     auto offset = hn::Zero(d);
-    if (table == nullptr) {
+    if constexpr (kOffsets == Offsets::computed) {
       const auto position = hn::Add(index, hn::Set(d, static_cast<std::uint32_t>(window)));
       offset = hn::Mul(position, hn::Set(d, task.pitch_bytes));
-    } else if (layout.window <= kTokenLanes) {
+    } else if constexpr (kOffsets == Offsets::looked_up) {
       offset = hn::TableLookupLanes(hn::LoadU(d, table), hn::IndicesFromVec(d, index));
     } else {
       offset = hn::BitCast(d, hn::GatherIndex(di, reinterpret_cast<const std::int32_t*>(table),
@@ -66,31 +73,56 @@ HWY_INLINE void slot_offsets(const DecodeTask& task, std::int64_t slot, std::uin
 }
 
 // Puts a slot's values into the high halves of words whose low halves are offsets.
+// @param slab  decoded weights from one slab to the next
 template <class Value>
 HWY_INLINE void join(const typename Value::Bits* values, const std::uint32_t* offsets,
-                     DecodedWeight* out) {
-  const hn::CappedTag<std::uint64_t, 8> wide;
+                     std::int64_t slab, DecodedWeight* out) {
+  const hn::CappedTag<std::uint64_t, kSlabRows> wide;
   const hn::Rebind<std::uint32_t, decltype(wide)> narrow;
   const hn::Rebind<float, decltype(wide)> narrow_float;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(wide));
-  for (int lane = 0; lane < kPanelRows; lane += kLanes) {
-    const auto value = hn::BitCast(narrow, Value::load(narrow_float, values + lane));
-    const auto high = hn::ShiftLeft<32>(hn::PromoteTo(wide, value));
-    const auto low = hn::PromoteTo(wide, hn::LoadU(narrow, offsets + lane));
-    hn::StoreU(hn::Or(high, low), wide, out + lane);
+  for (int row = 0; row < kPanelRows; row += kSlabRows, out += slab) {
+    for (int lane = 0; lane < kSlabRows; lane += kLanes) {
+      const auto value = hn::BitCast(narrow, Value::load(narrow_float, values + row + lane));
+      const auto high = hn::ShiftLeft<32>(hn::PromoteTo(wide, value));
+      const auto low = hn::PromoteTo(wide, hn::LoadU(narrow, offsets + row + lane));
+      hn::StoreU(hn::Or(high, low), wide, out + lane);
+    }
+  }
+}
+
+// Walks over the chunks of the panel: divisions for each slot would cost as much as its decoding.
+template <class Value, Offsets kOffsets>
+HWY_INLINE void decode_slots(const DecodeTask& task) {
+  alignas(64) std::uint32_t offsets[kPanelRows];
+  const PackedLayout& layout = *task.layout;
+  const std::int64_t slab = std::int64_t{task.block.slots} * kSlabRows;
+  const std::byte* chunk = task.panel + layout.word_offset(task.block.slot);
+  const std::int32_t* windows = task.windows + task.block.slot;
+  int in_chunk = static_cast<int>(task.block.slot % layout.slots_per_word);
+  DecodedWeight* out = task.out;
+  for (int left = task.block.slots; left > 0; in_chunk = 0, chunk += layout.chunk_bytes()) {
+    const auto* words = reinterpret_cast<const std::uint32_t*>(chunk);
+    const auto* values = reinterpret_cast<const typename Value::Bits*>(chunk + layout.word_bytes());
+    const int end = std::min(in_chunk + left, layout.slots_per_word);
+    left -= end - in_chunk;
+    hwy::Prefetch(chunk + task.next);
+    for (int s = in_chunk; s < end; ++s, ++windows, out += kSlabRows) {
+      hwy::Prefetch(reinterpret_cast<const std::byte*>(values + s * kPanelRows) + task.next);
+      slot_offsets<kOffsets>(task, words, s * layout.index_bits, *windows, offsets);
+      join<Value>(values + s * kPanelRows, offsets, slab, out);
+    }
   }
 }
 
 template <class Value>
 HWY_INLINE void decode_values(const DecodeTask& task) {
-  alignas(64) std::uint32_t offsets[kPanelRows];
-  for (int s = 0; s < task.block.slots; ++s) {
-    const std::int64_t slot = task.block.slot + s;
-    slot_offsets(task, slot, offsets);
-    const std::byte* values = task.panel + task.layout->slot_offset(slot);
-    join<Value>(reinterpret_cast<const typename Value::Bits*>(values), offsets,
-                task.out + s * kPanelRows);
-  }
+  if (task.offsets == nullptr)
+    decode_slots<Value, Offsets::computed>(task);
+  else if (task.layout->window <= kTokenLanes)
+    decode_slots<Value, Offsets::looked_up>(task);
+  else
+    decode_slots<Value, Offsets::gathered>(task);
 }
 
 void decode(const DecodeTask& task) {
@@ -122,12 +154,16 @@ void store_y(const Panel& panel, float* sums, int pitch, std::int64_t token, int
              const MutableActivations& y, const Epilogue& epilogue) {
   finish_sums(panel, sums, pitch, tokens, epilogue);
   float* to = &y.at(token, panel.row);
+  const std::int64_t stride = y.major_stride();
   if (y.layout == Layout::token_major) {
-    transpose(sums, pitch, panel.rows, tokens, to, y.major_stride());
+    // All rows of a few tokens: whole cache lines. Lines of different tokens often share a set.
+    for (int t = 0; t < tokens; t += kTransposeBlock)
+      transpose(sums + t, pitch, panel.rows, std::min<int>(kTransposeBlock, tokens - t),
+                to + t * stride, stride);
     return;
   }
   for (int row = 0; row < panel.rows; ++row)
-    std::memcpy(to + row * y.major_stride(), sums + row * pitch,
+    std::memcpy(to + row * stride, sums + row * pitch,
                 static_cast<std::size_t>(tokens) * sizeof(float));
 }
 

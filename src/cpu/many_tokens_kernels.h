@@ -12,6 +12,10 @@ namespace coppice::cpu {
 /// byte offset of its row in a token panel of x. One 64-bit load fetches both.
 using DecodedWeight = std::uint64_t;
 
+/// Decoded weights lie in slabs of so many rows, [16 / kSlabRows][slots][kSlabRows]: the rows of a
+/// register tile are one or more streams that are read from front to back.
+inline constexpr int kSlabRows = 4;
+
 /// Decodes the lane format's slots of one panel and block.
 struct DecodeTask {
   const PackedLayout* layout = nullptr;
@@ -22,7 +26,8 @@ struct DecodeTask {
   std::uint32_t pitch_bytes = 0;
   const std::uint32_t* offsets = nullptr;  ///< [positions + 16] byte offsets of the block's rows of
                                            ///< x; null: position * pitch_bytes
-  DecodedWeight* out = nullptr;            ///< [slots][16]
+  std::int64_t next = 0;                   ///< from these bytes to those decoded next
+  DecodedWeight* out = nullptr;            ///< [16 / kSlabRows][slots][kSlabRows]
 };
 
 /// Multiplies one row panel's block of slots by one token panel.
@@ -32,7 +37,7 @@ struct TileTask {
   int pitch = kStripTokens;
   int rows = kPanelRows;  ///< rows that count; sums of others may be left alone
   int slots = 0;
-  const DecodedWeight* decoded = nullptr;  ///< lane format: [slots][16]
+  const DecodedWeight* decoded = nullptr;  ///< lane format: in slabs
   const float* values = nullptr;           ///< shared format: [slots][16]
   const std::uint32_t* offsets = nullptr;  ///< shared format: [slots] byte offsets of rows of x
   float* sums = nullptr;                   ///< [16][pitch]

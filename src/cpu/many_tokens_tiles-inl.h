@@ -95,11 +95,13 @@ HWY_INLINE void lane_tile(const TileTask& task, int row, int token) {
   float* out = task.sums + row * task.pitch + token;
   sums.load(out, task.pitch, task.first);
   const float* HWY_RESTRICT x = task.x + token;
-  const DecodedWeight* HWY_RESTRICT decoded = task.decoded + row;
-  for (int s = 0; s < task.slots; ++s, decoded += kPanelRows) {
+  const std::int64_t slab = std::int64_t{task.slots} * kSlabRows;
+  const DecodedWeight* HWY_RESTRICT decoded =
+      task.decoded + row / kSlabRows * slab + row % kSlabRows;
+  for (int s = 0; s < task.slots; ++s, decoded += kSlabRows) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
-      const DecodedWeight weight = decoded[r];
+      const DecodedWeight weight = decoded[r / kSlabRows * slab + r % kSlabRows];
       const float* x_row = at_bytes(x, static_cast<std::uint32_t>(weight));
       const TokenVec value = hn::BitCast(d, hn::Set(du, static_cast<std::uint32_t>(weight >> 32)));
 #pragma GCC unroll 16
@@ -113,12 +115,16 @@ HWY_INLINE void lane_tile(const TileTask& task, int row, int token) {
 // All rows of a panel by kVectors vectors of tokens.
 template <int kVectors, int kRows>
 HWY_INLINE void shared_rows(const TileTask& task, int token) {
-  for (int row = 0; row < task.rows; row += kRows) shared_tile<kVectors, kRows>(task, row, token);
+  for (int row = 0; row < task.rows; row += kRows) {
+    shared_tile<kVectors, kRows>(task, row, token);
+  }
 }
 
 template <int kVectors, int kRows>
 HWY_INLINE void lane_rows(const TileTask& task, int token) {
-  for (int row = 0; row < task.rows; row += kRows) lane_tile<kVectors, kRows>(task, row, token);
+  for (int row = 0; row < task.rows; row += kRows) {
+    lane_tile<kVectors, kRows>(task, row, token);
+  }
 }
 
 #if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX3_DL

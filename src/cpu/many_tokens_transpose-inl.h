@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 
 #include "cpu/many_tokens_kernels.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -63,25 +63,44 @@ HWY_INLINE void transpose(const float* HWY_RESTRICT from, std::int64_t from_stri
       to[j * to_stride + i] = from[i * from_stride + j];
 }
 
+// Copies `tokens` floats, and zeros up to the next strip. `to` is aligned, `from` need not be.
+HWY_INLINE void copy_strips(const float* HWY_RESTRICT from, int tokens, float* HWY_RESTRICT to) {
+  const hn::CappedTag<float, kStripTokens> d;
+  const int whole = tokens / kStripTokens * kStripTokens;
+  for (int t = 0; t < whole; t += static_cast<int>(hn::Lanes(d)))
+    hn::Store(hn::LoadU(d, from + t), d, to + t);
+  if (whole == tokens) return;
+  std::copy_n(from + whole, tokens - whole, to + whole);
+  std::fill(to + tokens, to + whole + kStripTokens, 0.0f);
+}
+
+// Columns [begin, end) of token-major x, 16 at a time: a cache line of every token, read whole.
+// Lines of one column lie a row apart, where the processor fetches nothing ahead by itself.
+HWY_INLINE void transpose_columns(const Activations& x, std::int64_t token, int tokens, int pitch,
+                                  std::int64_t begin, std::int64_t end, float* out) {
+  constexpr std::int64_t kCols = 16;
+  const std::int64_t stride = x.major_stride();
+  for (std::int64_t col = begin; col < end; col += kCols, out += kCols * pitch) {
+    const std::int64_t cols = std::min(kCols, end - col);
+    const float* from = x.data + token * stride + col;
+    for (int t = 0; t < tokens; t += kTransposeBlock) {
+      const int count = std::min<int>(kTransposeBlock, tokens - t);
+      for (int i = 0; i < count && col + kCols < end; ++i)
+        hwy::Prefetch(from + (t + i) * stride + kCols);
+      transpose(from + t * stride, stride, count, cols, out + t, pitch);
+    }
+    const int padding = (kStripTokens - tokens % kStripTokens) % kStripTokens;
+    for (std::int64_t i = 0; i < cols && padding > 0; ++i)
+      std::fill_n(out + i * pitch + tokens, padding, 0.0f);
+  }
+}
+
 void pack_x(const Activations& x, std::int64_t token, int tokens, int pitch, std::int64_t begin,
             std::int64_t end, float* out) {
-  const std::int64_t stride = x.major_stride();
-  const int padding = (kStripTokens - tokens % kStripTokens) % kStripTokens;
-  if (x.layout == Layout::feature_major) {
-    for (std::int64_t col = begin; col < end; ++col)
-      std::memcpy(out + (col - begin) * pitch, x.data + col * stride + token,
-                  static_cast<std::size_t>(tokens) * sizeof(float));
-  } else {
-    // 16 columns at a time: a cache line of every token, read whole.
-    constexpr std::int64_t kCols = 16;
-    for (std::int64_t col = begin; col < end; col += kCols)
-      transpose(x.data + token * stride + col, stride, tokens, std::min(kCols, end - col),
-                out + (col - begin) * pitch, pitch);
-  }
-  if (padding == 0) return;
-  for (std::int64_t col = begin; col < end; ++col)
-    std::memset(out + (col - begin) * pitch + tokens, 0,
-                static_cast<std::size_t>(padding) * sizeof(float));
+  if (x.layout == Layout::token_major)
+    return transpose_columns(x, token, tokens, pitch, begin, end, out);
+  for (std::int64_t col = begin; col < end; ++col, out += pitch)
+    copy_strips(x.data + col * x.major_stride() + token, tokens, out);
 }
 
 }  // namespace coppice::cpu::HWY_NAMESPACE

@@ -9,6 +9,17 @@
 #include "cpu/target.h"
 
 namespace coppice::cpu {
+namespace {
+
+template <typename T>
+BasicActivations<T> tokens_of(const BasicActivations<T>& all, std::int64_t first,
+                              std::int64_t count) {
+  const std::int64_t step = all.layout == Layout::token_major ? all.major_stride() : 1;
+  T* data = all.data == nullptr ? nullptr : all.data + first * step;  // null: no features
+  return {data, count, all.features, all.layout, all.major_stride()};
+}
+
+}  // namespace
 
 void multiply(const PackedWeight& weight, const Activations& x, const MutableActivations& y,
               const Epilogue& epilogue, int threads) {
@@ -16,10 +27,15 @@ void multiply(const PackedWeight& weight, const Activations& x, const MutableAct
   if (weight.rows() == 0 || x.tokens == 0) return;
   const KernelChoice choice =
       select_kernel(weight.impl().layout, weight.dtype(), x.tokens, target_name());
-  if (choice.family == KernelFamily::many_tokens)
-    many_tokens_multiply(weight.impl(), x, y, epilogue, threads);
-  else
-    few_tokens_multiply(weight.impl(), x, y, epilogue, threads);
+  const std::int64_t many =
+      choice.family == KernelFamily::many_tokens ? x.tokens - choice.rest_tokens : 0;
+  const std::int64_t few = x.tokens - many;
+  if (many > 0)
+    many_tokens_multiply(weight.impl(), tokens_of(x, 0, many), tokens_of(y, 0, many), epilogue,
+                         threads);
+  if (few > 0)
+    few_tokens_multiply(weight.impl(), tokens_of(x, many, few), tokens_of(y, many, few), epilogue,
+                        threads);
 }
 
 std::string kernel_name(const PackedWeight& weight, std::int64_t tokens) {

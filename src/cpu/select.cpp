@@ -3,14 +3,10 @@
 #include <fmt/format.h>
 
 #include "cpu/many_tokens.h"
+#include "cpu/many_tokens_plan.h"
 
 namespace coppice::cpu {
 namespace {
-
-int token_tile(std::int64_t tokens) {
-  if (tokens <= 2) return tokens == 2 ? 2 : 1;
-  return tokens <= 4 ? 4 : 8;
-}
 
 std::string_view short_name(Dtype dtype) {
   switch (dtype) {
@@ -23,15 +19,28 @@ std::string_view short_name(Dtype dtype) {
   }
 }
 
-// Tokens from which on lanes of tokens beat lanes of rows. Measured on Zen 5 with AVX-512, fp32,
-// 4096 x 4096, 2 threads (docs/performance/cpu.md, "Many tokens"): one pass of the few-tokens
-// kernels serves 8 tokens of the shared format, and their look-ups of the lane format keep up with
-// loads by token until these fill four vectors.
-std::int64_t many_tokens_from(WeightFormat format) {
-  return format == WeightFormat::shared ? 9 : 65;
+// Where lanes of tokens beat lanes of rows. Measured on Zen 4 with AVX-512, fp32, one thread
+// (docs/performance/cpu.md, "Few against many tokens").
+struct Crossover {
+  std::int64_t from;  // tokens from which on many_tokens multiplies
+  // Tokens beyond whole strips that are cheaper with the few-tokens kernels, where the strips are
+  // at least `whole` tokens: the first two strips of choices by row cost nearly the same, because
+  // decoding takes most of their time.
+  std::int64_t rest, whole;
+};
+
+Crossover crossover(const PackedLayout& layout) {
+  if (layout.format == WeightFormat::shared) return {12, 4, kStripTokens};
+  if (layout.list_per_vector) return {17, 4, 2 * kStripTokens};
+  return {25, 8, 2 * kStripTokens};
 }
 
 }  // namespace
+
+int few_tokens_tile(std::int64_t tokens) {
+  if (tokens <= 2) return tokens == 2 ? 2 : 1;
+  return tokens <= 4 ? 4 : 8;
+}
 
 KernelChoice select_kernel(const PackedLayout& layout, Dtype dtype, std::int64_t tokens,
                            std::string_view /*target*/) {
@@ -39,11 +48,16 @@ KernelChoice select_kernel(const PackedLayout& layout, Dtype dtype, std::int64_t
   choice.format = layout.format;
   choice.window = layout.window;
   choice.dtype = dtype;
-  if (tokens >= many_tokens_from(layout.format) && many_tokens_supports(layout)) {
-    choice.family = KernelFamily::many_tokens;
-  } else {
-    choice.token_tile = token_tile(tokens);
+  const Crossover limit = crossover(layout);
+  if (tokens < limit.from || !many_tokens_supports(layout)) {
+    choice.token_tile = few_tokens_tile(tokens);
+    return choice;
   }
+  choice.family = KernelFamily::many_tokens;
+  const std::int64_t beyond = tokens % kStripTokens;
+  const bool has_rest = beyond <= limit.rest && tokens - beyond >= limit.whole;
+  choice.rest_tokens = has_rest ? static_cast<int>(beyond) : 0;
+  choice.token_tile = choice.rest_tokens == 0 ? 0 : few_tokens_tile(choice.rest_tokens);
   return choice;
 }
 
@@ -56,7 +70,8 @@ std::string to_string(const KernelChoice& choice) {
   const std::string format =
       choice.format == WeightFormat::shared ? "shared" : fmt::format("window{}", choice.window);
   if (choice.family == KernelFamily::many_tokens)
-    return fmt::format("many-tokens/{}/{}", format, short_name(choice.dtype));
+    return fmt::format("many-tokens/{}/{}{}", format, short_name(choice.dtype),
+                       choice.rest_tokens == 0 ? "" : fmt::format("+tile{}", choice.token_tile));
   return fmt::format("few-tokens/{}/{}/tile{}", format, short_name(choice.dtype),
                      choice.token_tile);
 }

@@ -19,10 +19,16 @@ struct KernelChoice {
   WeightFormat format = WeightFormat::shared;
   int window = 0;  ///< lane only
   Dtype dtype = Dtype::f32;
-  int token_tile = 1;  ///< few_tokens: tokens that one reading of the weight serves
+  /// Tokens that one reading of the weight serves. many_tokens: of the few-tokens kernel for the
+  /// rest, 0 if there is none.
+  int token_tile = 1;
+  int rest_tokens = 0;  ///< many_tokens: the last ones, which would leave most of a vector empty
 
   friend bool operator==(const KernelChoice&, const KernelChoice&) = default;
 };
+
+/// The tile of the few-tokens kernels for so many tokens: 1, 2, 4 or 8.
+int few_tokens_tile(std::int64_t tokens);
 
 /// @param target as of target_name(): "AVX3", "AVX2", "SSE4", "NEON", ...
 KernelChoice select_kernel(const PackedLayout& layout, Dtype dtype, std::int64_t tokens,

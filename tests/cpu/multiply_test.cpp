@@ -54,7 +54,7 @@ Problem random_problem(Random& random, int max_rows, int max_cols) {
   p.pattern = random_pattern(random);
   p.rows = random_int(random, 1, max_rows);
   p.cols = random_int(random, 1, max_cols);
-  p.tokens = random_int(random, 0, 3) == 0 ? random_int(random, 1, 40) : random_int(random, 1, 9);
+  p.tokens = random_int(random, 0, 3) == 0 ? random_int(random, 1, 85) : random_int(random, 1, 9);
   p.dtype = kDtypes[random_int(random, 0, 2)];
   p.options.row_segments = random_segments(random, p.rows);
   p.options.col_segments = random_segments(random, p.cols);
@@ -94,7 +94,7 @@ TEST(Multiply, MatchesTheReferenceForEveryKernel) {
     Random random(seed++);
     for (const char* pattern : kPatterns)
       for (Dtype dtype : kDtypes)
-        for (std::int64_t tokens : {1, 2, 3, 4, 5, 8, 11})
+        for (std::int64_t tokens : {1, 2, 3, 4, 5, 8, 11, 37})
           if (!testing::Test::HasFailure())
             run_problem(random, {Pattern::parse(pattern), random_int(random, 60, 140),
                                  random_int(random, 500, 700), tokens, dtype});

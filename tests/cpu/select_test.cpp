@@ -26,10 +26,10 @@ TEST(Select, FindsAKernelForEveryPattern) {
       const Pattern pattern = random_pattern(random);
       const WeightShape shape{random_int(random, 0, 300), random_int(random, 0, 900), {}, {}};
       for (Dtype dtype : kDtypes) {
-        for (std::int64_t tokens : {1, 2, 3, 7, 8, 9, 12, 16, 100, 4096}) {
+        for (std::int64_t tokens : {1, 2, 3, 7, 8, 9, 12, 16, 33, 100, 4096, 4097}) {
           const KernelChoice choice = select_kernel(pattern, shape, dtype, tokens, target_name());
           ASSERT_EQ(to_string(choice).find("reference"), std::string::npos);
-          if (choice.family == KernelFamily::many_tokens) continue;
+          if (choice.family == KernelFamily::many_tokens && choice.rest_tokens == 0) continue;
           ASSERT_TRUE(few_tokens_kernel(choice, true) && few_tokens_kernel(choice, false))
               << pattern.to_string() << " " << to_string(choice);
         }
@@ -51,6 +51,9 @@ TEST(Select, NamesItsKernel) {
   EXPECT_EQ(name("dense", Dtype::bf16, 1), "few-tokens/shared/bf16/tile1");
   EXPECT_EQ(name("vw32/8:32", Dtype::f32, 256), "many-tokens/shared/fp32");
   EXPECT_EQ(name("64:2:8", Dtype::bf16, 256), "many-tokens/window4/bf16");
+  EXPECT_EQ(name("2:4", Dtype::f32, 24), "few-tokens/window4/fp32/tile8");
+  EXPECT_EQ(name("2:4", Dtype::f32, 33), "many-tokens/window4/fp32+tile1");
+  EXPECT_EQ(name("2:4", Dtype::f32, 41), "many-tokens/window4/fp32");
 }
 
 TEST(Select, RefusesOtherDtypes) {
