@@ -40,9 +40,13 @@ void check_same_device(const PackedWeight& weight, const Matrix& x, const Mutabl
   check_memory(epilogue.bias, "the bias", weight);
   check_memory(epilogue.residual, "the residual", weight);
   check_memory(workspace.data, "the workspace", weight);
+  // A stream that is being captured cannot be asked; its graph's launch fails on another device.
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  if (stream == nullptr) return;
+  check(cudaStreamIsCapturing(stream, &capture), "asking for a stream's state");
+  if (capture != cudaStreamCaptureStatusNone) return;
   int device = weight.device();
-  if (stream != nullptr)
-    check(cudaStreamGetDevice(stream, &device), "asking for a stream's device");
+  check(cudaStreamGetDevice(stream, &device), "asking for a stream's device");
   if (device != weight.device()) refuse("the stream", device, weight);
 }
 

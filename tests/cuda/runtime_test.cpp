@@ -207,7 +207,7 @@ TEST(CudaRuntime, ErrorsNameTheShape) {
 TEST(CudaRuntime, ChecksOfDevicesCanBeCaptured) {
   COPPICE_NEEDS_GPU();
   const Call call("64:2:8", Layout::token_major, 7);
-  const OwnStream stream;
+  const OwnStream stream, other;
   const auto check = [&](cudaStream_t on) {
     check_same_device(call.weight, call.x_matrix, call.output(call.y), call.epilogue(),
                       call.lent(call.workspace), on);
@@ -217,6 +217,7 @@ TEST(CudaRuntime, ChecksOfDevicesCanBeCaptured) {
   cudaGraph_t graph = nullptr;
   expect_ok(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
   check(stream);
+  check(other);
   call.run(stream);
   expect_ok(cudaStreamEndCapture(stream, &graph));
   cudaGraphDestroy(graph);

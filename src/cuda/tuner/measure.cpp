@@ -4,6 +4,7 @@
 #include <random>
 
 #include "cuda/multiply.h"
+#include "cuda/tuner/sweep.h"
 #include "cuda/weight.h"
 
 namespace coppice::cuda {
@@ -69,6 +70,7 @@ TuneOperands::TuneOperands(const PackedWeight& weight, std::int64_t most_tokens)
       workspace_(matrix_bytes(most_tokens, weight.cols())),
       flush_(2 * static_cast<std::size_t>(weight.impl().device_info.l2_bytes)) {
   fill_random(x_, weight.dtype());
+  check(cudaMemset(flush_.data(), 0, flush_.bytes()), "clearing the cache");
 }
 
 Matrix TuneOperands::input(std::int64_t tokens, Layout layout) const {
@@ -86,8 +88,8 @@ std::vector<double> TuneOperands::seconds(std::span<const Selection> selections,
   std::vector<std::vector<double>> samples(selections.size());
   for (int round = -1; round < kRounds; ++round)
     for (std::size_t i = 0; i < selections.size(); ++i) {
-      // The fill also gives the host time to enqueue the rest.
-      check(cudaMemsetAsync(flush_.data(), round, flush_.bytes(), stream), "clearing the cache");
+      // The sweep also gives the host time to enqueue the rest.
+      launch_sweep(flush_.data(), flush_.bytes(), stream);
       begin.record(stream);
       multiply_by(selections[i], weight_, x, y, {}, workspace, stream);
       end.record(stream);

@@ -8,7 +8,7 @@
 namespace coppice::cuda {
 namespace {
 
-constexpr double kNoise = 0.01;
+constexpr double kNoise = 0.02;
 constexpr std::size_t kFinalists = 2;
 
 std::vector<std::size_t> fastest_first(const std::vector<double>& seconds) {
