@@ -77,6 +77,7 @@ class Pass {
     const DecodedWeight* decoded = nullptr;
     const float* values = nullptr;
     const std::uint32_t* offsets = nullptr;
+    std::int64_t next = 0;  // TileTask::next
   };
 
   const float* token_panel(int panel) const {
@@ -129,6 +130,7 @@ class Pass {
     task.offsets = ready.offsets;
     task.sums = sums;
     task.first = block.slot == 0;
+    task.next = token_panel_index == 0 ? ready.next : 0;
     if (layout_.format == WeightFormat::shared)
       kernels_.multiply_shared(task);
     else
@@ -150,13 +152,19 @@ class Pass {
       std::uint32_t* table = tables + (p - begin) * kMaxBlockPositions;
       out.offsets = same_list ? ready[static_cast<std::size_t>(p - begin - 1)].offsets
                               : fill_offsets(block, panel.list, table);
-      if (layout_.format == WeightFormat::shared) {
-        out.values = shared_values(block, p, reinterpret_cast<float*>(decoded));
-      } else {
+      // A block's piece of a panel is too short for the processor to fetch the next one by itself.
+      const std::int64_t next = p + 1 < end ? weight_.panel_bytes : 0;
+      if (layout_.format == WeightFormat::lane) {
         kernels_.decode({&layout_, weight_.dtype, weight_.panel(p), block, windows_.data(),
-                         pitch_bytes(), out.offsets, p + 1 < end ? weight_.panel_bytes : 0,
-                         decoded});
+                         pitch_bytes(), out.offsets, next, decoded});
         out.decoded = decoded;
+      } else if (layout_.value_bytes == 4) {
+        out.values = reinterpret_cast<const float*>(shared_values(block, p));
+        out.next = next;
+      } else {
+        auto* converted = reinterpret_cast<float*>(decoded);
+        kernels_.convert(weight_.dtype, shared_values(block, p), block.slots, next, converted);
+        out.values = converted;
       }
       decoded += kBlockWeights;
     }
@@ -177,11 +185,8 @@ class Pass {
     return table;
   }
 
-  const float* shared_values(const SlotBlock& block, std::int64_t panel, float* room) const {
-    const std::byte* from = weight_.panel(panel) + block.slot * layout_.slot_bytes();
-    if (layout_.value_bytes == 4) return reinterpret_cast<const float*>(from);
-    kernels_.convert(weight_.dtype, from, block.slots, room);
-    return room;
+  const std::byte* shared_values(const SlotBlock& block, std::int64_t panel) const {
+    return weight_.panel(panel) + block.slot * layout_.slot_bytes();
   }
 
   const ManyTokensKernels& kernels_ = many_tokens_kernels();

@@ -22,21 +22,24 @@ namespace coppice::cpu::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 template <class Value>
-HWY_INLINE void convert_values(const std::byte* from, std::int64_t count, float* out) {
+HWY_INLINE void convert_values(const std::byte* from, std::int64_t count, std::int64_t next,
+                               float* out) {
   const TokenTag d;
   const auto* bits = reinterpret_cast<const typename Value::Bits*>(from);
-  for (std::int64_t i = 0; i < count; i += kTokenLanes)
+  for (std::int64_t i = 0; i < count; i += kTokenLanes) {
+    hwy::Prefetch(reinterpret_cast<const std::byte*>(bits + i) + next);
     hn::StoreU(Value::load(d, bits + i), d, out + i);
+  }
 }
 
-void convert(Dtype dtype, const std::byte* from, int slots, float* out) {
+void convert(Dtype dtype, const std::byte* from, int slots, std::int64_t next, float* out) {
   const std::int64_t count = std::int64_t{slots} * kPanelRows;
   if (dtype == Dtype::f32)
-    convert_values<F32Value>(from, count, out);
+    convert_values<F32Value>(from, count, next, out);
   else if (dtype == Dtype::bf16)
-    convert_values<Bf16Value>(from, count, out);
+    convert_values<Bf16Value>(from, count, next, out);
   else
-    convert_values<F16Value>(from, count, out);
+    convert_values<F16Value>(from, count, next, out);
 }
 
 // Where the byte offset of a row of x comes from.

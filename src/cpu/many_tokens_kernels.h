@@ -42,6 +42,7 @@ struct TileTask {
   const std::uint32_t* offsets = nullptr;  ///< shared format: [slots] byte offsets of rows of x
   float* sums = nullptr;                   ///< [16][pitch]
   bool first = false;                      ///< sums start at 0
+  std::int64_t next = 0;  ///< shared format: bytes from these values to others, which are fetched
 };
 
 struct ManyTokensKernels {
@@ -49,8 +50,8 @@ struct ManyTokensKernels {
   /// tokens beyond, up to the next strip, become 0.
   void (*pack_x)(const Activations& x, std::int64_t token, int tokens, int pitch,
                  std::int64_t begin, std::int64_t end, float* out);
-  /// 16 * slots values of the shared format to fp32.
-  void (*convert)(Dtype dtype, const std::byte* from, int slots, float* out);
+  /// 16 * slots values of the shared format to fp32. Fetches what lies `next` bytes on.
+  void (*convert)(Dtype dtype, const std::byte* from, int slots, std::int64_t next, float* out);
   void (*decode)(const DecodeTask& task);
   void (*multiply_shared)(const TileTask& task);
   void (*multiply_lanes)(const TileTask& task);

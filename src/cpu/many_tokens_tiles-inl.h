@@ -21,6 +21,7 @@
 #include <cstdint>
 
 #include "cpu/many_tokens_kernels.h"
+#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -63,7 +64,8 @@ struct TileSums {
   }
 };
 
-template <int kVectors, int kRows>
+// @param kFetch  whether this tile fetches the values that are multiplied next
+template <int kVectors, int kRows, bool kFetch>
 HWY_INLINE void shared_tile(const TileTask& task, int row, int token) {
   const TokenTag d;
   TileSums<kVectors, kRows> sums;
@@ -73,6 +75,7 @@ HWY_INLINE void shared_tile(const TileTask& task, int row, int token) {
   const float* HWY_RESTRICT values = task.values + row;
   const std::uint32_t* HWY_RESTRICT offsets = task.offsets;
   for (int s = 0; s < task.slots; ++s, values += kPanelRows) {
+    if constexpr (kFetch) hwy::Prefetch(reinterpret_cast<const std::byte*>(values) + task.next);
     const float* x_row = at_bytes(x, offsets[s]);
     TokenVec x_vec[kVectors];
 #pragma GCC unroll 16
@@ -115,9 +118,12 @@ HWY_INLINE void lane_tile(const TileTask& task, int row, int token) {
 // All rows of a panel by kVectors vectors of tokens.
 template <int kVectors, int kRows>
 HWY_INLINE void shared_rows(const TileTask& task, int token) {
-  for (int row = 0; row < task.rows; row += kRows) {
-    shared_tile<kVectors, kRows>(task, row, token);
-  }
+  if (task.next != 0 && token == 0)
+    shared_tile<kVectors, kRows, true>(task, 0, token);
+  else
+    shared_tile<kVectors, kRows, false>(task, 0, token);
+  for (int row = kRows; row < task.rows; row += kRows)
+    shared_tile<kVectors, kRows, false>(task, row, token);
 }
 
 template <int kVectors, int kRows>

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/transpose-inl.h"
 #include "cpu/many_tokens_kernels.h"
 #include "hwy/cache_control.h"
 #include "hwy/highway.h"
@@ -34,17 +35,13 @@ constexpr std::int64_t kTransposeBlock = 4;
 HWY_INLINE void transpose_block(const float* HWY_RESTRICT from, std::int64_t from_stride,
                                 float* HWY_RESTRICT to, std::int64_t to_stride) {
   const hn::CappedTag<float, 4> d;
-  const hn::RepartitionToWide<decltype(d)> wide;
-  const auto a = hn::LoadU(d, from), b = hn::LoadU(d, from + from_stride);
-  const auto c = hn::LoadU(d, from + 2 * from_stride), e = hn::LoadU(d, from + 3 * from_stride);
-  const auto ab_low = hn::BitCast(wide, hn::InterleaveLower(d, a, b));
-  const auto ab_high = hn::BitCast(wide, hn::InterleaveUpper(d, a, b));
-  const auto ce_low = hn::BitCast(wide, hn::InterleaveLower(d, c, e));
-  const auto ce_high = hn::BitCast(wide, hn::InterleaveUpper(d, c, e));
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, ab_low, ce_low)), d, to);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, ab_low, ce_low)), d, to + to_stride);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(wide, ab_high, ce_high)), d, to + 2 * to_stride);
-  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(wide, ab_high, ce_high)), d, to + 3 * to_stride);
+  auto a = hn::LoadU(d, from), b = hn::LoadU(d, from + from_stride);
+  auto c = hn::LoadU(d, from + 2 * from_stride), e = hn::LoadU(d, from + 3 * from_stride);
+  coppice::HWY_NAMESPACE::transpose_4x4(d, a, b, c, e);
+  hn::StoreU(a, d, to);
+  hn::StoreU(b, d, to + to_stride);
+  hn::StoreU(c, d, to + 2 * to_stride);
+  hn::StoreU(e, d, to + 3 * to_stride);
 }
 
 #endif

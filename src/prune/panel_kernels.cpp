@@ -10,6 +10,8 @@
 #define HWY_TARGET_INCLUDE "prune/panel_kernels.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+//
+#include "core/transpose-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace coppice::prune {
@@ -38,17 +40,13 @@ HWY_INLINE Vec4 load_keys(const float* scores) {
 HWY_INLINE Vec4 transpose4x4(const float* rows, std::ptrdiff_t stride, int pitch,
                              std::int32_t* keys) {
   const Keys4 tag;
-  const hn::Repartition<std::int64_t, Keys4> pairs;
-  const Vec4 a = load_keys(rows), b = load_keys(rows + stride);
-  const Vec4 c = load_keys(rows + 2 * stride), d = load_keys(rows + 3 * stride);
-  const auto ab_low = hn::BitCast(pairs, hn::InterleaveLower(tag, a, b));
-  const auto cd_low = hn::BitCast(pairs, hn::InterleaveLower(tag, c, d));
-  const auto ab_high = hn::BitCast(pairs, hn::InterleaveUpper(tag, a, b));
-  const auto cd_high = hn::BitCast(pairs, hn::InterleaveUpper(tag, c, d));
-  hn::Store(hn::BitCast(tag, hn::InterleaveLower(pairs, ab_low, cd_low)), tag, keys);
-  hn::Store(hn::BitCast(tag, hn::InterleaveUpper(pairs, ab_low, cd_low)), tag, keys + pitch);
-  hn::Store(hn::BitCast(tag, hn::InterleaveLower(pairs, ab_high, cd_high)), tag, keys + 2 * pitch);
-  hn::Store(hn::BitCast(tag, hn::InterleaveUpper(pairs, ab_high, cd_high)), tag, keys + 3 * pitch);
+  Vec4 a = load_keys(rows), b = load_keys(rows + stride);
+  Vec4 c = load_keys(rows + 2 * stride), d = load_keys(rows + 3 * stride);
+  coppice::HWY_NAMESPACE::transpose_4x4(tag, a, b, c, d);
+  hn::Store(a, tag, keys);
+  hn::Store(b, tag, keys + pitch);
+  hn::Store(c, tag, keys + 2 * pitch);
+  hn::Store(d, tag, keys + 3 * pitch);
   return hn::Max(hn::Max(a, b), hn::Max(c, d));
 }
 #endif
