@@ -16,7 +16,7 @@ include=$(mktemp -d)
 trap 'rm -rf "$include"' EXIT
 for library in hwy fmt; do ln -s "/usr/include/$library" "$include/$library"; done
 
-flags=(-std=c++20 -O1 -Wall -Wextra -Wshadow -Werror -DFMT_HEADER_ONLY=1 -Iinclude -Isrc -isystem "$include")
+flags=(-std=c++20 -O1 -Wall -Wextra -Wshadow -Werror -Iinclude -Isrc -isystem "$include")
 files=(src/cpu/*.cpp)
 printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -I{} sh -c '"$@" -c {} -o /dev/null' sh "$compiler" "${flags[@]}"
 echo "check_neon: ${#files[@]} files of src/cpu compile for NEON"
