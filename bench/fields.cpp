@@ -16,8 +16,10 @@ Field whole(const char* name, std::int64_t value) {
 }
 
 Field word(const char* name, const std::string& value) {
-  const bool quote = value.find_first_of(",\"") != std::string::npos;
-  return {name, value, quote ? fmt::format("\"{}\"", value) : value};
+  if (value.find_first_of(",\"\r\n") == std::string::npos) return {name, value, value};
+  std::string quoted = "\"";
+  for (const char c : value) quoted.append(c == '"' ? 2 : 1, c);
+  return {name, value, quoted + '"'};
 }
 
 std::string csv_names(std::span<const Field> fields) {

@@ -5,6 +5,8 @@
 #include <random>
 #include <vector>
 
+#include "format/choice_set.h"
+
 namespace coppice::bench {
 namespace {
 
@@ -13,7 +15,7 @@ class RandomChoice {
  public:
   explicit RandomChoice(std::uint64_t seed) : random_(seed) {}
 
-  std::span<const int> draw(int kept, int of) {
+  ChoiceSet draw(int kept, int of) {
     chosen_.clear();
     // Selection sampling: every subset is equally likely, and the result is ascending.
     for (int thing = 0, left = kept; left > 0; ++thing) {
@@ -22,27 +24,13 @@ class RandomChoice {
         --left;
       }
     }
-    return chosen_;
+    return ChoiceSet::of(of, chosen_);
   }
 
  private:
   std::mt19937_64 random_;
   std::vector<int> chosen_;
 };
-
-// Writes a choice at a bit offset of a zeroed array.
-void write_choice(std::byte* out, std::int64_t bit, std::span<const int> chosen, ChoiceCode code) {
-  auto set_bit = [&](std::int64_t at) { out[at / 8] |= std::byte{1} << (at % 8); };
-  for (int thing : chosen) {
-    if (code.bitmask) {
-      set_bit(bit + thing);
-      continue;
-    }
-    for (int b = 0; b < code.bits; ++b)
-      if ((thing >> b) & 1) set_bit(bit + b);
-    bit += code.bits;
-  }
-}
 
 }  // namespace
 
@@ -84,16 +72,20 @@ SparseMatrix random_weight(const Pattern& pattern, std::int64_t rows, std::int64
   weight.columns.resize(static_cast<std::size_t>(grid.columns_bytes()));
   weight.metadata.resize(static_cast<std::size_t>(grid.metadata_bytes()));
   if (grid.has_columns()) {
-    for (std::int64_t v = 0; v < std::ssize(grid.vectors()); ++v)
+    for (std::int64_t v = 0; v < std::ssize(grid.vectors()); ++v) {
+      BitWriter writer(weight.columns.data() + v * grid.column_bytes_per_vector());
       for (const ColumnGroup& group : grid.groups())
-        write_choice(weight.columns.data() + v * grid.column_bytes_per_vector(), group.column_bit,
-                     choice.draw(group.kept_blocks, group.blocks), grid.column_code());
+        choice.draw(group.kept_blocks, group.blocks).write(writer, grid.column_code());
+      writer.finish();
+    }
   }
   if (grid.has_metadata()) {
-    for (std::int64_t r = 0; r < rows; ++r)
+    for (std::int64_t r = 0; r < rows; ++r) {
+      BitWriter writer(weight.metadata.data() + r * grid.metadata_bytes_per_row());
       for (const ColumnGroup& group : grid.groups())
-        write_choice(weight.metadata.data() + r * grid.metadata_bytes_per_row(), group.metadata_bit,
-                     choice.draw(group.kept, group.kept_cols), grid.metadata_code());
+        choice.draw(group.kept, group.kept_cols).write(writer, grid.metadata_code());
+      writer.finish();
+    }
   }
   return weight;
 }

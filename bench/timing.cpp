@@ -52,7 +52,8 @@ double median(std::vector<double> samples) {
   if (samples.empty()) return 0;
   const auto middle = samples.begin() + std::ssize(samples) / 2;
   std::ranges::nth_element(samples, middle);
-  return *middle;
+  if (samples.size() % 2 == 1) return *middle;
+  return (*std::max_element(samples.begin(), middle) + *middle) / 2;
 }
 
 InterleavedTiming time_interleaved(const TimedCall& baseline, const TimedCall& candidate,

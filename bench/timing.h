@@ -9,7 +9,7 @@ namespace coppice::bench {
 /// A monotonic clock, in seconds.
 double now_seconds();
 
-/// The median; 0 of nothing.
+/// The median, of an even number the mean of the middle two; 0 of nothing.
 double median(std::vector<double> samples);
 
 /// Something to time. It is called with 0, 1, 2, ... so that it can rotate its operands.

@@ -51,7 +51,11 @@ int report_parse_error(const CLI::App& app, const CLI::ParseError& error) {
   }
   std::string command;
   for (const CLI::App* sub : app.get_subcommands()) command = " " + sub->get_name();
-  report_error(fmt::format("{} (see 'coppice{} --help')", error.what(), command));
+  // "--pattern is required" would hide the `--patern` that was typed.
+  std::string fault = error.what();
+  if (const auto unknown = app.remaining(true); !unknown.empty())
+    fault = fmt::format("'{}' is not understood", unknown.front());
+  report_error(fmt::format("{} (see 'coppice{} --help')", fault, command));
   return kUsage;
 }
 
@@ -125,6 +129,7 @@ std::string version_text() {
 }
 
 int run_command_line(int argc, char** argv) {
+  reserve_standard_streams();
   install_signal_handlers();
   try {
     return parse_and_run(argc, argv);

@@ -1,5 +1,6 @@
 #include "console.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -25,6 +26,14 @@ std::string one_line(std::string_view text) {
 
 }  // namespace
 
+void reserve_standard_streams() {
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(fd, F_GETFD) != -1 || errno != EBADF) continue;
+    // Takes the lowest free number: this one. Not writable, so that printing fails as before.
+    if (open("/dev/null", O_RDONLY) != fd) return;
+  }
+}
+
 void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) fail_output();
 }
@@ -37,10 +46,13 @@ void flush_output() {
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail_output();
 }
 
-void note(std::string_view text) { fmt::print(stderr, "coppice: {}\n", one_line(text)); }
+// Where stderr cannot be written there is nobody to tell, and nothing to throw.
+void say(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
+
+void note(std::string_view text) { say(fmt::format("coppice: {}\n", one_line(text))); }
 
 void report_error(std::string_view text) {
-  fmt::print(stderr, "coppice: error: {}\n", one_line(text));
+  say(fmt::format("coppice: error: {}\n", one_line(text)));
 }
 
 bool interactive() { return isatty(STDERR_FILENO) == 1; }

@@ -19,6 +19,10 @@ class UsageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Called first: makes sure that the numbers of stdin, stdout and stderr are taken. Where one came
+/// in closed, the first output file would get its number, and with it what is printed.
+void reserve_standard_streams();
+
 /// Writes text to stdout; throws FileError if it cannot be written (a full disk, for instance).
 void print(std::string_view text);
 
@@ -27,6 +31,9 @@ void print_json(const Json& json);
 
 /// Flushes stdout; throws FileError if something that was printed could not be written.
 void flush_output();
+
+/// Writes text to stderr, if that can be written.
+void say(std::string_view text);
 
 /// Writes one line "coppice: text" to stderr.
 void note(std::string_view text);

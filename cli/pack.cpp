@@ -9,6 +9,7 @@
 #include "coppice/error.h"
 #include "detection.h"
 #include "magnitude.h"
+#include "pack_items.h"
 #include "progress.h"
 #include "selection.h"
 #include "table.h"
@@ -87,9 +88,7 @@ PlannedLayer PackCommand::plan_layer(const Checkpoint& input, const LinearWeight
                        : find_tightest(data.view(), weight.shape, threads());
   PlannedLayer layer{.weight = weight, .pattern = found.tightest(), .nonzero = found.density};
   layer.dense_bytes = dense_bytes(weight);
-  layer.packed_bytes = Grid(layer.pattern, weight.shape).own_bytes(weight.dtype);
-  // Tiny weights can be smaller as they are: storing them packed would help nobody.
-  if (layer.packed_bytes >= layer.dense_bytes) layer.keep_dense();
+  layer.packed_bytes = packed_bytes({weight, layer.pattern});
   input.drop(weight);
   return layer;
 }
@@ -108,12 +107,6 @@ std::vector<PlannedLayer> PackCommand::plan(const Checkpoint& input) const {
     layers.push_back(plan_layer(input, weight, wanted));
     done += layers.back().dense_bytes;
   }
-  // The weights of a stacked tensor are packed all or none.
-  std::set<std::string> dense_tensors;
-  for (const auto& layer : layers)
-    if (layer.pattern.is_dense()) dense_tensors.insert(layer.weight.tensor);
-  for (auto& layer : layers)
-    if (dense_tensors.contains(layer.weight.tensor)) layer.keep_dense();
   return layers;
 }
 
@@ -163,13 +156,7 @@ void PackCommand::print_as_json(const std::vector<PlannedLayer>& layers,
     row["packed_bytes"] = layer.packed_bytes;
     rows.push_back(std::move(row));
   }
-  print_json({{"command", "pack"},
-              {"input", input_},
-              {"output", output_},
-              {"layers", rows},
-              {"checkpoint_bytes_in", written.tensor_bytes_in},
-              {"checkpoint_bytes_out", written.tensor_bytes_out},
-              {"left_out", written.left_out}});
+  print_json(written_json("pack", input_, output_, std::move(rows), written));
 }
 
 int PackCommand::run() {
@@ -179,28 +166,24 @@ int PackCommand::run() {
   check_output(input_, output_);
   if (input.is_packed()) throw InvalidArgument(fmt::format("'{}' is packed already", input_));
   std::vector<PlannedLayer> layers = plan(input);
-  std::vector<PackItem> items;
-  for (const auto& layer : layers)
-    if (!layer.pattern.is_dense()) items.push_back({layer.weight, layer.pattern});
+  std::vector<PackItem> wanted;
+  for (const auto& layer : layers) wanted.push_back({layer.weight, layer.pattern});
+  const std::vector<PackItem> items = worth_packing(wanted);
+  std::set<std::string_view> packed;
+  for (const auto& item : items) packed.insert(item.weight.name);
+  for (auto& layer : layers)
+    if (!packed.contains(layer.weight.name)) layer.keep_dense();
   if (items.empty())
     throw InvalidArgument(
         fmt::format("'{}': no linear weight satisfies {}; 'coppice prune' it first", input_,
                     pattern_ == "detect" ? "any pattern" : "the pattern " + pattern_));
   auto compressor = [&](const PackItem& item, const DenseView& dense) {
-    return engine.pack(dense, item.pattern,
-                       {.row_segments = item.weight.shape.row_segments,
-                        .col_segments = item.weight.shape.col_segments,
-                        .input_permutation = {},
-                        .threads = threads()});
+    return engine.pack(dense, item.pattern, compress_options(item, threads()));
   };
   WriteReport written;
   {
     Progress progress("packing");
-    written = write_packed(input, output_, items, compressor,
-                           {threads(), [&](const WriteProgress& at) {
-                              progress.update(static_cast<std::int64_t>(at.done),
-                                              static_cast<std::int64_t>(at.total), at.current);
-                            }});
+    written = write_packed(input, output_, items, compressor, write_options(threads(), progress));
   }
   note_left_out(written);
   if (json_)

@@ -54,17 +54,23 @@ void Progress::update(std::int64_t done_bytes, std::int64_t total_bytes, std::st
   last_ = now;
   drawn_ = true;
   double seconds = std::chrono::duration<double>(now - start_).count();
-  fmt::print(stderr, "\r\x1b[K{}",
-             render(what_, done_bytes, total_bytes, seconds, name, terminal_columns()));
+  say("\r\x1b[K" + render(what_, done_bytes, total_bytes, seconds, name, terminal_columns()));
   std::fflush(stderr);
 }
 
 void Progress::clear() {
   if (drawn_) {
-    fmt::print(stderr, "\r\x1b[K");
+    say("\r\x1b[K");
     std::fflush(stderr);
   }
   drawn_ = false;
+}
+
+WriteOptions write_options(int threads, Progress& progress) {
+  return {threads, [&progress](const WriteProgress& at) {
+            progress.update(static_cast<std::int64_t>(at.done), static_cast<std::int64_t>(at.total),
+                            at.current);
+          }};
 }
 
 }  // namespace coppice::cli

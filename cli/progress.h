@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "coppice/checkpoint.h"
+
 namespace coppice::cli {
 
 class Progress {
@@ -34,5 +36,8 @@ class Progress {
   bool drawn_ = false;
   Clock::time_point start_ = Clock::now(), last_{};
 };
+
+/// What the checkpoint writers need: the threads, and the bar to move. `progress` must outlive it.
+WriteOptions write_options(int threads, Progress& progress);
 
 }  // namespace coppice::cli

@@ -3,14 +3,19 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstring>
 #include <map>
+#include <memory>
 #include <optional>
+#include <set>
 
 #include "command.h"
 #include "console.h"
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
+#include "core/parallel_for.h"
 #include "magnitude.h"
+#include "pack_items.h"
 #include "progress.h"
 #include "prune_report.h"
 #include "selection.h"
@@ -24,9 +29,11 @@ constexpr const char* kDetails =
     "  coppice prune MODEL_DIR --pattern 64:2:8 --pattern-for '*down_proj*=2:4' --exclude "
     "'*.layers.0.*' -o PRUNED_DIR\n"
     "  coppice prune MODEL_DIR --pattern vw32/8:32 --time 1,32,512 --json -o PRUNED_DIR\n"
+    "  coppice prune MODEL_DIR --pattern 2:4 --pack -o PACKED_DIR\n"
     "\n"
     "The output holds dense weights with zeros in them and opens wherever the input does, stock "
-    "transformers included; 'coppice pack' makes it small.\n"
+    "transformers included; 'coppice pack' makes it small. --pack writes that small form at once; "
+    "it needs Coppice to open.\n"
     "Linear weights of attention and MLP are pruned; embeddings, norms, heads, poolers and routers "
     "are not, unless a head, pooler or router is included by name.\n"
     "The last --pattern-for that matches a weight wins; the pattern 'dense' leaves it alone.";
@@ -67,13 +74,15 @@ class PruneCommand final : public Command {
  private:
   std::map<std::string, Pattern> patterns_by_weight(const Checkpoint& input) const;
   void edit(const LinearWeight& weight, const MutableDenseView& dense);
+  SparseMatrix compress_pruned(const PackItem& item, const DenseView& dense);
+  WriteReport write(const Checkpoint& input, std::span<const LinearWeight> weights);
   bool time_layers(LayerTimer& timer);
 
   std::string input_, output_, pattern_, method_ = "magnitude", columns_ = "auto";
   std::vector<std::string> pattern_for_;
   WeightSelection selection_;
   std::vector<std::int64_t> time_tokens_ = {1, 256};
-  bool no_time_ = false, allow_nonfinite_ = false;
+  bool no_time_ = false, allow_nonfinite_ = false, pack_ = false;
 
   std::map<std::string, Pattern> patterns_;  // of this run, by weight
   std::optional<MagnitudeEngine> engine_;
@@ -104,6 +113,7 @@ void PruneCommand::declare(CLI::App& app) {
                  "or greedy")
       ->check(CLI::IsMember({"auto", "exact", "swaps", "greedy"}))
       ->type_name("SEARCH");
+  app.add_flag("--pack", pack_, "Write the packed form at once, instead of dense with zeros");
   app.add_flag("--allow-nonfinite", allow_nonfinite_,
                "Go on where weights are NaN or infinite; they count as the largest");
   auto* time =
@@ -158,6 +168,44 @@ void PruneCommand::edit(const LinearWeight& weight, const MutableDenseView& dens
   report_.add(weight, pattern, result);
 }
 
+// Through the dense-with-zeros weight: the same bytes as pruning first and packing then, also where
+// weights that are kept are zeros.
+SparseMatrix PruneCommand::compress_pruned(const PackItem& item, const DenseView& dense) {
+  const auto row_bytes = static_cast<std::size_t>(dense.cols * dtype_bytes(dense.dtype));
+  const auto buffer =
+      std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(dense.rows) * row_bytes);
+  const MutableDenseView pruned{buffer.get(), dense.dtype, dense.rows, dense.cols, 0};
+  parallel_ranges(dense.rows, threads(), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t r = begin; r < end; ++r) std::memcpy(pruned.row(r), dense.row(r), row_bytes);
+  });
+  edit(item.weight, pruned);
+  return engine_->pack(pruned, item.pattern, compress_options(item, threads()));
+}
+
+WriteReport PruneCommand::write(const Checkpoint& input, std::span<const LinearWeight> weights) {
+  Progress progress("pruning");
+  const WriteOptions options = write_options(threads(), progress);
+  const DenseEdit edit_dense = [&](const LinearWeight& weight, const MutableDenseView& dense) {
+    edit(weight, dense);
+  };
+  if (!pack_) return write_dense(input, output_, weights, edit_dense, options);
+  std::vector<PackItem> wanted;
+  for (const auto& weight : weights) wanted.push_back({weight, patterns_.at(weight.name)});
+  const std::vector<PackItem> items = worth_packing(wanted);
+  if (items.empty())
+    throw InvalidArgument(
+        fmt::format("'{}': no weight gets smaller packed; leave --pack out", input_));
+  std::set<std::string_view> packed;
+  for (const auto& item : items) packed.insert(item.weight.name);
+  std::vector<LinearWeight> dense;
+  for (const auto& weight : weights)
+    if (!packed.contains(weight.name)) dense.push_back(weight);
+  return write_packed(
+      input, output_, items,
+      [&](const PackItem& item, const DenseView& view) { return compress_pruned(item, view); },
+      options, {dense, edit_dense});
+}
+
 // The checkpoint is complete by now: a failure here is told, and costs only the times.
 bool PruneCommand::time_layers(LayerTimer& timer) {
   Progress progress("timing");
@@ -194,21 +242,12 @@ int PruneCommand::run() {
         fmt::format("'{}': no linear weight is left to prune; see 'coppice inspect'", input_));
 
   auto start = std::chrono::steady_clock::now();
-  {
-    Progress progress("pruning");
-    WriteOptions options{threads(), [&](const WriteProgress& at) {
-                           progress.update(static_cast<std::int64_t>(at.done),
-                                           static_cast<std::int64_t>(at.total), at.current);
-                         }};
-    report_.written = write_dense(
-        input, output_, weights,
-        [&](const LinearWeight& weight, const MutableDenseView& dense) { edit(weight, dense); },
-        options);
-  }
+  report_.written = write(input, weights);
   report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report_.input = input_;
   report_.output = output_;
   report_.method = method_;
+  report_.packed = pack_;
   note_left_out(report_.written);
   LayerTimer timer(no_time_ ? std::vector<std::int64_t>{} : time_tokens_, threads());
   bool timed = time_layers(timer);

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "coppice/grid.h"
+#include "pack_items.h"
 #include "selection.h"
 #include "table.h"
 #include "units.h"
@@ -66,7 +66,7 @@ void PruneReport::add(const LinearWeight& weight, const Pattern& pattern,
                     .total_score = result.total_score,
                     .kept_score = result.kept_score,
                     .dense_bytes = dense_bytes(weight),
-                    .packed_bytes = Grid(pattern, weight.shape).own_bytes(weight.dtype),
+                    .packed_bytes = packed_bytes({weight, pattern}),
                     .times = {}});
 }
 
@@ -106,10 +106,13 @@ std::string PruneReport::text(const LayerTimer& timer) const {
   if (unproven_blocks > 0)
     out += fmt::format("In {} of {} blocks the choice of columns is not proven to be the best.\n",
                        unproven_blocks, blocks);
-  out += fmt::format(
-      "Wrote '{}' ({}, in {}): dense weights with zeros, opens in stock transformers. 'coppice "
-      "pack' stores it compressed.\n",
-      output, human_bytes(static_cast<double>(written.tensor_bytes_out)), human_seconds(seconds));
+  const char* form =
+      packed ? "packed, needs Coppice to open; 'coppice unpack' makes it dense again"
+             : "dense weights with zeros, opens in stock transformers. 'coppice pack' stores it "
+               "compressed";
+  out += fmt::format("Wrote '{}' ({}, in {}): {}.\n", output,
+                     human_bytes(static_cast<double>(written.tensor_bytes_out)),
+                     human_seconds(seconds), form);
   return out;
 }
 
@@ -129,6 +132,7 @@ Json PruneReport::json(const LayerTimer& timer) const {
           {"input", input},
           {"output", output},
           {"method", method},
+          {"packed", packed},
           {"threads", timer.threads()},
           {"dense_library", timer.tokens().empty() ? Json(nullptr) : Json(timer.baseline())},
           {"layers", rows},

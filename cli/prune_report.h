@@ -27,7 +27,8 @@ struct PruneReport {
   std::vector<PrunedLayer> layers;
   std::int64_t blocks = 0, unproven_blocks = 0;  ///< column choices of V:N:M
   WriteReport written;
-  double seconds = 0;  ///< reading, pruning and writing
+  bool packed = false;  ///< written in the packed form
+  double seconds = 0;   ///< reading, pruning and writing
 
   void add(const LinearWeight& weight, const Pattern& pattern, const MaskResult& result);
   std::string text(const LayerTimer& timer) const;

@@ -1,4 +1,4 @@
-// SIGINT and SIGTERM ask the library to stop (coppice/cancel.h).
+// SIGINT, SIGTERM and SIGHUP ask the library to stop (coppice/cancel.h).
 #pragma once
 
 namespace coppice::cli {

@@ -3,6 +3,7 @@
 #include "console.h"
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
+#include "pack_items.h"
 #include "progress.h"
 #include "selection.h"
 #include "table.h"
@@ -76,13 +77,7 @@ void UnpackCommand::print_as_json(const Checkpoint& input, const WriteReport& wr
     row["dense_bytes"] = dense_bytes(entry.weight);
     rows.push_back(std::move(row));
   }
-  print_json({{"command", "unpack"},
-              {"input", input_},
-              {"output", output_},
-              {"layers", rows},
-              {"checkpoint_bytes_in", written.tensor_bytes_in},
-              {"checkpoint_bytes_out", written.tensor_bytes_out},
-              {"left_out", written.left_out}});
+  print_json(written_json("unpack", input_, output_, std::move(rows), written));
 }
 
 int UnpackCommand::run() {
@@ -93,11 +88,7 @@ int UnpackCommand::run() {
   WriteReport written;
   {
     Progress progress("unpacking");
-    written = write_unpacked(input, output_, {threads(), [&](const WriteProgress& at) {
-                                                progress.update(static_cast<std::int64_t>(at.done),
-                                                                static_cast<std::int64_t>(at.total),
-                                                                at.current);
-                                              }});
+    written = write_unpacked(input, output_, write_options(threads(), progress));
   }
   note_left_out(written);
   if (json_)

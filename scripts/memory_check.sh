@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Peak anonymous memory and throughput of `coppice prune` and `coppice pack` on a generated 8 GB checkpoint.
+# Peak anonymous memory and throughput of `coppice prune`, `coppice pack` and both at once (`prune --pack`) on a generated
+# 8 GB checkpoint, and beside them what the disk writes.
 #
 #   scripts/memory_check.sh [BUILD_DIR [WORK_DIR [PATTERN...]]]     default: build/cpu, a new directory in /tmp, 2:4 64:2:8
 #
@@ -45,7 +46,7 @@ measure() {
   [ "$status" -eq 0 ] || { echo "$name: failed with exit code $status"; exit 1; }
   peak=$((peak * 1024 / 1000000))
   awk -v name="$name" -v s="$start" -v e="$end" -v b="$bytes" -v p="$peak" -v l="$limit_mb" 'BEGIN {
-    printf "%-16s %6.1f s  %5.0f MB/s of fp32 checkpoint  peak anonymous memory %4d MB (limit %d MB)\n",
+    printf "%-22s %6.1f s  %5.0f MB/s of fp32 checkpoint  peak anonymous memory %4d MB (limit %d MB)\n",
            name, e - s, b / 1e6 / (e - s), p, l }'
   [ "$peak" -le "$limit_mb" ] || { echo "$name: too much memory"; exit 1; }
 }
@@ -53,10 +54,16 @@ measure() {
 echo "$(date +%F), $(grep -m1 'model name' /proc/cpuinfo | cut -d: -f2 | xargs), $threads threads," \
   "$(awk -v b="$bytes" 'BEGIN { printf "%.2f GB", b / 1e9 }') in $(find "$work/model" -name '*.safetensors' | wc -l) files," \
   "largest tensor $((largest / 1000000)) MB"
+disk_writes() { dd if=/dev/zero of="$work/dd.tmp" bs=16M count=64 conv=fdatasync 2>&1 | awk 'END { print $(NF - 1), $NF }'; }
 for pattern in "${patterns[@]}"; do
+  echo "dd conv=fdatasync, 1.07 GB: $(disk_writes)"
+  rm -f "$work/dd.tmp"
   rm -rf "$work/pruned" "$work/packed"
   measure "prune ${pattern}" "$build"/cli/coppice prune "$work/model" --pattern "$pattern" --threads "$threads" --no-time \
     -o "$work/pruned"
   measure "pack ${pattern}" "$build"/cli/coppice pack "$work/pruned" --threads "$threads" -o "$work/packed"
   rm -rf "$work/pruned" "$work/packed"
+  measure "prune --pack ${pattern}" "$build"/cli/coppice prune "$work/model" --pattern "$pattern" --pack --threads "$threads" \
+    --no-time -o "$work/packed"
+  rm -rf "$work/packed"
 done

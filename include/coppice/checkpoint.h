@@ -215,14 +215,20 @@ struct PackItem {
 /// `item.weight.shape`). It may throw to stop.
 using WeightCompressor = std::function<SparseMatrix(const PackItem& item, const DenseView& dense)>;
 
+/// Weights that a packed checkpoint keeps dense, but changed.
+struct DenseChanges {
+  std::span<const LinearWeight> weights;
+  DenseEdit edit;
+};
+
 /// Writes a packed checkpoint: every chosen weight `w` becomes the canonical arrays `w.values`,
-/// `w.columns`, `w.metadata` and `w.input_permutation` (those that its pattern has), everything
-/// else is copied; docs/checkpoint.md describes names and config.json. The weights of a stacked
-/// tensor are packed all or none. Throws as write_dense, and InvalidArgument if the input is packed
-/// already.
+/// `w.columns`, `w.metadata` and `w.input_permutation` (those that its pattern has), those of
+/// `changes` are edited, everything else is copied; docs/checkpoint.md describes names and
+/// config.json. The weights of a stacked tensor are packed all or none. Throws as write_dense, and
+/// InvalidArgument if the input is packed already, or a tensor is to be both packed and changed.
 WriteReport write_packed(const Checkpoint& input, const std::filesystem::path& out,
                          std::span<const PackItem> items, const WeightCompressor& compressor,
-                         const WriteOptions& options = {});
+                         const WriteOptions& options = {}, const DenseChanges& changes = {});
 
 /// Writes the dense-with-zeros checkpoint of a packed one. Throws as write_dense, and
 /// InvalidArgument if the input is not packed.

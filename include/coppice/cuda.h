@@ -91,7 +91,7 @@ struct BasicMatrix {
   std::int64_t stride = 0;
 
   std::int64_t major_stride() const {
-    return stride != 0 ? stride : layout == Layout::token_major ? features : tokens;
+    return coppice::major_stride(layout, stride, tokens, features);
   }
 };
 using Matrix = BasicMatrix<const void>;

@@ -31,6 +31,13 @@ struct Epilogue {
   Activation activation = Activation::none;
 };
 
+/// The distance of two tokens (token-major) or of two features (feature-major) in elements, where a
+/// stride of 0 means packed.
+constexpr std::int64_t major_stride(Layout layout, std::int64_t stride, std::int64_t tokens,
+                                    std::int64_t features) {
+  return stride != 0 ? stride : layout == Layout::token_major ? features : tokens;
+}
+
 /// Activations in fp32 on the host, not owned. `stride` is the distance of two tokens (token-major)
 /// or of two features (feature-major) in elements; 0 means packed.
 template <typename T>
@@ -41,7 +48,7 @@ struct BasicActivations {
   std::int64_t stride = 0;
 
   std::int64_t major_stride() const {
-    return stride != 0 ? stride : layout == Layout::token_major ? features : tokens;
+    return coppice::major_stride(layout, stride, tokens, features);
   }
   T& at(std::int64_t token, std::int64_t feature) const {
     return layout == Layout::token_major ? data[token * major_stride() + feature]

@@ -126,7 +126,16 @@ class EntryReader {
 }  // namespace
 
 ConfigJson parse_json_object(const std::string& text, const std::string& file) {
-  ConfigJson json = ConfigJson::parse(text, nullptr, false);
+  // Far deeper than any real file; without a limit, writing the JSON again could exhaust the stack.
+  constexpr int kMaxDepth = 256;
+  bool too_deep = false;
+  const auto watch_depth = [&](int depth, ConfigJson::parse_event_t, ConfigJson&) {
+    too_deep = too_deep || depth > kMaxDepth;
+    return !too_deep;
+  };
+  ConfigJson json = ConfigJson::parse(text, watch_depth, false);
+  if (too_deep)
+    throw FileError(fmt::format("{}: its JSON is nested deeper than {} levels", file, kMaxDepth));
   if (json.is_discarded()) throw FileError(fmt::format("{}: it is not valid JSON", file));
   if (!json.is_object()) throw FileError(fmt::format("{}: it is not a JSON object", file));
   return json;

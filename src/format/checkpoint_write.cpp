@@ -64,6 +64,18 @@ void write_edited(const Checkpoint::Impl& input, std::size_t position, std::size
   }
 }
 
+// A step that sends the chosen weights of a tensor through an edit; the arguments must outlive it.
+Step edit_step(const Checkpoint::Impl& input, std::size_t position,
+               const std::map<std::int64_t, const LinearWeight*>& weights, const DenseEdit& edit,
+               const WriteOptions& options, FilePlan& plan) {
+  Step step = copy_step(input, position, plan);
+  step.write = [&input, &edit, &options, &weights, position,
+                declared = plan.tensors.size() - 1](SafetensorsWriter& writer) {
+    write_edited(input, position, declared, weights, edit, options, writer);
+  };
+  return step;
+}
+
 // The declared arrays of one packed weight.
 struct PackedTarget {
   const PackItem* item = nullptr;
@@ -182,20 +194,17 @@ WriteReport write_dense(const Checkpoint& checkpoint, const std::filesystem::pat
   for (std::size_t position = 0; position < input.tensors.size(); ++position) {
     const CheckpointTensor& tensor = input.tensors[position];
     FilePlan& file = plan.files[tensor.file];
-    Step step = copy_step(input, position, file);
-    if (auto it = chosen.find(tensor.name); it != chosen.end())
-      step.write = [&input, &edit, &options, &edited = it->second, position,
-                    declared = file.tensors.size() - 1](SafetensorsWriter& writer) {
-        write_edited(input, position, declared, edited, edit, options, writer);
-      };
-    file.steps.push_back(std::move(step));
+    auto it = chosen.find(tensor.name);
+    file.steps.push_back(it == chosen.end()
+                             ? copy_step(input, position, file)
+                             : edit_step(input, position, it->second, edit, options, file));
   }
   return write_output(checkpoint, target, plan, options);
 }
 
 WriteReport write_packed(const Checkpoint& checkpoint, const std::filesystem::path& out,
                          std::span<const PackItem> items, const WeightCompressor& compressor,
-                         const WriteOptions& options) {
+                         const WriteOptions& options, const DenseChanges& changes) {
   const Checkpoint::Impl& input = checkpoint.impl();
   const std::filesystem::path target = resolve_output(input.directory, out);
   if (input.packed)
@@ -207,6 +216,7 @@ WriteReport write_packed(const Checkpoint& checkpoint, const std::filesystem::pa
                     "quantization_config",
                     input.directory.string(), method));
   const ByTensor<PackItem> chosen = by_tensor(input, items);
+  const ByTensor<LinearWeight> changed = by_tensor(input, changes.weights);
   OutputPlan plan;
   plan.rewrite_index = true;
   plan.config = input.config;
@@ -219,10 +229,18 @@ WriteReport write_packed(const Checkpoint& checkpoint, const std::filesystem::pa
   for (std::size_t position = 0; position < input.tensors.size(); ++position) {
     const CheckpointTensor& tensor = input.tensors[position];
     FilePlan& file = plan.files[tensor.file];
-    auto it = chosen.find(tensor.name);
-    file.steps.push_back(it == chosen.end() ? copy_step(input, position, file)
-                                            : pack_step(checkpoint, position, it->second,
-                                                        compressor, options, file));
+    auto pack = chosen.find(tensor.name);
+    auto change = changed.find(tensor.name);
+    if (pack != chosen.end() && change != changed.end())
+      throw InvalidArgument(
+          fmt::format("tensor '{}' is to be packed and changed", printable(tensor.name)));
+    if (pack != chosen.end())
+      file.steps.push_back(
+          pack_step(checkpoint, position, pack->second, compressor, options, file));
+    else if (change != changed.end())
+      file.steps.push_back(edit_step(input, position, change->second, changes.edit, options, file));
+    else
+      file.steps.push_back(copy_step(input, position, file));
   }
   return write_output(checkpoint, target, plan, options);
 }

@@ -68,6 +68,14 @@ class ChoiceSet {
     return set;
   }
 
+  /// These of `size` things.
+  static ChoiceSet of(int size, std::span<const int> chosen) {
+    ChoiceSet set(size);
+    for (int thing : chosen)
+      set.words_[static_cast<std::size_t>(thing >> 6)] |= std::uint64_t{1} << (thing & 63);
+    return set;
+  }
+
   int count() const {
     int total = 0;
     for (int w = 0; w < word_count_; ++w) total += std::popcount(word(w));

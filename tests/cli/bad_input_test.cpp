@@ -247,6 +247,14 @@ TEST_F(BadInput, StdoutIsFull) {
   }
 }
 
+TEST_F(BadInput, ClosedStandardStreamsDoNotReachTheOutput) {
+  RunOptions closed;
+  closed.close_streams = true;
+  EXPECT_EQ(coppice(prune_args(), closed).exit_code, 1);  // the table cannot be printed
+  const auto verify = coppice({"verify", dir_ / "out", "--against", model_});
+  EXPECT_EQ(verify.exit_code, 0) << verify.err;
+}
+
 TEST(Usage, UnknownPatternShowsTheGrammar) {
   for (const auto& args : {std::vector<std::string>{"prune", "x", "--pattern", "2of4", "-o", "y"},
                            {"pack", "x", "--pattern", "2of4", "-o", "y"},
@@ -259,6 +267,12 @@ TEST(Usage, UnknownPatternShowsTheGrammar) {
     expect_one_line(result, 2, "of4");
     EXPECT_THAT(result.err, HasSubstr("vwL/N:M"));
   }
+}
+
+TEST(Usage, WhatIsNotUnderstoodIsNamed) {
+  expect_one_line(coppice({"frobnicate"}), 2, "'frobnicate'");
+  expect_one_line(coppice({"prune", "x", "--patern", "2:4", "-o", "y"}), 2, "'--patern'");
+  expect_one_line(coppice({"inspect", "a", "b"}), 2, "'b'");
 }
 
 TEST(Usage, MistakesGetExitCodeTwo) {

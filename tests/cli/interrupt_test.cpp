@@ -51,7 +51,7 @@ TempDir* Interrupt::dir_ = nullptr;
 std::map<std::string, std::string>* Interrupt::before_ = nullptr;
 
 TEST_F(Interrupt, SignalsRemoveThePartialOutput) {
-  for (int signal : {SIGINT, SIGTERM}) {
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
     Result result = coppice(slow_prune(), interrupt_with(signal));
     EXPECT_EQ(result.exit_code, 1);
     EXPECT_EQ(result.err_lines(), 1) << result.err;

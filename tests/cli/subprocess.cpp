@@ -11,9 +11,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <stdexcept>
 
 extern char** environ;
@@ -80,6 +77,8 @@ pid_t spawn(const std::vector<std::string>& args, const RunOptions& options, con
     posix_spawn_file_actions_addopen(&actions, 1, options.stdout_path.c_str(),
                                      O_WRONLY | O_CREAT | O_TRUNC, 0644);
   posix_spawn_file_actions_adddup2(&actions, err.ends[1], 2);
+  for (int fd = 0; options.close_streams && fd <= 2; ++fd)
+    posix_spawn_file_actions_addclose(&actions, fd);
   FileSizeLimit limit(options.max_file_bytes);
   pid_t pid = -1;
   int failed = posix_spawn(&pid, COPPICE_BINARY, &actions, nullptr, argv.data(), envp.data());
@@ -135,17 +134,6 @@ Result coppice(const std::vector<std::string>& args, const RunOptions& options) 
   return result;
 }
 
-TempDir::TempDir() {
-  std::string name = (fs::temp_directory_path() / "coppice-cli-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-  path_ = name;
-}
-
-TempDir::~TempDir() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
-
 std::string fingerprint(const fs::path& file) {
   std::string bytes = read_file(file);
   // The order of keys says nothing.
@@ -169,15 +157,6 @@ std::vector<std::string> names_in(const fs::path& directory) {
     names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
-}
-
-void write_file(const fs::path& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
-
-std::string read_file(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 }  // namespace coppice::cli::test

@@ -11,7 +11,13 @@
 #include <string>
 #include <vector>
 
+#include "files.h"
+
 namespace coppice::cli::test {
+
+using coppice::testing::read_file;
+using coppice::testing::TempDir;
+using coppice::testing::write_file;
 
 struct Result {
   int exit_code = -1;    ///< -1 if a signal ended it
@@ -29,6 +35,7 @@ struct RunOptions {
   std::map<std::string, std::string> environment;  ///< added to the own one
   std::string stdout_path;                         ///< write stdout there instead of into Result
   std::optional<rlim_t> max_file_bytes;            ///< RLIMIT_FSIZE, with SIGXFSZ ignored: EFBIG
+  bool close_streams = false;                      ///< start without stdin, stdout and stderr
   int signal = 0;                                  ///< sent once `when` holds
   std::function<bool()> when;                      ///< polled every millisecond
   double timeout_seconds = 120;                    ///< then it is killed, and the test fails
@@ -36,20 +43,6 @@ struct RunOptions {
 
 /// Runs `coppice args...` and waits for it.
 Result coppice(const std::vector<std::string>& args, const RunOptions& options = {});
-
-/// A directory of its own for one test, removed at the end.
-class TempDir {
- public:
-  TempDir();
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  ~TempDir();
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Size and hash of a file's bytes (of its meaning, if it is JSON).
 std::string fingerprint(const std::filesystem::path& file);
@@ -59,8 +52,5 @@ std::map<std::string, std::string> snapshot(const std::filesystem::path& directo
 
 /// Names in a directory, sorted.
 std::vector<std::string> names_in(const std::filesystem::path& directory);
-
-void write_file(const std::filesystem::path& path, const std::string& text);
-std::string read_file(const std::filesystem::path& path);
 
 }  // namespace coppice::cli::test

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "coppice/sparse_matrix.h"
+#include "format/choice_set.h"
 
 namespace coppice::cpu {
 
@@ -31,19 +32,12 @@ struct RandomWeightOptions {
   bool permuted = false;
 };
 
-/// Writes a random choice of `kept` of `of` at a bit of zeroed bytes.
-inline void put_random_choice(Random& random, std::byte* data, std::int64_t bit, ChoiceCode code,
-                              int kept, int of) {
+/// A random choice of `kept` of `of`.
+inline ChoiceSet random_choice(Random& random, int kept, int of) {
   std::vector<int> all(static_cast<std::size_t>(of)), chosen;
   std::iota(all.begin(), all.end(), 0);
   std::sample(all.begin(), all.end(), std::back_inserter(chosen), kept, random);
-  auto set = [&](std::int64_t at) { data[at >> 3] |= std::byte{1} << (at & 7); };
-  for (int n = 0; n < kept; ++n) {
-    const int index = chosen[static_cast<std::size_t>(n)];
-    if (code.bitmask) set(bit + index);
-    for (int b = 0; !code.bitmask && b < code.bits; ++b)
-      if ((index >> b) & 1) set(bit + std::int64_t{n} * code.bits + b);
-  }
+  return ChoiceSet::of(of, chosen);
 }
 
 /// Random values and choices.
@@ -59,13 +53,17 @@ inline SparseMatrix random_weight(Random& random, const Pattern& pattern, std::i
   weight.columns.resize(static_cast<std::size_t>(grid.columns_bytes()));
   weight.metadata.resize(static_cast<std::size_t>(grid.metadata_bytes()));
   from_float(dtype, random_floats(random, rows * grid.kept()), weight.values.data());
-  for (const ColumnGroup& group : grid.groups()) {
-    for (std::int64_t v = 0; grid.has_columns() && v < std::ssize(grid.vectors()); ++v)
-      put_random_choice(random, weight.columns.data() + v * grid.column_bytes_per_vector(),
-                        group.column_bit, grid.column_code(), group.kept_blocks, group.blocks);
-    for (std::int64_t r = 0; grid.has_metadata() && r < rows; ++r)
-      put_random_choice(random, weight.metadata.data() + r * grid.metadata_bytes_per_row(),
-                        group.metadata_bit, grid.metadata_code(), group.kept, group.kept_cols);
+  for (std::int64_t v = 0; grid.has_columns() && v < std::ssize(grid.vectors()); ++v) {
+    BitWriter writer(weight.columns.data() + v * grid.column_bytes_per_vector());
+    for (const ColumnGroup& group : grid.groups())
+      random_choice(random, group.kept_blocks, group.blocks).write(writer, grid.column_code());
+    writer.finish();
+  }
+  for (std::int64_t r = 0; grid.has_metadata() && r < rows; ++r) {
+    BitWriter writer(weight.metadata.data() + r * grid.metadata_bytes_per_row());
+    for (const ColumnGroup& group : grid.groups())
+      random_choice(random, group.kept, group.kept_cols).write(writer, grid.metadata_code());
+    writer.finish();
   }
   if (options.permuted) {
     weight.input_permutation.resize(static_cast<std::size_t>(cols));

@@ -92,6 +92,20 @@ TEST(BadCheckpoint, BadConfig) {
   EXPECT_EQ(refusal(dir / "m"), "accepted");
 }
 
+TEST(BadCheckpoint, DeeplyNestedConfig) {
+  TempDir dir;
+  write_model(testing::bert_like(), dir / "m");
+  const auto nested = [](std::size_t levels) {
+    return R"({"a": )" + std::string(levels, '[') + std::string(levels, ']') + "}";
+  };
+  write_file(dir / "m" / "config.json", nested(100));
+  EXPECT_EQ(refusal(dir / "m"), "accepted");
+  for (std::size_t levels : {300, 1'000'000}) {
+    write_file(dir / "m" / "config.json", nested(levels));
+    EXPECT_THAT(refusal(dir / "m"), HasSubstr("nested deeper")) << levels;
+  }
+}
+
 TEST(BadCheckpoint, TruncatedFile) {
   TempDir dir;
   write_model(testing::bert_like(), dir / "m");

@@ -1,15 +1,11 @@
 #include "format/test_checkpoints.h"
 
 #include <fmt/format.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <stdexcept>
 #include <utility>
 
 namespace coppice::testing {
@@ -52,17 +48,6 @@ void write_index(const TestModel& model, const fs::path& directory) {
 }
 
 }  // namespace
-
-TempDir::TempDir() {
-  std::string name = (fs::temp_directory_path() / "coppice-test-XXXXXX").string();
-  if (!mkdtemp(name.data())) throw std::runtime_error("no temporary directory");
-  path_ = fs::canonical(name);
-}
-
-TempDir::~TempDir() {
-  std::error_code ignored;
-  fs::remove_all(path_, ignored);
-}
 
 TestModel bert_like(Dtype dtype) {
   std::vector<TensorInfo> tensors = {
@@ -173,18 +158,6 @@ void write_model(const TestModel& model, const fs::path& directory, unsigned see
     write_tensors(directory / shard_name(shard, model.shards.size()), model.shards[shard],
                   seed * 1000 + static_cast<unsigned>(shard));
   if (model.shards.size() > 1) write_index(model, directory);
-}
-
-std::string read_file(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw std::runtime_error("cannot read " + path.string());
-  return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-}
-
-void write_file(const fs::path& path, const std::string& text) {
-  std::ofstream out(path, std::ios::binary);
-  out << text;
-  if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
 }
 
 std::map<std::string, std::string> read_tree(const fs::path& directory) {

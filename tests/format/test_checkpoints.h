@@ -8,23 +8,9 @@
 #include <vector>
 
 #include "coppice/safetensors.h"
+#include "files.h"
 
 namespace coppice::testing {
-
-/// A directory of its own under the system's temporary directory, removed in the end.
-class TempDir {
- public:
-  TempDir();
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  ~TempDir();
-
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// A model to write: tensors by file, and its config.json.
 struct TestModel {
@@ -50,9 +36,6 @@ void write_model(const TestModel& model, const std::filesystem::path& directory,
 /// Writes one safetensors file of such weights, with the metadata {"format": "pt"}.
 void write_tensors(const std::filesystem::path& file, const std::vector<TensorInfo>& tensors,
                    unsigned seed = 1);
-
-std::string read_file(const std::filesystem::path& path);
-void write_file(const std::filesystem::path& path, const std::string& text);
 
 /// Every file below a directory, by its relative path: its bytes.
 std::map<std::string, std::string> read_tree(const std::filesystem::path& directory);
