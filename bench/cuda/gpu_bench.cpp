@@ -214,7 +214,7 @@ std::vector<cuda::Selection> GpuBench::Impl::selections(SparseProduct& product,
     for (cuda::Selection& s : wanted) s.token_group = options.token_group;
   if (options.tune) {
     const cuda::TuneOptions tuning{.warn = [this](const std::string& text) { note(text); }};
-    cuda::tune(product.first_weight(), {{c.tokens, c.layout}}, tuning, stream);
+    cuda::tune(product.first_weight(), {{c.tokens, c.layout}}, tuning);
     const cuda::Selection tuned = product.chosen();
     if (cuda::configuration_name(tuned) != cuda::configuration_name(wanted[0]))
       wanted.push_back(tuned);

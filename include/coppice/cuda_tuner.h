@@ -54,16 +54,17 @@ struct TuneReport {
 };
 
 /// Finds the fastest kernel for each target on the weight's device; from now on `multiply` uses it
-/// for this weight. Allocates device memory for activations of the largest target and twice the L2
-/// cache meanwhile, and synchronises `stream`; takes some tens of milliseconds a target that is
-/// measured. Call it before the weight is shared between threads. Throws InvalidArgument for a
+/// for this weight. Measures as docs/performance/model.md has it, on random copies of the weight
+/// and of activations, which it allocates meanwhile (each kind more than twice the L2 cache, and
+/// one dense weight); takes a few tenths of a second a target that is measured, and synchronises
+/// the device. Call it before the weight is shared between threads. Throws InvalidArgument for a
 /// target without tokens, DeviceError if the device fails.
 std::vector<TuneReport> tune(PackedWeight& weight, std::span<const TuneTarget> targets,
-                             const TuneOptions& options = {}, Stream stream = nullptr);
+                             const TuneOptions& options = {});
 
 inline std::vector<TuneReport> tune(PackedWeight& weight, std::initializer_list<TuneTarget> targets,
-                                    const TuneOptions& options = {}, Stream stream = nullptr) {
-  return tune(weight, std::span(targets.begin(), targets.size()), options, stream);
+                                    const TuneOptions& options = {}) {
+  return tune(weight, std::span(targets.begin(), targets.size()), options);
 }
 
 /// $COPPICE_TUNING_CACHE, else coppice/tuning.json in $XDG_CACHE_HOME, else in $HOME/.cache; empty

@@ -55,10 +55,9 @@ std::optional<Selection> selection_of(const CacheEntry& entry, const ProductInfo
 // One call of `tune`.
 class Tuner {
  public:
-  Tuner(const PackedWeight& weight, const TuneOptions& options, Stream stream)
+  Tuner(const PackedWeight& weight, const TuneOptions& options)
       : weight_(weight),
         options_(options),
-        stream_(stream),
         gpu_(gpu_identity(weight.device())),
         file_(options.cache.empty() ? tuning_cache_file() : options.cache) {
     std::string warning;
@@ -83,7 +82,7 @@ class Tuner {
     if (!operands_) operands_.emplace(weight_, most_tokens);
     const SearchResult result =
         search_fastest(product, device, [&](std::span<const Selection> selections) {
-          return operands_->seconds(selections, target.tokens, target.layout, stream_);
+          return operands_->seconds(selections, target.tokens, target.layout);
         });
     const CacheEntry entry{tile_name(result.best), result.best.token_group, result.seconds,
                            result.untuned_seconds};
@@ -116,7 +115,6 @@ class Tuner {
 
   const PackedWeight& weight_;
   const TuneOptions& options_;
-  Stream stream_;
   GpuIdentity gpu_;
   std::string file_;
   CacheEntries known_, found_;
@@ -136,7 +134,7 @@ std::string tuning_cache_file() {
 }
 
 std::vector<TuneReport> tune(PackedWeight& weight, std::span<const TuneTarget> targets,
-                             const TuneOptions& options, Stream stream) {
+                             const TuneOptions& options) {
   std::int64_t most_tokens = 0;
   for (const TuneTarget& target : targets) {
     if (target.tokens < 1)
@@ -149,7 +147,7 @@ std::vector<TuneReport> tune(PackedWeight& weight, std::span<const TuneTarget> t
     return reports;
   }
   const DeviceGuard guard(weight.device());
-  Tuner tuner(weight, options, stream);
+  Tuner tuner(weight, options);
   for (const TuneTarget& target : targets) reports.push_back(tuner.tune(target, most_tokens));
   tuner.finish();
   return reports;
@@ -158,7 +156,7 @@ std::vector<TuneReport> tune(PackedWeight& weight, std::span<const TuneTarget> t
 void tune_from_environment(const PackedWeight& weight) {
   if (variable("COPPICE_TUNE") != "1" || weight.rows() == 0 || weight.cols() == 0) return;
   const TuneOptions options{.cache = {}, .measure = false};
-  Tuner tuner(weight, options, nullptr);
+  Tuner tuner(weight, options);
   constexpr std::int64_t kMostTokens = 1 << 16;
   for (std::int64_t tokens = token_bucket(1); tokens <= kMostTokens; tokens *= 2)
     for (Layout layout : {Layout::token_major, Layout::feature_major})
