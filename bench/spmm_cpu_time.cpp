@@ -95,7 +95,7 @@ class Run {
     if (dense != nullptr) {
       dense_.resize(static_cast<std::size_t>(options.rows * options.cols));
       fill_normal(dense_, 1);
-      add("dense " + dense->description(), options.cols,
+      add("dense", options.cols,
           [this, dense] { dense->multiply(dense_.data(), operands_.x, operands_.y, 1); });
     }
     for (std::size_t i = 0; i < packed_.size(); ++i) add_products(i);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "cpu/few_tokens.h"
 #include "cpu/many_tokens.h"
 #include "cpu/many_tokens_plan.h"
 
@@ -20,19 +21,18 @@ std::string_view short_name(Dtype dtype) {
 }
 
 // Where lanes of tokens beat lanes of rows. Measured on Zen 4 with AVX-512, fp32, one thread
-// (docs/performance/cpu.md, "Few against many tokens").
+// (docs/performance/cpu-many-tokens.md, "Few against many tokens").
 struct Crossover {
   std::int64_t from;  // tokens from which on many_tokens multiplies
-  // Tokens beyond whole strips that are cheaper with the few-tokens kernels, where the strips are
-  // at least `whole` tokens: the first two strips of choices by row cost nearly the same, because
-  // decoding takes most of their time.
-  std::int64_t rest, whole;
+  // Tokens from which on the rest beyond whole strips, if one tile holds it, goes to the few-tokens
+  // kernels. The first two strips of choices by row cost nearly the same, because decoding takes
+  // most of their time.
+  std::int64_t rest_from;
 };
 
 Crossover crossover(const PackedLayout& layout) {
-  if (layout.format == WeightFormat::shared) return {12, 4, kStripTokens};
-  if (layout.list_per_vector) return {17, 4, 2 * kStripTokens};
-  return {25, 8, 2 * kStripTokens};
+  if (layout.format == WeightFormat::shared) return {13, kStripTokens};
+  return {layout.list_per_vector ? 17 : 29, 2 * kStripTokens};
 }
 
 }  // namespace
@@ -55,7 +55,7 @@ KernelChoice select_kernel(const PackedLayout& layout, Dtype dtype, std::int64_t
   }
   choice.family = KernelFamily::many_tokens;
   const std::int64_t beyond = tokens % kStripTokens;
-  const bool has_rest = beyond <= limit.rest && tokens - beyond >= limit.whole;
+  const bool has_rest = beyond <= kMaxTokenTile && tokens >= limit.rest_from;
   choice.rest_tokens = has_rest ? static_cast<int>(beyond) : 0;
   choice.token_tile = choice.rest_tokens == 0 ? 0 : few_tokens_tile(choice.rest_tokens);
   return choice;
