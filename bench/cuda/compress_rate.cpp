@@ -20,15 +20,10 @@
 #include "coppice/cuda.h"
 #include "coppice/cuda_compress.h"
 #include "coppice/error.h"
-#include "cuda/check.h"
-#include "cuda/kernels/transpose.h"
+#include "cuda/graph_time.h"
 
 namespace coppice::cuda {
 namespace {
-
-constexpr std::int64_t kRotation = std::int64_t{256} << 20;
-constexpr int kReplays = 9;
-constexpr int kLeastCalls = 8;
 
 struct Case {
   const char* pattern;
@@ -44,57 +39,6 @@ constexpr Case kCases[] = {
     {"bw4x4/8:32", Dtype::bf16}, {"bw64x64/2:4", Dtype::bf16},
 };
 
-/// `copies` weights behind each other.
-DeviceBuffer random_weights(std::int64_t elements, std::int64_t copies, Dtype dtype) {
-  std::mt19937 engine(1);
-  std::normal_distribution<float> normal(0, 0.02f);
-  // A prime number of random values, over and over: drawing all of them would take minutes.
-  constexpr std::size_t kDrawn = 1'000'003;
-  std::vector<float> floats(static_cast<std::size_t>(elements));
-  for (std::size_t i = 0; i < floats.size(); ++i)
-    floats[i] = i < kDrawn ? normal(engine) : floats[i - kDrawn];
-  std::vector<std::byte> bytes(floats.size() * static_cast<std::size_t>(dtype_bytes(dtype)));
-  from_float(dtype, floats, bytes.data());
-  DeviceBuffer buffer(bytes.size() * static_cast<std::size_t>(copies));
-  for (std::int64_t i = 0; i < copies; ++i)
-    check(cudaMemcpy(buffer.as<std::byte>() + i * std::ssize(bytes), bytes.data(), bytes.size(),
-                     cudaMemcpyHostToDevice),
-          "copying weights");
-  return buffer;
-}
-
-/// Median microseconds of one call of `enqueue(call, stream)`.
-double microseconds(int calls, const std::function<void(int, cudaStream_t)>& enqueue) {
-  cudaStream_t stream;
-  cudaGraph_t graph;
-  cudaGraphExec_t executable;
-  cudaEvent_t begin, end;
-  check(cudaStreamCreate(&stream), "creating a stream");
-  check(cudaEventCreate(&begin), "creating an event");
-  check(cudaEventCreate(&end), "creating an event");
-  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capturing");
-  for (int call = 0; call < calls; ++call) enqueue(call, stream);
-  check(cudaStreamEndCapture(stream, &graph), "capturing");
-  check(cudaGraphInstantiate(&executable, graph, 0), "making a graph");
-  std::vector<float> times;
-  for (int i = -2; i < kReplays; ++i) {
-    check(cudaEventRecord(begin, stream), "recording");
-    check(cudaGraphLaunch(executable, stream), "launching");
-    check(cudaEventRecord(end, stream), "recording");
-    check(cudaEventSynchronize(end), "waiting");
-    float milliseconds = 0;
-    check(cudaEventElapsedTime(&milliseconds, begin, end), "reading a time");
-    if (i >= 0) times.push_back(milliseconds);
-  }
-  cudaGraphExecDestroy(executable);
-  cudaGraphDestroy(graph);
-  cudaEventDestroy(begin);
-  cudaEventDestroy(end);
-  cudaStreamDestroy(stream);
-  std::ranges::nth_element(times, times.begin() + kReplays / 2);
-  return 1e3 * times[kReplays / 2] / calls;
-}
-
 double copy_microseconds(int calls, const DeviceBuffer& to, std::int64_t bytes,
                          const std::function<const std::byte*(int)>& from) {
   return microseconds(calls, [&](int call, cudaStream_t stream) {
@@ -104,22 +48,27 @@ double copy_microseconds(int calls, const DeviceBuffer& to, std::int64_t bytes,
   });
 }
 
-/// Token-major to feature-major, as a product of a gathered pattern needs it.
-void measure_transpose(std::int64_t tokens, std::int64_t features) {
-  const std::int64_t bytes = tokens * features * 2;
+/// To feature-major, as a product of a gathered pattern needs it, or to token-major.
+void measure_transpose(Dtype dtype, Layout to_layout, std::int64_t tokens, std::int64_t features) {
+  const std::int64_t bytes = tokens * features * dtype_bytes(dtype);
   const std::int64_t copies = std::max<std::int64_t>(kRotation / bytes, 1);
   const int calls = static_cast<int>(std::max<std::int64_t>(copies, kLeastCalls));
-  const DeviceBuffer from = random_weights(tokens * features, copies, Dtype::f16);
+  const DeviceBuffer from = random_weights(tokens * features, copies, dtype);
   const DeviceBuffer to(static_cast<std::size_t>(bytes));
   const auto input = [&](int call) { return from.as<std::byte>() + call % copies * bytes; };
+  const Layout from_layout =
+      to_layout == Layout::token_major ? Layout::feature_major : Layout::token_major;
   const double us = microseconds(calls, [&](int call, cudaStream_t stream) {
-    launch_transpose(input(call), features, true, tokens, features, to.data(), tokens, stream);
+    transpose({input(call), dtype, tokens, features, from_layout, 0},
+              {to.data(), dtype, tokens, features, to_layout, 0}, stream);
   });
   const double copy_us = copy_microseconds(calls, to, bytes, input);
   fmt::print(
-      "transpose    F16   {:>6} x {:<6} {:>9.1f} us {:>6.3f} TB/s read and written, copy {:>7.1f} "
-      "us\n",
-      tokens, features, us, 2 * static_cast<double>(bytes) / us * 1e-6, copy_us);
+      "transpose {} to {:<7} {:>6} x {:<6} {:>7.1f} us {:>6.3f} TB/s read and written, copy "
+      "{:>6.1f} "
+      "us, {:.0f} %\n",
+      dtype_name(dtype), to_layout == Layout::token_major ? "token" : "feature", tokens, features,
+      us, 2 * static_cast<double>(bytes) / us * 1e-6, copy_us, 100 * copy_us / us);
 }
 
 constexpr const char* kPacked[] = {"2:4",     "16:2:8",   "64:2:5",   "64:2:8",
@@ -202,8 +151,10 @@ int main(int argc, char** argv) {
   try {
     const std::int64_t rows = argc > 2 ? std::atoll(argv[1]) : 4096;
     const std::int64_t cols = argc > 2 ? std::atoll(argv[2]) : 14336;
-    for (const std::int64_t features : {4096, 8192, 14336})
-      coppice::cuda::measure_transpose(4096, features);
+    for (const auto dtype : {coppice::Dtype::f16, coppice::Dtype::f32})
+      for (const auto layout : {coppice::Layout::feature_major, coppice::Layout::token_major})
+        for (const std::int64_t features : {4096, 8192, 14336})
+          coppice::cuda::measure_transpose(dtype, layout, 4096, features);
     for (const char* pattern : coppice::cuda::kPacked)
       coppice::cuda::measure_packing(pattern, rows, cols);
     for (const auto& c : coppice::cuda::kCases) coppice::cuda::measure(c, rows, cols);

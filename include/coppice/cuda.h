@@ -97,14 +97,16 @@ struct BasicMatrix {
 using Matrix = BasicMatrix<const void>;
 using MutableMatrix = BasicMatrix<void>;
 
-/// What happens to a product before it is stored: y = act(alpha * w x + bias) + residual, in fp32.
+/// What happens to a product before it is stored: y = act(alpha * w x + bias) + residual, or y =
+/// act(alpha * w x + bias) * factor, in fp32.
 struct Epilogue {
   float alpha = 1;
   const void* bias = nullptr;     ///< device memory, [rows], or null
   Dtype bias_dtype = Dtype::f32;  ///< f32, or the dtype of the weight
   Activation activation = Activation::none;
-  const void* residual =
-      nullptr;  ///< null, or a matrix of the shape, dtype, layout and stride of y
+  /// Null, or a matrix of the shape, dtype, layout and stride of y; may be y itself. Not both.
+  const void* residual = nullptr;
+  const void* factor = nullptr;
 };
 
 /// Device memory lent to one call; it must not be in use by another stream at the time.
@@ -116,15 +118,34 @@ struct Workspace {
 /// Bytes that `multiply` needs for such operands; 0 where x is read in place.
 std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x);
 
-/// Y = act(alpha * W X + bias) + residual, enqueued on `stream` of the weight's device. x: [tokens,
-/// cols] of the weight's dtype; y: [tokens, rows] of the weight's dtype or f32; either layout each;
-/// they must not overlap. Sums in fp32. Allocates nothing, does not synchronise, can be captured in
-/// a graph; same bits for every call with the same arguments, and a token's result does not depend
-/// on the tokens beside it. Throws InvalidArgument if something does not fit, DeviceError if the
-/// launch fails.
+/// Y = act(alpha * W X + bias) + residual (or * factor), enqueued on `stream` of the weight's
+/// device. x: [tokens, cols] of the weight's dtype; y: [tokens, rows] of the weight's dtype or f32;
+/// either layout each; they must not overlap. Sums in fp32. Allocates nothing, does not
+/// synchronise, can be captured in a graph; same bits for every call with the same arguments, and a
+/// token's result does not depend on the tokens beside it. Throws InvalidArgument if something does
+/// not fit, DeviceError if the launch fails.
 void multiply(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
               const Epilogue& epilogue = {}, const Workspace& workspace = {},
               Stream stream = nullptr);
+
+/// Bytes that `multiply_gated` needs.
+std::int64_t gated_workspace_bytes(const PackedWeight& gate, const PackedWeight& up,
+                                   const Matrix& x);
+
+/// The first half of a gated MLP: Y = act(alpha Wg X + bias) * act(alpha Wu X + bias), the first
+/// factor with `gate_epilogue` (SwiGLU: Activation::silu), the second with `up_epilogue`; neither
+/// has a residual or a factor. Weights of equal shape, dtype and device, of any patterns; x is
+/// brought into the kernels' layout once. Two launches: between them the first factor is in y,
+/// rounded to its dtype. All else as in `multiply`.
+void multiply_gated(const PackedWeight& gate, const PackedWeight& up, const Matrix& x,
+                    const MutableMatrix& y, const Epilogue& gate_epilogue,
+                    const Epilogue& up_epilogue = {}, const Workspace& workspace = {},
+                    Stream stream = nullptr);
+
+/// Copies activations of f16, bf16 or f32 into the other layout, on `stream` of the current device.
+/// At the rate of a copy where the rows of both sides start on 16 bytes. The two must not overlap.
+/// Throws InvalidArgument if something does not fit, DeviceError if the launch fails.
+void transpose(const Matrix& from, const MutableMatrix& to, Stream stream = nullptr);
 
 /// Name of the kernel that `multiply` runs for such a problem, such as "wgmma 128x256".
 std::string kernel_name(const PackedWeight& weight, std::int64_t tokens,

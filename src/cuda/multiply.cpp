@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "coppice/cuda.h"
 #include "coppice/error.h"
 #include "cuda/check.h"
@@ -61,6 +63,8 @@ void check_arguments(const PackedWeight& weight, const Matrix& x, const MutableM
       epilogue.bias_dtype != weight.dtype())
     throw InvalidArgument(fmt::format("the bias is {}, needs to be F32 or {}",
                                       dtype_name(epilogue.bias_dtype), dtype_name(weight.dtype())));
+  if (epilogue.factor != nullptr && epilogue.residual != nullptr)
+    throw InvalidArgument("a factor and a residual: one product takes only one of them");
 }
 
 // Features of the copy of x are this many elements apart.
@@ -107,12 +111,17 @@ Matrix prepare(const Selection& selection, const PackedWeight& weight, const Mat
   copy.data = workspace.data;
   copy.layout = Layout::feature_major;
   copy.stride = workspace_stride(x.tokens);
+  TransposeArguments t;
+  t.from = x.data;
+  t.from_stride = x.major_stride();
+  t.rows = selection.transpose ? x.tokens : x.features;
+  t.cols = selection.transpose ? x.features : x.tokens;
+  t.to = workspace.data;
+  t.to_stride = t.to_width = copy.stride;
   if (selection.transpose)
-    launch_transpose(x.data, x.major_stride(), aligned_16(x.data) && x.major_stride() % 8 == 0,
-                     x.tokens, x.features, workspace.data, copy.stride, stream);
+    launch_transpose(t, 2, stream);
   else
-    launch_realign(x.data, x.major_stride(), x.tokens, x.features, workspace.data, copy.stride,
-                   stream);
+    launch_realign(t, stream);
   return copy;
 }
 
@@ -120,7 +129,8 @@ EpilogueArguments epilogue_arguments(const MutableMatrix& y, const Epilogue& epi
   EpilogueArguments e;
   e.y = y.data;
   e.y_stride = y.major_stride();
-  e.residual = epilogue.residual;
+  e.multiplies = epilogue.factor != nullptr;
+  e.residual = e.multiplies ? epilogue.factor : epilogue.residual;
   e.bias = epilogue.bias;
   e.alpha = epilogue.alpha;
   e.activation = epilogue.activation;
@@ -128,6 +138,7 @@ EpilogueArguments epilogue_arguments(const MutableMatrix& y, const Epilogue& epi
   e.f32_out = y.dtype == Dtype::f32;
   e.f32_bias = epilogue.bias_dtype == Dtype::f32;
   e.wide = !e.f32_out && aligned_16(y.data) && e.y_stride % 8 == 0;
+  e.wide_residual = e.wide && aligned_16(e.residual);
   return e;
 }
 
@@ -201,6 +212,55 @@ void multiply_by(const Selection& selection, const PackedWeight& weight, const M
   const DeviceGuard guard(impl.device);
   const Matrix ready = prepare(selection, weight, x, workspace, stream);
   run(selection, impl, ready, y, epilogue, stream);
+}
+
+namespace {
+
+// Weights that multiply the same x into one y.
+void check_pair(const PackedWeight& gate, const PackedWeight& up) {
+  if (gate.rows() != up.rows() || gate.cols() != up.cols())
+    throw InvalidArgument(fmt::format("gate is {} x {} and up {} x {}: they must be the same",
+                                      gate.rows(), gate.cols(), up.rows(), up.cols()));
+  if (gate.dtype() != up.dtype() || gate.device() != up.device())
+    throw InvalidArgument(
+        fmt::format("gate is {} on device {} and up {} on device {}: they must "
+                    "be the same",
+                    dtype_name(gate.dtype()), gate.device(), dtype_name(up.dtype()), up.device()));
+}
+
+}  // namespace
+
+std::int64_t gated_workspace_bytes(const PackedWeight& gate, const PackedWeight& up,
+                                   const Matrix& x) {
+  return std::max(workspace_bytes(gate, x), workspace_bytes(up, x));
+}
+
+// The gate's part waits in y itself, rounded to its dtype, and every thread of the second product
+// multiplies by the elements that it will overwrite.
+void multiply_gated(const PackedWeight& gate, const PackedWeight& up, const Matrix& x,
+                    const MutableMatrix& y, const Epilogue& gate_epilogue,
+                    const Epilogue& up_epilogue, const Workspace& workspace, Stream stream) {
+  check_pair(gate, up);
+  check_arguments(gate, x, y, gate_epilogue);
+  check_arguments(up, x, y, up_epilogue);
+  if (gate_epilogue.residual != nullptr || gate_epilogue.factor != nullptr ||
+      up_epilogue.residual != nullptr || up_epilogue.factor != nullptr)
+    throw InvalidArgument("a gated product takes no residual and no factor");
+  if (several_devices()) {
+    check_same_device(gate, x, y, gate_epilogue, workspace, stream);
+    check_same_device(up, x, y, up_epilogue, workspace, stream);
+  }
+  if (x.tokens == 0 || gate.rows() == 0) return;
+  const DeviceGuard guard(gate.device());
+  const Selection gate_way = select_for(gate, x), up_way = select_for(up, x);
+  const Matrix gate_x = prepare(gate_way, gate, x, workspace, stream);
+  run(gate_way, gate.impl(), gate_x, y, gate_epilogue, stream);
+  // Where both want a copy of x, they want the same one.
+  const bool shared = gate_x.data != x.data && workspace_for(up_way, up, x.tokens) > 0;
+  const Matrix up_x = shared ? gate_x : prepare(up_way, up, x, workspace, stream);
+  Epilogue last = up_epilogue;
+  last.factor = y.data;
+  run(up_way, up.impl(), up_x, y, last, stream);
 }
 
 std::string kernel_name(const PackedWeight& weight, std::int64_t tokens, Layout layout) {

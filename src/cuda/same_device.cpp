@@ -39,6 +39,7 @@ void check_same_device(const PackedWeight& weight, const Matrix& x, const Mutabl
   check_memory(y.data, "y", weight);
   check_memory(epilogue.bias, "the bias", weight);
   check_memory(epilogue.residual, "the residual", weight);
+  check_memory(epilogue.factor, "the factor", weight);
   check_memory(workspace.data, "the workspace", weight);
   // A stream that is being captured cannot be asked; its graph's launch fails on another device.
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;

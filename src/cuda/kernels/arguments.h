@@ -10,11 +10,13 @@
 
 namespace coppice::cuda {
 
-/// y = act(alpha * product + bias) + residual.
+/// y = act(alpha * product + bias) + residual, or * residual.
 struct EpilogueArguments {
   void* y = nullptr;
   std::int64_t y_stride = 0;       // elements between tokens (token-major) or rows (feature-major)
-  const void* residual = nullptr;  // like y
+  const void* residual = nullptr;  // like y, may be y
+  bool multiplies = false;         // the residual is a factor
+  bool wide_residual = false;      // it allows 16-byte loads
   const void* bias = nullptr;      // [rows] or null
   float alpha = 1;
   Activation activation = Activation::none;

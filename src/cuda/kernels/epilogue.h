@@ -43,6 +43,15 @@ __device__ inline std::uint32_t pack_pair(float low, float high) {
   }
 }
 
+/// The other way.
+template <Dtype kType>
+__device__ inline float2 unpack_pair(std::uint32_t pair) {
+  if constexpr (kType == Dtype::f16)
+    return __half22float2(*reinterpret_cast<const __half2*>(&pair));
+  else
+    return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
+}
+
 __device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
 
 /// The normal distribution function; error below 1e-7 (Abramowitz and Stegun, 7.1.26).
@@ -158,15 +167,58 @@ __device__ inline void store_singly(const EpilogueArguments& e, const UnitOutput
   }
 }
 
+/// The residual is added, or the factor multiplied by.
+__device__ inline float combine(const EpilogueArguments& e, float value, float other) {
+  return e.multiplies ? value * other : value + other;
+}
+
 template <Dtype kType>
-__device__ inline void add_residual(const EpilogueArguments& e, const UnitOutput& out,
-                                    float (&v)[16], int first, int lane) {
+__device__ inline void combine_singly(const EpilogueArguments& e, const UnitOutput& out,
+                                      float (&v)[16], int first, int lane) {
   const FragmentWalk walk(e, out, first, lane);
 #pragma unroll
   for (int i = 0; i < 16; ++i) {
     if (!walk.exists(i)) continue;
-    v[i] += e.f32_out ? static_cast<const float*>(e.residual)[walk.offset(i)]
-                      : load_element<kType>(e.residual, walk.offset(i));
+    const float other = e.f32_out ? static_cast<const float*>(e.residual)[walk.offset(i)]
+                                  : load_element<kType>(e.residual, walk.offset(i));
+    v[i] = combine(e, v[i], other);
+  }
+}
+
+/// What a lane reads of the residual of 16 rows x 32 tokens: the places that it stores to
+/// (`store_wide`), so that the residual can be y itself.
+struct WideResidual {
+  uint4 half[2];
+
+  __device__ void load(const EpilogueArguments& e, const UnitOutput& out, int first, int lane) {
+    const int g = lane / 4, token = first + 8 * (lane % 4) + (e.token_major ? g : 0);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int r = 8 * h + (e.token_major ? 0 : g);
+      half[h] = make_uint4(0, 0, 0, 0);
+      if (r < out.unit.rows)
+        half[h] = *reinterpret_cast<const uint4*>(static_cast<const std::uint16_t*>(e.residual) +
+                                                  output_index(e, token, out.unit.row + r));
+    }
+  }
+};
+
+/// The way of `wide_half` backwards.
+template <Dtype kType>
+__device__ inline void combine_wide(const EpilogueArguments& e, const WideResidual& residual,
+                                    bool token_major, float (&v)[16], int t) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const uint4& raw = residual.half[h];
+    std::uint32_t pairs[4] = {raw.x, raw.y, raw.z, raw.w};
+    transpose_in_quad(pairs, t);
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if (token_major) pairs[j] = ptx::transpose_matrix(pairs[j]);
+      const float2 other = unpack_pair<kType>(pairs[j]);
+      v[4 * j + 2 * h] = combine(e, v[4 * j + 2 * h], other.x);
+      v[4 * j + 2 * h + 1] = combine(e, v[4 * j + 2 * h + 1], other.y);
+    }
   }
 }
 
@@ -212,19 +264,28 @@ __device__ inline void store_part(const EpilogueArguments& e, const UnitOutput& 
 #pragma unroll
   for (int i = 0; i < 16; ++i) v[i] = fmaf(e.alpha, sums[i], out.bias[i / 2 % 2]);
   activate(e.activation, v);
-  if (e.residual != nullptr) add_residual<kType>(e, out, v, first, lane);
   const bool whole = first + 32 <= out.tokens &&
                      (!e.token_major || (out.unit.rows == kUnitRows && out.unit.row % 8 == 0));
+  if (e.residual != nullptr) {
+    if (e.wide_residual && whole) {
+      WideResidual residual;
+      residual.load(e, out, first, lane);
+      combine_wide<kType>(e, residual, e.token_major, v, lane % 4);
+    } else {
+      combine_singly<kType>(e, out, v, first, lane);
+    }
+  }
   if (e.wide && whole)
     store_wide<kType>(e, out, v, first, lane);
   else
     store_singly<kType>(e, out, v, first, lane);
 }
 
-/// What most products are: whole tiles of 16-bit outputs without activation and residual.
+/// What most products are: whole tiles of 16-bit outputs without activation.
 template <int kUnits, int kCount>
 __device__ inline bool is_plain(const EpilogueArguments& e, const UnitOutput (&out)[kUnits]) {
-  bool plain = e.wide && e.activation == Activation::none && e.residual == nullptr &&
+  bool plain = e.wide && e.activation == Activation::none &&
+               (e.residual == nullptr || e.wide_residual) &&
                out[0].first_token + 2 * kCount <= out[0].tokens;
 #pragma unroll
   for (const UnitOutput& o : out)
@@ -257,7 +318,7 @@ __device__ inline void store_token_pairs(const EpilogueArguments& e, std::int64_
 }
 
 /// Straight-line code, for plain products: a tenth of the instructions of the general way.
-template <Dtype kType, bool kTokenMajor, int kUnits, int kCount>
+template <Dtype kType, bool kTokenMajor, bool kCombines, int kUnits, int kCount>
 __device__ inline void store_plain(const EpilogueArguments& e, const UnitOutput (&out)[kUnits],
                                    const float (&d)[kUnits][kCount], int lane) {
   const int g = lane / 4, t = lane % 4;
@@ -267,12 +328,20 @@ __device__ inline void store_plain(const EpilogueArguments& e, const UnitOutput 
     if (out[u].unit.rows == 0) continue;
     const int token = out[u].first_token + 8 * t + (kTokenMajor ? g : 0);
     const std::int64_t first = output_index(e, token, out[u].unit.row + (kTokenMajor ? 0 : g));
+    WideResidual residual, next;
+    if (kCombines) next.load(e, out[u], out[u].first_token, lane);
 #pragma unroll
     for (int part = 0; part < kCount / 16; ++part) {
       float v[16];
 #pragma unroll
       for (int i = 0; i < 16; ++i)
         v[i] = fmaf(e.alpha, d[u][16 * part + i], out[u].bias[i / 2 % 2]);
+      if (kCombines) {  // one part ahead: the latency of a load is that of several stores
+        residual = next;
+        if (part + 1 < kCount / 16)
+          next.load(e, out[u], out[u].first_token + 32 * (part + 1), lane);
+        combine_wide<kType>(e, residual, kTokenMajor, v, t);
+      }
       const uint4 low = wide_half<kType>(v, 0, kTokenMajor, t);
       const uint4 high = wide_half<kType>(v, 1, kTokenMajor, t);
       if constexpr (kTokenMajor)
@@ -323,10 +392,12 @@ __device__ inline void store_units(const EpilogueArguments& e, const UnitOutput 
                                    float (&d)[kUnits][kCount], int lane) {
   if (!is_plain<kUnits, kCount>(e, out))
     store_generally<kType>(e, out, d, lane);
-  else if (e.token_major)
-    store_plain<kType, true>(e, out, d, lane);
+  else if (e.residual != nullptr)
+    e.token_major ? store_plain<kType, true, true>(e, out, d, lane)
+                  : store_plain<kType, false, true>(e, out, d, lane);
   else
-    store_plain<kType, false>(e, out, d, lane);
+    e.token_major ? store_plain<kType, true, false>(e, out, d, lane)
+                  : store_plain<kType, false, false>(e, out, d, lane);
 }
 
 }  // namespace coppice::cuda

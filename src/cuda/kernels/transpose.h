@@ -1,5 +1,4 @@
-// Brings activations of 16-bit elements into the layout that the gathering kernels read:
-// feature-major, every feature on 16 bytes.
+// Brings activations into another layout: matrices of 16- or 32-bit elements, turned or realigned.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,14 +7,22 @@
 
 namespace coppice::cuda {
 
-/// to[feature * to_stride + token] = from[token * from_stride + feature]; `wide` if every token of
-/// `from` starts on 16 bytes. to_stride is a multiple of 64, and as much is written of every
-/// feature (zeros behind the last token).
-void launch_transpose(const void* from, std::int64_t from_stride, bool wide, std::int64_t tokens,
-                      std::int64_t features, void* to, std::int64_t to_stride, cudaStream_t stream);
+/// A matrix [rows][cols] and where it goes. Strides are elements between rows of each side.
+struct TransposeArguments {
+  const void* from = nullptr;
+  std::int64_t from_stride = 0;
+  std::int64_t rows = 0, cols = 0;
+  void* to = nullptr;
+  std::int64_t to_stride = 0;
+  std::int64_t to_width = 0;  ///< elements written of each row of `to`: at least `rows`, then zeros
+  bool wide_from = false, wide_to = false;  ///< set by launch_transpose
+};
 
-/// to[feature * to_stride + token] = from[feature * from_stride + token].
-void launch_realign(const void* from, std::int64_t from_stride, std::int64_t tokens,
-                    std::int64_t features, void* to, std::int64_t to_stride, cudaStream_t stream);
+/// to[col * to_stride + row] = from[row * from_stride + col]. Sides whose rows start on 16 bytes go
+/// at the rate of a copy. `element_bytes`: 2 or 4.
+void launch_transpose(TransposeArguments arguments, int element_bytes, cudaStream_t stream);
+
+/// to[row * to_stride + col] = from[row * from_stride + col], 16-bit elements.
+void launch_realign(const TransposeArguments& arguments, cudaStream_t stream);
 
 }  // namespace coppice::cuda
