@@ -1,0 +1,89 @@
+// The three forms of a GPU result agree with each other and with the result. Needs no GPU.
+#include "bench/cuda/gpu_report.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+namespace coppice::bench {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const RunInfo kInfo = {"NVIDIA H200", "580.1", "2026-11-21", "0123456789ab"};
+
+GpuResult example() {
+  GpuResult r;
+  r.bench_case = {.pattern = Pattern::parse("2:4"),
+                  .rows = 4096,
+                  .cols = 2048,
+                  .tokens = 512,
+                  .dtype = Dtype::bf16,
+                  .layout = Layout::token_major};
+  r.kernel = "wgmma 256x128";
+  r.configuration = "wgmma 2x2 by 1x128";
+  r.candidate = {.median_seconds = 20e-6, .min_seconds = 19e-6, .max_seconds = 22e-6, .samples = 7};
+  r.baseline = {.median_seconds = 30e-6, .min_seconds = 29e-6, .max_seconds = 31e-6, .samples = 8};
+  r.baseline_name = "cublasGemmEx TN token-major";
+  r.cusparselt_seconds = 15e-6;
+  r.bound = {10e-6, "shared memory"};
+  r.correct = true;
+  return r;
+}
+
+TEST(GpuResult, Derived) {
+  GpuResult r = example();
+  EXPECT_DOUBLE_EQ(r.ratio(), 1.5);
+  EXPECT_DOUBLE_EQ(r.cusparselt_ratio(), 0.75);
+  EXPECT_DOUBLE_EQ(r.bound_fraction(), 0.5);
+  EXPECT_NEAR(r.tflops(), 2.0 * 4096 * 2048 * 512 / 20e-6 * 1e-12, 1e-9);
+  r.baseline = {};
+  EXPECT_EQ(r.ratio(), 0);
+}
+
+TEST(GpuReport, CsvAndJsonHaveTheSameColumns) {
+  const std::string header = gpu_csv_header(), row = gpu_csv_row(example(), kInfo);
+  EXPECT_EQ(std::ranges::count(header, ','), std::ranges::count(row, ','));
+  const auto json =
+      nlohmann::ordered_json::parse(gpu_to_json(std::vector<GpuResult>{example()}, kInfo));
+  ASSERT_EQ(json.size(), 1u);
+  std::string names;
+  for (const auto& [name, value] : json[0].items()) names += (names.empty() ? "" : ",") + name;
+  EXPECT_EQ(names, header);
+  EXPECT_NEAR(json[0]["us"].get<double>(), 20, 1e-9);
+  EXPECT_EQ(json[0]["gpu"], "NVIDIA H200");
+  EXPECT_EQ(json[0]["commit"], "0123456789ab");
+  EXPECT_EQ(json[0]["check"], "ok");
+}
+
+TEST(GpuReport, TheTableSaysWhatMatters) {
+  GpuResult r = example();
+  EXPECT_THAT(gpu_table_row(r), HasSubstr("1.50x"));
+  EXPECT_THAT(gpu_table_row(r), HasSubstr("0.75x cuSPARSELt"));
+  EXPECT_THAT(gpu_table_row(r), HasSubstr("50%"));
+  EXPECT_THAT(gpu_table_row(r), Not(HasSubstr("FAILED")));
+  r.correct = false;
+  r.baseline = {};
+  EXPECT_THAT(gpu_table_row(r), HasSubstr("FAILED"));
+  EXPECT_THAT(gpu_table_row(r), Not(HasSubstr("1.50x")));
+}
+
+TEST(GpuBench, RefusesWhatCannotRun) {
+  const auto with = [](const char* pattern, Dtype dtype, std::int64_t tokens) {
+    return BenchCase{.pattern = Pattern::parse(pattern),
+                     .rows = 64,
+                     .cols = 64,
+                     .tokens = tokens,
+                     .dtype = dtype};
+  };
+  EXPECT_NO_THROW(GpuBench::check(with("64:2:8", Dtype::f16, 1)));
+  EXPECT_ANY_THROW(GpuBench::check(with("vw32/8:32", Dtype::f16, 1)));
+  EXPECT_ANY_THROW(GpuBench::check(with("64:2:8", Dtype::f32, 1)));
+  EXPECT_ANY_THROW(GpuBench::check(with("64:2:8", Dtype::f16, 0)));
+}
+
+}  // namespace
+}  // namespace coppice::bench
