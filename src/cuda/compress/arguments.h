@@ -77,9 +77,21 @@ inline constexpr int kExactGroup = 32;
 inline constexpr std::int64_t kSearchSharedBytes = 88 * 1024;
 /// Thread blocks that search at a time, for each multiprocessor.
 inline constexpr int kSearchBlocks = 4;
+/// Integers of a row where all sets are searched: whole quads, and rows in different banks.
+constexpr int search_pitch(int cols) { return (cols + 3) / 4 * 4 + 4; }
 /// Integers of one search block: columns of `vec_rows` rows, padded to full warps.
-constexpr std::int64_t search_ints(std::int64_t cols, std::int64_t vec_rows) {
-  return cols * ((vec_rows + 31) / 32 * 32);
+constexpr std::int64_t search_ints(int cols, std::int64_t vec_rows) {
+  return (cols <= kExactGroup ? search_pitch(cols) : cols) * ((vec_rows + 31) / 32 * 32);
+}
+/// Columns behind column `c`, two at a time.
+constexpr int search_steps(int cols, int c) { return (cols - c) / 2; }
+/// Pairs of columns with a column below them, and the steps behind them, where all sets are
+/// searched.
+constexpr int search_triples(int cols) {
+  int count = 0;
+  for (int b = 1; cols <= kExactGroup && b < cols; ++b)
+    for (int c = b + 1; c < cols; ++c) count += search_steps(cols, c);
+  return count;
 }
 
 }  // namespace coppice::cuda

@@ -1,10 +1,11 @@
 // V:N:M with groups of more than 8 columns. Up to 32 columns every set of 4 is scored: with the two
-// largest t1, t2 of three columns known, a fourth one v makes t1 + max(t2, v), summed over rows by
-// the warp. Above that, the columns with the largest sums are taken and exchanged one by one as
-// long as that gains. Both work on integers, in which sums are exact in any order, and leave what
-// these cannot tell apart to the sums in double precision that the CPU takes.
+// largest t1, t2 of three columns known, a fourth one v makes t1 + max(t2, v). A thread takes three
+// columns b < c < d, walks over the rows, and sums for every a < b: two instructions a row and set.
+// Above that, the columns with the largest sums are taken and exchanged one by one as long as that
+// gains; lanes are rows. Both work on integers, in which sums are exact in any order, and leave
+// what these cannot tell apart to the sums in double precision that the CPU takes.
 //
-// A thread block works on one (vector, group) at a time; lanes are rows.
+// A thread block works on one (vector, group) at a time.
 #include <algorithm>
 
 #include "cuda/check.h"
@@ -17,6 +18,9 @@ constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 constexpr int kMaxCols = 256;
 constexpr int kFloatDigits = 24;
+constexpr int kExactRows = 32;  // so many integers of kExactDigits have an exact sum in a float
+constexpr int kExactDigits = kFloatDigits - 5;
+static_assert(kExactRows << kExactDigits == 1 << kFloatDigits);
 
 /// Four columns, ascending, in an order of their own: the set that comes first is the smallest id.
 __device__ inline std::uint32_t set_id(int a, int b, int c, int d) {
@@ -47,6 +51,27 @@ struct Reached {
   }
 };
 
+/// All b < c < d with an a below b and every second d, in groups of the same b, which take the same
+/// time.
+struct Triples {
+  std::uint32_t* list = nullptr;  // b << 16 | c << 8 | d, in shared memory
+  int count = 0;
+
+  /// Fills the list for groups of `cols` columns; by the whole thread block, without a barrier.
+  __device__ void fill(int cols) const {
+    for (int i = threadIdx.x; i < cols * cols; i += kThreads) {
+      const int b = i / cols, c = i - b * cols;
+      if (b < 1 || c <= b) continue;
+      int at = 0;
+      for (int lower = 1; lower <= b; ++lower)
+        for (int other = lower + 1; other < (lower < b ? cols : c); ++other)
+          at += search_steps(cols, other);
+      for (int d = c + 1; d < cols; d += 2)
+        list[at++] = static_cast<std::uint32_t>(b << 16 | c << 8 | d);
+    }
+  }
+};
+
 struct Shared {
   std::int32_t largest;
   std::uint32_t stop;  // sets that come later cannot be better
@@ -64,12 +89,20 @@ template <Dtype kType>
 struct Search {
   const CompressArguments& a;
   Shared& shared;
-  std::int32_t* integers;  // (cols, pitch); zeros behind the last row
+  std::int32_t* integers;  // of (row, col); zeros behind the last row
+  const Triples& triples;
   Block block;
-  int cols, rows, pitch, lane, warp;
+  int cols, rows, lane, warp;
+  int padded_rows, row_stride, col_stride;
+  bool exact_search;
   Quantisation quantisation;
 
-  __device__ const std::int32_t* column(int col) const { return integers + col * pitch; }
+  /// Where all sets are searched, the integers are stored as floats.
+  __device__ const float* floats() const { return reinterpret_cast<const float*>(integers); }
+  __device__ std::int32_t integer(int row, int col) const {
+    const int at = row * row_stride + col * col_stride;
+    return exact_search ? __float2int_rn(floats()[at]) : integers[at];
+  }
 
   __device__ void load() {
     const int count = rows * cols;
@@ -105,14 +138,15 @@ struct Search {
     const float first = ldexpf(1.0f, exponent / 2);
     const float second = ldexpf(1.0f, exponent - exponent / 2);
     const float limit = ldexpf(1.0f, quantisation.bits);
-    for (int i = threadIdx.x; i < pitch * cols; i += kThreads) {
+    for (int i = threadIdx.x; i < padded_rows * cols; i += kThreads) {
       const int row = i / cols, col = i - row * cols;
       float score = 0;
       if (row < rows)
         score = Weight<kType>::score(
             key_of<kType>(*weight_at<kType>(a, block.rows.row + row, block.group.col + col)));
-      integers[col * pitch + row] =
-          __float2int_rn(fminf(__fmul_rn(__fmul_rn(score, first), second), limit));
+      const float value = rintf(fminf(__fmul_rn(__fmul_rn(score, first), second), limit));
+      const int at = row * row_stride + col * col_stride;
+      integers[at] = exact_search ? __float_as_int(value) : __float2int_rn(value);
     }
   }
 
@@ -126,13 +160,13 @@ struct Search {
   /// Lane d's result: the integer score of the columns a < b < c < d.
   __device__ std::int32_t scores_behind(int a0, int b, int c) const {
     std::int32_t mine = 0;
-    for (int r = lane; r < pitch; r += 32) {
-      const std::int32_t x = column(a0)[r], y = column(b)[r], z = column(c)[r];
+    for (int r = lane; r < padded_rows; r += 32) {
+      const std::int32_t x = integer(r, a0), y = integer(r, b), z = integer(r, c);
       const std::int32_t high = max(x, y), low = min(x, y);
       const std::int32_t t1 = max(high, z), t2 = max(low, min(high, z));
       for (int d = c + 1; d < cols; ++d) {
         const auto sum = static_cast<std::int32_t>(
-            __reduce_add_sync(kWholeWarp, static_cast<unsigned>(t1 + max(t2, column(d)[r]))));
+            __reduce_add_sync(kWholeWarp, static_cast<unsigned>(t1 + max(t2, integer(r, d)))));
         mine += lane == d ? sum : 0;
       }
     }
@@ -153,12 +187,68 @@ struct Search {
     }
   }
 
+  /// Scores the sets of b < c < d with each of the 4 * kQuads columns from `first` on that are
+  /// below b, for `d` and the column behind it. Sums of kExactRows rows are exact in floats, whose
+  /// additions are twice as fast as those of integers; two d share the loads of the columns below.
+  template <int kQuads>
+  __device__ void score_sets(int b, int c, int d, int first, Reached& reached) const {
+    constexpr int kBelow = 4 * kQuads;
+    std::int32_t sums[2][kBelow] = {}, base[2] = {};
+    for (int begin = 0; begin < rows; begin += kExactRows) {
+      float part[2][kBelow] = {}, base_part[2] = {};
+      const float* row = floats() + begin * row_stride;
+#pragma unroll 2
+      for (int r = min(kExactRows, rows - begin); r > 0; --r, row += row_stride) {
+        const float high = fmaxf(row[b], row[c]), low = fminf(row[b], row[c]);
+        const float z[2] = {row[d], row[d + 1]};
+        float t2[2];
+#pragma unroll
+        for (int k = 0; k < 2; ++k) {
+          t2[k] = fmaxf(low, fminf(high, z[k]));
+          base_part[k] += fmaxf(high, z[k]);
+        }
+#pragma unroll
+        for (int q = 0; q < kQuads; ++q) {
+          const float4 v = reinterpret_cast<const float4*>(row + first)[q];
+#pragma unroll
+          for (int k = 0; k < 2; ++k) {
+            part[k][4 * q] += fmaxf(t2[k], v.x);
+            part[k][4 * q + 1] += fmaxf(t2[k], v.y);
+            part[k][4 * q + 2] += fmaxf(t2[k], v.z);
+            part[k][4 * q + 3] += fmaxf(t2[k], v.w);
+          }
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        base[k] += __float2int_rn(base_part[k]);
+#pragma unroll
+        for (int i = 0; i < kBelow; ++i) sums[k][i] += __float2int_rn(part[k][i]);
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < 2; ++k)
+#pragma unroll
+      for (int i = 0; i < kBelow; ++i)
+        if (first + i < b && d + k < cols)
+          reached.offer(base[k] + sums[k][i], set_id(first + i, b, c, d + k));
+  }
+  __device__ void score_sets_of(std::uint32_t triple, Reached& reached) const {
+    const int b = triple >> 16, c = triple >> 8 & 255, d = triple & 255;
+    if (d >= cols) return;  // of a short group
+    for (int first = 0; first < b; first += 8) {
+      if (b - first <= 4)
+        score_sets<1>(b, c, d, first, reached);
+      else
+        score_sets<2>(b, c, d, first, reached);
+    }
+  }
+
   /// Best of all sets of up to 32 columns.
   __device__ std::uint32_t exact() {
     Reached reached;
-    for_triples([&](int x, int y, int z, std::int32_t score) {
-      if (lane > z && lane < cols) reached.offer(score, set_id(x, y, z, lane));
-    });
+    for (int i = threadIdx.x; i < triples.count; i += kThreads)
+      score_sets_of(triples.list[i], reached);
     const Reached mine = reached;
     for (int step = 16; step > 0; step /= 2) {
       const std::int32_t score = __shfl_xor_sync(kWholeWarp, reached.score, step);
@@ -239,9 +329,9 @@ struct Search {
 
   __device__ std::int32_t integer_score(std::uint32_t id) const {
     std::uint32_t sum = 0;
-    for (int r = lane; r < pitch; r += 32) {
+    for (int r = lane; r < padded_rows; r += 32) {
       TopTwo top;
-      for (int i = 0; i < kVectorCols; ++i) top.add(column(set_column(id, i))[r], i);
+      for (int i = 0; i < kVectorCols; ++i) top.add(integer(r, set_column(id, i)), i);
       sum += static_cast<std::uint32_t>(top.first_key + top.second_key);
     }
     return static_cast<std::int32_t>(__reduce_add_sync(kWholeWarp, sum));
@@ -256,12 +346,12 @@ struct Search {
       for (int i = 0; i < kVectorCols; ++i) inside = inside || set_column(id, i) == in;
       if (inside) continue;
       std::uint32_t sums[kVectorCols] = {};
-      for (int r = lane; r < pitch; r += 32) {
-        const std::int32_t v = column(in)[r];
+      for (int r = lane; r < padded_rows; r += 32) {
+        const std::int32_t v = integer(r, in);
         for (int out = 0; out < kVectorCols; ++out) {
           TopTwo top;
           for (int i = 0; i < kVectorCols; ++i)
-            if (i != out) top.add(column(set_column(id, i))[r], i);
+            if (i != out) top.add(integer(r, set_column(id, i)), i);
           sums[out] += static_cast<std::uint32_t>(top.first_key + max(top.second_key, v));
         }
       }
@@ -342,8 +432,7 @@ struct Search {
       ++live;
     }
     int moved[kVectorCols] = {};  // place in the set to place among the live columns
-    for (int i = 0; i < count; ++i)
-      for (int c = 0; c < set_column(id, i); ++c) moved[i] += get_bit(bits, c);
+    for (int i = 0; i < count; ++i) moved[i] = bits_below(bits, set_column(id, i));
     if (used != (1 << count) - 1) {
       for (int r = threadIdx.x; r < rows; r += kThreads) {
         std::uint8_t& pick = a.picks[block.index * a.rows + block.rows.row + r];
@@ -368,6 +457,15 @@ struct Search {
 #pragma unroll
     for (int w = 0; w < kMaxCols / 32; ++w) bits[w] |= w == at / 32 ? 1u << at % 32 : 0;
   }
+  __device__ static int bits_below(const std::uint32_t (&bits)[kMaxCols / 32], int at) {
+    int below = 0;
+#pragma unroll
+    for (int w = 0; w < kMaxCols / 32; ++w) {
+      const int left = min(max(at - 32 * w, 0), 32);
+      below += __popc(bits[w] & static_cast<std::uint32_t>((std::uint64_t{1} << left) - 1));
+    }
+    return below;
+  }
   __device__ static int get_bit(const std::uint32_t (&bits)[kMaxCols / 32], int at) {
     int bit = 0;
 #pragma unroll
@@ -377,25 +475,36 @@ struct Search {
 };
 
 template <Dtype kType>
-__global__ void __launch_bounds__(kThreads) vnm_search_kernel(const CompressArguments a) {
-  extern __shared__ std::int32_t dynamic[];
+__global__ void __launch_bounds__(kThreads, kSearchBlocks)
+    vnm_search_kernel(const CompressArguments a) {
+  extern __shared__ __align__(16) std::int32_t dynamic[];
   __shared__ Shared shared;
-  std::int32_t* integers = a.scratch_ints == 0 ? dynamic : a.scratch + blockIdx.x * a.scratch_ints;
+  const bool exact = a.group_cols <= kExactGroup;
+  const Triples triples{reinterpret_cast<std::uint32_t*>(dynamic), search_triples(a.group_cols)};
+  std::int32_t* integers = a.scratch_ints == 0 ? dynamic + (triples.count + 3) / 4 * 4
+                                               : a.scratch + blockIdx.x * a.scratch_ints;
+  if (exact) triples.fill(a.group_cols);
   const std::int64_t all = std::int64_t{a.vector_count} * a.group_count;
   for (std::int64_t i = blockIdx.x; i < all; i += gridDim.x) {
     const auto vector = static_cast<std::int32_t>(i / a.group_count);
     const auto group = static_cast<std::int32_t>(i - std::int64_t{vector} * a.group_count);
     const Block block = block_at(a, vector, group);
+    const int padded_rows = (block.rows.rows + 31) / 32 * 32;
     Search<kType> search{a,
                          shared,
                          integers,
+                         triples,
                          block,
                          block.group.cols,
                          block.rows.rows,
-                         (block.rows.rows + 31) / 32 * 32,
                          static_cast<int>(threadIdx.x % 32),
                          static_cast<int>(threadIdx.x / 32),
-                         cuda::quantisation(block.rows.rows * block.group.kept, kFloatDigits)};
+                         padded_rows,
+                         exact ? search_pitch(a.group_cols) : 1,
+                         exact ? 1 : padded_rows,
+                         exact,
+                         cuda::quantisation(block.rows.rows * block.group.kept,
+                                            exact ? kExactDigits : kFloatDigits)};
     search.load();
     const std::uint32_t set = search.choose();
     search.store_rows(set);
@@ -407,8 +516,8 @@ __global__ void __launch_bounds__(kThreads) vnm_search_kernel(const CompressArgu
 template <Dtype kType>
 void launch(const CompressArguments& a, cudaStream_t stream) {
   const std::int64_t all = std::int64_t{a.vector_count} * a.group_count;
-  const std::int64_t bytes =
-      a.scratch_ints == 0 ? search_ints(a.group_cols, a.vec_rows) * std::int64_t{4} : 0;
+  const std::int64_t ints = a.scratch_ints == 0 ? search_ints(a.group_cols, a.vec_rows) : 0;
+  const std::int64_t bytes = 4 * ((search_triples(a.group_cols) + 3) / 4 * 4 + ints);
   const auto kernel = vnm_search_kernel<kType>;
   allow_shared_memory(kernel, static_cast<int>(bytes));
   const auto grid = static_cast<unsigned>(std::min<std::int64_t>(all, a.search_blocks));
