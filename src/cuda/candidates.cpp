@@ -28,7 +28,7 @@ void add_family(std::vector<Selection>& all, const ProductInfo& product, const D
 
 int tile_tokens(const Selection& selection) {
   return selection.family == Family::mma
-             ? selection.mma.tile_tokens()
+             ? selection.mma.config().tile_tokens()
              : kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
 }
 
@@ -46,6 +46,14 @@ std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& 
     DeviceInfo portable = device;
     portable.has_wgmma = false;
     add_family(all, product, portable);
+  } else {
+    for (const MmaShape& shape : mma_shapes(product, device)) {
+      if (shape.kernel == all[0].mma.kernel) continue;
+      Selection other = all[0];
+      other.mma = shape;
+      other.token_group = token_group(product, tile_tokens(other), device);
+      all.push_back(other);
+    }
   }
   return all;
 }
@@ -65,8 +73,9 @@ bool same_sums(const Selection& a, const Selection& b) { return a.family == b.fa
 std::string tile_name(const Selection& selection) {
   if (selection.family == Family::mma) {
     const MmaShape& m = selection.mma;
-    return fmt::format("mma {} {} rows {} stages {}", m.gathered ? "gathered" : "shared", m.vectors,
-                       m.stage_rows, m.stages);
+    const MmaKernel& k = m.config();
+    return fmt::format("mma {} {} {}x{} by {} rows {} stages {}", rows_name(k.rows), k.vectors,
+                       k.row_warps, k.token_warps, k.halves, m.stage_rows, m.stages);
   }
   const WgmmaShape& w = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
   return fmt::format("wgmma {}x{} by {}x{} stages {} resident {}", w.row_groups, w.group_blocks,

@@ -172,11 +172,12 @@ void run(const Selection& selection, const PackedWeight::Impl& impl, const Matri
          const MutableMatrix& y, const Epilogue& epilogue, Stream stream) {
   if (selection.family == Family::mma) {
     const MmaShape& shape = selection.mma;
-    ProductArguments p = arguments_for(selection, impl, x, y, epilogue, shape.tile_tokens());
+    const MmaKernel& kernel = shape.config();
+    ProductArguments p = arguments_for(selection, impl, x, y, epilogue, kernel.tile_tokens());
     p.stages = shape.stages;
     p.stage_rows = shape.stage_rows;
-    p.row_tile_count = (p.block_count + MmaShape::kBlocks - 1) / MmaShape::kBlocks;
-    launch_sparse_mma(shape, impl.dtype, p, stream);
+    p.row_tile_count = (p.block_count + kernel.row_warps - 1) / kernel.row_warps;
+    launch_sparse_mma(shape, impl.dtype, p, impl.device_info, stream);
     return;
   }
 #if COPPICE_CUDA_WGMMA

@@ -50,6 +50,19 @@ int count_block_vectors(const std::vector<RowUnit>& units) {
   return vectors;
 }
 
+// How many vectors follow each other in a tile of `blocks` at most, looked at in equal parts of
+// blocks.
+int count_tile_lists(const std::vector<RowUnit>& units, int block_vectors, int blocks) {
+  const auto tile = static_cast<std::size_t>(blocks * kBlockUnits);
+  const auto part = static_cast<std::size_t>(kBlockUnits / block_vectors);
+  int most = 1, now = 1;
+  for (std::size_t u = part; u < units.size(); u += part) {
+    now = u % tile == 0 ? 1 : now + (units[u].vector != units[u - part].vector ? 1 : 0);
+    most = std::max(most, now);
+  }
+  return most;
+}
+
 bool is_regular(const Grid& grid) {
   std::int64_t expected = 0;
   for (const ColumnGroup& group : grid.groups()) {
@@ -89,6 +102,8 @@ PackPlan plan_pack(const Grid& grid, bool permuted) {
   place_vectors(grid, whole_blocks, plan);
   plan.blocks = std::ssize(plan.units) / kBlockUnits;
   plan.block_vectors = count_block_vectors(plan.units);
+  for (std::size_t i = 0; i < kTileBlocks.size(); ++i)
+    plan.tile_lists[i] = count_tile_lists(plan.units, plan.block_vectors, kTileBlocks[i]);
   const bool regular = is_regular(grid);
   if (!regular) plan.quads = quad_places(grid);
   plan.regular = regular && !permuted;

@@ -33,10 +33,11 @@ struct PackPlan {
   std::int64_t steps = 0;
   std::int64_t lists = 0;  ///< of columns; 0 where all columns are alive in order
   int quad_bytes = kColumnQuadBytes;
-  int vector_blocks = 0;  ///< see ProductInfo
-  int block_vectors = 1;  ///< see ProductInfo
-  bool regular = true;    ///< see ProductInfo
-  bool in_order = false;  ///< see ProductInfo
+  int vector_blocks = 0;                                       ///< see ProductInfo
+  int block_vectors = 1;                                       ///< see ProductInfo
+  std::array<int, kTileBlocks.size()> tile_lists = {1, 1, 1};  ///< see ProductInfo
+  bool regular = true;                                         ///< see ProductInfo
+  bool in_order = false;                                       ///< see ProductInfo
 
   PackedPlaces places() const;
 };

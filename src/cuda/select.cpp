@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "coppice/error.h"
+#include "cuda/kernels/sparse_mma_layout.h"
 #include "cuda/packed_layout.h"
 
 namespace coppice::cuda {
@@ -47,26 +48,80 @@ double predicted_clocks(const WgmmaShape& s, const ProductInfo& p, const DeviceI
   return rounds * (static_cast<double>(p.steps * resident) * step + fill);
 }
 
+namespace {
+
+// Rows of activations in a stage; none if the kernel cannot run the product.
+int mma_stage_rows(const MmaKernel& k, const ProductInfo& p) {
+  const bool empty = p.blocks == 0 || p.steps == 0;  // nothing is read: any kernel will do
+  const bool in_order = p.in_order || empty;
+  if (in_order != (k.rows == MmaRows::in_order)) return 0;
+  if (k.vectors != p.block_vectors && !empty) return 0;
+  if (k.rows == MmaRows::in_order) return k.places();
+  if (k.rows == MmaRows::window) return p.regular ? k.places() / 4 * p.group : 0;
+  std::size_t tile = 0;
+  while (kTileBlocks[tile] != k.row_warps) ++tile;
+  return k.places() * p.tile_lists[tile];
+}
+
+}  // namespace
+
+std::vector<MmaShape> mma_shapes(const ProductInfo& p, const DeviceInfo& device) {
+  constexpr int kReserved = 1024;  // of shared memory, for every thread block
+  std::vector<MmaShape> shapes;
+  for (std::size_t i = 0; i < kMmaKernels.size(); ++i) {
+    const MmaKernel& kernel = kMmaKernels[i];
+    MmaShape shape;
+    shape.kernel = static_cast<int>(i);
+    shape.stage_rows = mma_stage_rows(kernel, p);
+    if (shape.stage_rows == 0) continue;
+    // As many stages as fit; thread blocks with only two of them are a last resort.
+    const auto fits = [&](int resident, int stages) {
+      const int bytes = (device.shared_bytes + kReserved) / resident - kReserved;
+      return mma::shared_bytes(kernel, shape.stage_rows, stages) <= bytes;
+    };
+    shape.resident = kernel.thread_blocks();
+    while (shape.resident > 1 && !fits(shape.resident, 3)) --shape.resident;
+    shape.stages = mma::kMostStages;
+    while (shape.stages > 2 && !fits(shape.resident, shape.stages)) --shape.stages;
+    if (!fits(shape.resident, shape.stages)) continue;
+    shapes.push_back(shape);
+  }
+  return shapes;
+}
+
+// For every 32 columns alive a tile needs: the tensor cores, 2 clocks for 16 rows x 8 tokens;
+// shared memory for what comes in and for what the warps read (values, and rows of activations, of
+// which eight at a time have bank conflicts in a window); L2 for what comes in.
+double predicted_clocks(const MmaShape& s, const ProductInfo& p, const DeviceInfo& device) {
+  const MmaKernel& k = s.config();
+  const double tokens = k.tile_tokens(), blocks = k.row_warps;
+  const double weights = blocks * (kValueBytes / 2 + kMetadataBytes / k.halves);
+  const double incoming = s.stage_rows / k.halves * tokens * 2 + weights;
+  const double passes = k.rows != MmaRows::window ? 1 : p.group <= 8 ? 2 : 2.4;
+  const double read = weights * k.token_warps + blocks * k.vectors * tokens * 64 * passes;
+  const double multiply = blocks * tokens;
+  // With two stages, copies have too little time to arrive.
+  const double late = s.stages == 2 ? 1.2 : 1;
+  const double step = late * std::max({multiply, (incoming + read) / 128, incoming / 40});
+  const std::int64_t tiles = ceil_div(p.blocks, k.row_warps) * ceil_div(p.tokens, k.tile_tokens());
+  const std::int64_t processors = device.multiprocessors;
+  const std::int64_t resident =
+      std::min<std::int64_t>(s.resident, std::max<std::int64_t>(1, ceil_div(tiles, processors)));
+  const double rounds = static_cast<double>(ceil_div(tiles, processors * resident));
+  const double alone = 400, fill = 3000;  // of one warp for a step; of a tile
+  const double steps = static_cast<double>(2 * p.steps);
+  return rounds * (steps * std::max(alone, static_cast<double>(resident) * step) + fill);
+}
+
 MmaShape mma_shape(const ProductInfo& p, const DeviceInfo& device) {
-  MmaShape shared, gathered;
-  shared.vectors = gathered.vectors = p.block_vectors;
-  shared.stage_rows = kStepQuads / 2 * p.group;
-  gathered.gathered = true;
-  gathered.stage_rows = MmaShape::kBlocks * p.block_vectors * kStepCols / 2;
-  const auto fits = [&](MmaShape& shape) {
-    constexpr int kMostStages = 4;
-    const int stages = (device.shared_bytes - 128) / shape.stage_bytes();
-    shape.stages = std::min(stages, kMostStages);
-    return stages >= 2;
-  };
-  const bool can_share = p.regular && fits(shared), can_gather = fits(gathered);
-  if (!can_share && !can_gather)
+  const std::vector<MmaShape> shapes = mma_shapes(p, device);
+  if (shapes.empty())
     throw DeviceError(fmt::format(
-        "vectors of fewer than 64 rows with M = {} need {} bytes of shared memory, the device has "
-        "{}: choose a larger V or a smaller M",
-        p.group, 2 * gathered.stage_bytes(), device.shared_bytes));
-  const bool less_traffic = shared.stage_rows <= gathered.stage_rows;
-  return can_share && (less_traffic || !can_gather) ? shared : gathered;
+        "vectors of fewer than 64 rows with M = {} need more shared memory than the {} bytes that "
+        "the device has: choose a larger V or a smaller M",
+        p.group, device.shared_bytes));
+  return *std::ranges::min_element(
+      shapes, {}, [&](const MmaShape& shape) { return predicted_clocks(shape, p, device); });
 }
 
 namespace {
@@ -103,10 +158,14 @@ Selection select(const ProductInfo& p, const DeviceInfo& device) {
     tile_tokens = kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
   } else {
     selection.mma = mma_shape(p, device);
-    tile_tokens = selection.mma.tile_tokens();
+    tile_tokens = selection.mma.config().tile_tokens();
   }
   selection.token_group = token_group(p, tile_tokens, device);
   return selection;
+}
+
+std::string_view rows_name(MmaRows rows) {
+  return rows == MmaRows::in_order ? "in order" : rows == MmaRows::window ? "window" : "gathered";
 }
 
 std::string selection_name(const Selection& selection) {
@@ -114,10 +173,11 @@ std::string selection_name(const Selection& selection) {
                        : selection.repack      ? " after a copy"
                        : selection.token_major ? " token-major"
                                                : "";
-  if (selection.family == Family::mma)
-    return fmt::format("mma 256x{} {} x{}{}", selection.mma.tile_tokens(),
-                       selection.mma.gathered ? "gathered" : "shared", selection.mma.stages,
-                       before);
+  if (selection.family == Family::mma) {
+    const MmaKernel& kernel = selection.mma.config();
+    return fmt::format("mma {}x{} {} {}x{}{}", 64 * kernel.row_warps, kernel.tile_tokens(),
+                       rows_name(kernel.rows), selection.mma.stages, kernel.places(), before);
+  }
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
   return fmt::format("wgmma {}x{}{}", shape.rows(), shape.tile_tokens(), before);
 }

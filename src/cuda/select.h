@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "coppice/linear.h"
 #include "coppice/pattern.h"
@@ -43,18 +45,52 @@ inline constexpr std::array kWgmmaShapes = {
     WgmmaShape{1, 1, 1, 128, 5, 2, false}, WgmmaShape{1, 1, 1, 64, 8, 2, true},
 };
 
-/// How the portable mma kernels are run: tiles of 256 rows x tile_tokens().
-struct MmaShape {
-  bool gathered = false;  ///< every vector has rows of its own in shared memory
-  int vectors = 1;        ///< in a block of 64 rows: 1, 2 or 4
-  int stages = 3;         ///< of 32 columns alive each
-  int stage_rows = 0;     ///< rows of activations in a stage
+/// How the mma kernels bring rows of activations (a row: one column of the weight, all tokens of
+/// the tile) to shared memory.
+enum class MmaRows : std::uint8_t {
+  in_order,  ///< columns are alive in order: all of them
+  window,    ///< all columns of a step's groups, shared by the vectors of the tile
+  gathered,  ///< the columns alive, for every vector of the tile
+};
 
-  static constexpr int kBlocks = 4;              ///< of 64 rows, in a tile
-  static constexpr int kFixedBytes = 11 * 1024;  ///< of a stage: values, metadata, column lists
-  constexpr int tile_tokens() const { return gathered ? 64 : 128; }
-  constexpr int stage_bytes() const { return stage_rows * tile_tokens() * 2 + kFixedBytes; }
-  constexpr int shared_bytes() const { return stages * stage_bytes() + 128; }
+/// An mma kernel: every warp multiplies a block of 64 rows by 64 tokens.
+struct MmaKernel {
+  MmaRows rows = MmaRows::gathered;
+  int vectors = 1;      ///< in a block of 64 rows: 1, 2 or 4
+  int row_warps = 4;    ///< blocks in a tile
+  int token_warps = 2;  ///< times 64 tokens in a tile
+  int halves = 1;       ///< steps of 32 columns alive in a stage: 1 or 2
+
+  constexpr int threads() const { return 32 * row_warps * token_warps; }
+  constexpr int tile_tokens() const { return 64 * token_warps; }
+  constexpr int thread_blocks() const { return 8 / (row_warps * token_warps); }
+  constexpr int places() const { return 32 * halves; }  ///< columns alive in a stage
+  /// Column lists of a tile, if every vector of every block has its own.
+  constexpr int lists() const { return row_warps * vectors; }
+};
+
+/// All mma kernels there are.
+inline constexpr std::array kMmaKernels = {
+    MmaKernel{MmaRows::in_order, 1, 4, 2, 2}, MmaKernel{MmaRows::in_order, 1, 2, 1, 2},
+    MmaKernel{MmaRows::window, 1, 4, 2, 2},   MmaKernel{MmaRows::window, 1, 2, 1, 1},
+    MmaKernel{MmaRows::window, 2, 4, 2, 2},   MmaKernel{MmaRows::window, 2, 2, 1, 1},
+    MmaKernel{MmaRows::window, 4, 4, 2, 2},   MmaKernel{MmaRows::window, 4, 2, 1, 1},
+    MmaKernel{MmaRows::gathered, 1, 4, 2, 2}, MmaKernel{MmaRows::gathered, 1, 4, 2, 1},
+    MmaKernel{MmaRows::gathered, 1, 2, 2, 2}, MmaKernel{MmaRows::gathered, 1, 2, 1, 1},
+    MmaKernel{MmaRows::gathered, 2, 2, 1, 1}, MmaKernel{MmaRows::gathered, 4, 2, 1, 1},
+    MmaKernel{MmaRows::gathered, 4, 1, 1, 1},
+};
+
+/// How an mma kernel is run.
+struct MmaShape {
+  int kernel = 0;      ///< index of kMmaKernels
+  int stages = 3;      ///< at least 2
+  int stage_rows = 0;  ///< rows of activations in a stage, at most
+  int resident = 1;    ///< thread blocks that fit on a multiprocessor
+
+  constexpr const MmaKernel& config() const {
+    return kMmaKernels[static_cast<std::size_t>(kernel)];
+  }
 };
 
 /// Heights of row tiles in blocks for which a packed weight holds a table.
@@ -62,10 +98,11 @@ inline constexpr std::array kTileBlocks = {1, 2, 4};
 
 /// What selection has to know about a product.
 struct ProductInfo {
-  bool in_order = false;    ///< all columns alive, in order: nothing to gather
-  int vector_blocks = 0;    ///< blocks of 64 rows of a whole vector; 0: vectors share blocks
-  int block_vectors = 1;    ///< vectors in a block of 64 rows: 1, 2 (halves) or 4 (any)
-  int group = 4;            ///< M of V:N:M
+  bool in_order = false;  ///< all columns alive, in order: nothing to gather
+  int vector_blocks = 0;  ///< blocks of 64 rows of a whole vector; 0: vectors share blocks
+  int block_vectors = 1;  ///< vectors in a block of 64 rows: 1, 2 (halves) or 4 (any)
+  std::array<int, kTileBlocks.size()> tile_lists = {1, 1, 1};  ///< most vectors in as many blocks
+  int group = 4;                                               ///< M of V:N:M
   bool regular = true;      ///< quad q lies in columns q * group to (q + 1) * group - 1
   std::int64_t blocks = 0;  ///< of 64 rows in all, padding included
   std::int64_t steps = 0;   ///< of 64 columns alive
@@ -90,15 +127,23 @@ struct Selection {
 
 Selection select(const ProductInfo& product, const DeviceInfo& device);
 
-/// The mma kernel for a product; throws DeviceError if the device has too little shared memory.
+/// All mma kernels that can run a product on a device, and how.
+std::vector<MmaShape> mma_shapes(const ProductInfo& product, const DeviceInfo& device);
+
+/// The best of them; throws DeviceError if the device has too little shared memory.
 MmaShape mma_shape(const ProductInfo& product, const DeviceInfo& device);
 
-/// Predicted time of a wgmma tile shape in clocks; what `select` compares.
+/// Predicted time in clocks; what `select` compares.
 double predicted_clocks(const WgmmaShape& shape, const ProductInfo& product,
+                        const DeviceInfo& device);
+double predicted_clocks(const MmaShape& shape, const ProductInfo& product,
                         const DeviceInfo& device);
 
 /// As many token tiles worked on together as keep their activations in L2.
 int token_group(const ProductInfo& product, int tile_tokens, const DeviceInfo& device);
+
+/// Such as "window".
+std::string_view rows_name(MmaRows rows);
 
 /// Such as "wgmma 128x256".
 std::string selection_name(const Selection& selection);

@@ -90,6 +90,7 @@ PackedWeight::Impl::Impl(const SparseDeviceView& weight, Stream stream)
   product.in_order = plan.in_order;
   product.vector_blocks = plan.vector_blocks;
   product.block_vectors = plan.block_vectors;
+  product.tile_lists = plan.tile_lists;
   product.regular = plan.regular;
   product.group = grid->pattern().group;
   product.blocks = plan.blocks;

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "cuda/multiply.h"
+#include "cuda/weight.h"
+
 namespace coppice::cuda {
 namespace {
 
@@ -94,6 +97,24 @@ void compare(const Problem& p, const HostMatrix& y, const std::vector<std::byte>
     }
 }
 
+// How the product is run: as `multiply` does, or by all mma kernels that can, one after the other.
+std::vector<Selection> selections(const Problem& p, const PackedWeight& packed, const Matrix& x) {
+  if (!p.every_mma_kernel) return {select_for(packed, x)};
+  const PackedWeight::Impl& impl = packed.impl();
+  ProductInfo product = impl.product;
+  product.tokens = x.tokens;
+  product.token_major = x.layout == Layout::token_major;
+  product.aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 8 == 0;
+  DeviceInfo device = impl.device_info;
+  device.has_wgmma = false;
+  std::vector<Selection> all;
+  for (const MmaShape& shape : mma_shapes(product, device)) {
+    all.push_back(select(product, device));
+    all.back().mma = shape;
+  }
+  return all;
+}
+
 }  // namespace
 
 std::string Problem::describe() const {
@@ -128,19 +149,28 @@ void check_problem(const Problem& p, std::uint64_t seed) {
 
   std::vector<std::byte> shifted(static_cast<std::size_t>(p.x_offset * 2), std::byte{0});
   shifted.insert(shifted.end(), x.bytes.begin(), x.bytes.end());
-  const GpuBytes x_gpu(shifted), y_gpu(y.bytes), residual_gpu(residual.bytes), bias_gpu(bias_bytes);
+  const GpuBytes x_gpu(shifted), residual_gpu(residual.bytes), bias_gpu(bias_bytes);
   const Matrix x_matrix{
       x_gpu.data() + p.x_offset * 2, p.dtype, p.tokens, p.cols, p.x_layout, x.stride};
-  const MutableMatrix y_matrix{y_gpu.data(), out, p.tokens, p.rows, p.y_layout, y.stride};
-  const GpuBytes workspace(static_cast<std::size_t>(workspace_bytes(packed, x_matrix)));
   const Epilogue epilogue{p.alpha, p.bias ? bias_gpu.data() : nullptr, bias_dtype, p.activation,
                           p.residual ? residual_gpu.data() : nullptr};
-  multiply(packed, x_matrix, y_matrix, epilogue,
-           {workspace.data(), workspace_bytes(packed, x_matrix)});
-  ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess) << p.describe();
-  (void)workspace.read();
-  SCOPED_TRACE(kernel_name(packed, p.tokens, p.x_layout));
-  compare(p, y, y_gpu.read(), expected(p, weight, x, bias, residual));
+  const std::vector<double> want = expected(p, weight, x, bias, residual);
+  for (const Selection& selection : selections(p, packed, x_matrix)) {
+    SCOPED_TRACE(selection_name(selection));
+    const GpuBytes y_gpu(y.bytes);
+    const MutableMatrix y_matrix{y_gpu.data(), out, p.tokens, p.rows, p.y_layout, y.stride};
+    const auto bytes = static_cast<std::size_t>(
+        selection.transpose || selection.repack ? (p.tokens + 63) / 64 * 64 * p.cols * 2 : 0);
+    const GpuBytes workspace(bytes);
+    const Workspace given{workspace.data(), static_cast<std::int64_t>(bytes)};
+    if (p.every_mma_kernel)
+      multiply_by(selection, packed, x_matrix, y_matrix, epilogue, given, nullptr);
+    else
+      multiply(packed, x_matrix, y_matrix, epilogue, given);
+    ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess) << p.describe();
+    (void)workspace.read();
+    compare(p, y, y_gpu.read(), want);
+  }
 }
 
 }  // namespace coppice::cuda

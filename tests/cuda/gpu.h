@@ -79,6 +79,8 @@ struct Problem {
   Activation activation = Activation::none;
   std::vector<std::int64_t> row_segments{}, col_segments{};
 
+  bool every_mma_kernel = false;  ///< instead of the library's choice
+
   std::string describe() const;
 };
 

@@ -116,6 +116,21 @@ TEST(HostPack, HoldsTheWeight) {
       for (std::int64_t cols : {0, 1, 2, 3, 5, 64, 67, 333}) check(pattern, rows, cols);
 }
 
+TEST(HostPack, CountsTheVectorsOfTiles) {
+  const auto lists = [](const char* pattern, std::vector<std::int64_t> segments) {
+    return plan_pack(Grid(Pattern::parse(pattern), {512, 64, std::move(segments), {}}), false)
+        .tile_lists;
+  };
+  using Lists = decltype(PackPlan::tile_lists);
+  EXPECT_EQ(lists("2:4", {}), (Lists{1, 1, 1}));
+  EXPECT_EQ(lists("64:2:8", {}), (Lists{1, 2, 4}));
+  EXPECT_EQ(lists("128:2:8", {}), (Lists{1, 1, 2}));
+  EXPECT_EQ(lists("256:2:8", {}), (Lists{1, 1, 1}));
+  EXPECT_EQ(lists("256:2:8", {64, 448}), (Lists{1, 2, 2}));
+  EXPECT_EQ(lists("32:2:8", {}), (Lists{2, 4, 8}));
+  EXPECT_EQ(lists("16:2:8", {}), (Lists{4, 8, 16}));
+}
+
 TEST(HostPack, SegmentsAndPermutation) {
   for (const char* pattern : {"2:4", "16:2:8", "64:2:8", "128:2:5"}) {
     check(pattern, 200, 150, {.row_segments = {70, 0, 130}, .col_segments = {}, .permuted = false});

@@ -116,6 +116,28 @@ TEST(CudaProduct, RandomProblems) {
     check_problem(random_problem(random), static_cast<std::uint64_t>(i));
 }
 
+TEST(CudaProduct, EveryMmaKernel) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 300;
+  for (const char* pattern : {"2:4", "64:2:5", "64:2:8", "128:2:8", "32:2:8", "16:2:8"})
+    for (std::int64_t tokens : {64, 136})
+      check_problem({.pattern = Pattern::parse(pattern),
+                     .rows = 600,
+                     .cols = 1024,
+                     .tokens = tokens,
+                     .dtype = seed % 2 == 0 ? Dtype::f16 : Dtype::bf16,
+                     .every_mma_kernel = true},
+                    seed++);
+  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
+  const int count = cases != nullptr ? std::atoi(cases) : 300;
+  Random random(20261122);
+  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
+    Problem p = random_problem(random);
+    p.every_mma_kernel = true;
+    check_problem(p, static_cast<std::uint64_t>(i));
+  }
+}
+
 struct Operands {
   SparseMatrix weight;
   PackedWeight packed;

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include "coppice/error.h"
+#include <algorithm>
+
+#include "cuda/kernels/sparse_mma_layout.h"
 
 namespace coppice::cuda {
 namespace {
@@ -18,6 +20,10 @@ ProductInfo product(int vec_rows, int group, std::int64_t rows, std::int64_t col
   ProductInfo p;
   p.vector_blocks = vec_rows < 64 ? 0 : (vec_rows + 63) / 64;
   p.block_vectors = vec_rows >= 64 ? 1 : vec_rows >= 32 ? 2 : 4;
+  for (std::size_t i = 0; i < kTileBlocks.size(); ++i) {
+    const int vectors = (64 * kTileBlocks[i] + vec_rows - 1) / vec_rows;
+    p.tile_lists[i] = std::min(vectors, kTileBlocks[i] * p.block_vectors);
+  }
   p.group = group;
   p.blocks = (rows + 63) / 64;
   p.steps = (cols / group + 15) / 16;
@@ -29,6 +35,7 @@ ProductInfo product(int vec_rows, int group, std::int64_t rows, std::int64_t col
 ProductInfo two_four(std::int64_t rows, std::int64_t cols, std::int64_t tokens) {
   ProductInfo p = product(64, 4, rows, cols, tokens);
   p.in_order = true;
+  p.tile_lists = {1, 1, 1};
   p.vector_blocks = static_cast<int>(p.blocks);
   return p;
 }
@@ -67,14 +74,33 @@ TEST(Select, OnlyInOrderWeightsReadTokenMajorDirectly) {
   EXPECT_TRUE(select(p, hopper()).repack);
 }
 
-TEST(Select, SharedTilesAreUsedWhereTheyNeedLess) {
+MmaRows rows_of(const ProductInfo& p, const DeviceInfo& device) {
+  return mma_shape(p, device).config().rows;
+}
+
+TEST(Select, WindowsAreUsedWhereTheyNeedLess) {
   const MmaShape low = mma_shape(product(64, 8, 4096, 4096, 4096), ampere());
-  EXPECT_FALSE(low.gathered);
-  EXPECT_EQ(low.stage_rows, 8 * 8);
-  EXPECT_TRUE(mma_shape(product(64, 32, 4096, 4096, 4096), ampere()).gathered);
+  EXPECT_EQ(low.config().rows, MmaRows::window);
+  EXPECT_EQ(low.stage_rows, 8 * 8 * low.config().halves);
+  EXPECT_EQ(rows_of(product(64, 32, 4096, 4096, 4096), ampere()), MmaRows::gathered);
+  EXPECT_EQ(rows_of(product(256, 8, 4096, 4096, 4096), hopper()), MmaRows::gathered);
+  EXPECT_EQ(rows_of(product(32, 8, 4096, 4096, 4096), hopper()), MmaRows::window);
+  EXPECT_EQ(rows_of(two_four(4096, 4096, 4096), ampere()), MmaRows::in_order);
+  const MmaShape far = mma_shape(product(64, 16, 14336, 4096, 4096), hopper());
+  EXPECT_EQ(far.config().rows, MmaRows::gathered);
+  EXPECT_EQ(far.config().halves, 1) << "two stages of whole steps are not enough";
   ProductInfo permuted = product(64, 8, 4096, 4096, 4096);
   permuted.regular = false;
-  EXPECT_TRUE(mma_shape(permuted, ampere()).gathered);
+  EXPECT_EQ(rows_of(permuted, ampere()), MmaRows::gathered);
+}
+
+TEST(Select, EmptyWeightsGetAKernel) {
+  for (int vec_rows : {16, 64})
+    for (std::int64_t rows : {0, 64}) {
+      ProductInfo p = product(vec_rows, 5, rows, 0, 64);
+      p.in_order = true;
+      EXPECT_NO_THROW(select(p, ada()));
+    }
 }
 
 TEST(Select, EveryProductGetsAKernelThatFits) {
@@ -83,16 +109,14 @@ TEST(Select, EveryProductGetsAKernelThatFits) {
       for (int group : {5, 8, 16, 32, 100, 256})
         for (std::int64_t tokens : {1, 64, 512, 4096}) {
           const ProductInfo p = product(vec_rows, group, 4096, 4096, tokens);
-          // Vectors of 16 rows with a large M need 64 KB a stage: more than Ada has.
-          if (device.compute_capability == 89 && vec_rows < 32 && group > 16) {
-            EXPECT_THROW(select(p, device), DeviceError);
-            continue;
-          }
           const Selection s = select(p, device);
           EXPECT_GE(s.token_group, 1);
-          if (s.family == Family::mma) {
-            EXPECT_GE(s.mma.stages, 2);
-            EXPECT_LE(s.mma.shared_bytes(), device.shared_bytes);
+          for (const MmaShape& shape : mma_shapes(p, device)) {
+            EXPECT_EQ(shape.config().vectors, p.block_vectors);
+            EXPECT_GE(shape.stages, 2);
+            EXPECT_GE(shape.resident, 1);
+            EXPECT_LE(mma::shared_bytes(shape.config(), shape.stage_rows, shape.stages),
+                      (device.shared_bytes + 1024) / shape.resident - 1024);
           }
         }
 }

@@ -1,4 +1,5 @@
-// Launcher of the portable product kernels (sm_80 and later); see the .cu for what they do.
+// Launcher of the portable product kernels (sm_80 and later); sparse_mma_kernel.h says what they
+// do.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,9 +9,10 @@
 
 namespace coppice::cuda {
 
-/// Enqueues one product on `stream`. The tile counts of `arguments` must be those of `shape`, with
-/// row tiles of MmaShape::kBlocks blocks, whatever their vectors.
+/// Enqueues one product on `stream`. The tile counts, stages and stage_rows of `arguments` must be
+/// those of `shape`, with row tiles of as many blocks as its kernel has warps along the rows,
+/// whatever their vectors.
 void launch_sparse_mma(const MmaShape& shape, Dtype type, const ProductArguments& arguments,
-                       cudaStream_t stream);
+                       const DeviceInfo& device, cudaStream_t stream);
 
 }  // namespace coppice::cuda

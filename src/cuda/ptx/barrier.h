@@ -35,17 +35,39 @@ __device__ inline void barrier_arrive_on_copies(std::uint32_t barrier) {
   asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
 }
 
+/// Whether the phase of the given parity has ended.
+__device__ inline bool barrier_test(std::uint32_t barrier, std::uint32_t parity) {
+  std::uint32_t done;
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "mbarrier.test_wait.parity.shared::cta.b64 done, [%1], %2;\n"
+      "selp.u32 %0, 1, 0, done;\n"
+      "}\n"
+      : "=r"(done)
+      : "r"(barrier), "r"(parity)
+      : "memory");
+  return done != 0;
+}
+
 /// Waits for the end of the phase of the given parity.
 __device__ inline void barrier_wait(std::uint32_t barrier, std::uint32_t parity) {
+#if __CUDA_ARCH__ >= 900  // from here on the hardware can wait a while by itself
+#define COPPICE_BARRIER_WAIT "try_wait"
+#else
+#define COPPICE_BARRIER_WAIT "test_wait"
+#endif
   asm volatile(
       "{\n"
       ".reg .pred done;\n"
       "again_%=:\n"
-      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "mbarrier." COPPICE_BARRIER_WAIT
+      ".parity.shared::cta.b64 done, [%0], %1;\n"
       "@!done bra again_%=;\n"
       "}\n" ::"r"(barrier),
       "r"(parity)
       : "memory");
+#undef COPPICE_BARRIER_WAIT
 }
 
 /// Orders what this thread has seen or written in shared memory before what it lets the

@@ -18,6 +18,18 @@ __device__ inline void copy_async_16(std::uint32_t shared, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");
 }
 
+/// 16 bytes if `issue`; without branches.
+__device__ inline void copy_async_16_if(bool issue, std::uint32_t shared, const void* global) {
+  asm volatile(
+      "{\n"
+      ".reg .pred issue;\n"
+      "setp.ne.u32 issue, %2, 0;\n"
+      "@issue cp.async.cg.shared.global [%0], [%1], 16;\n"
+      "}\n" ::"r"(shared),
+      "l"(global), "r"(static_cast<std::uint32_t>(issue))
+      : "memory");
+}
+
 __device__ inline void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 /// Waits until at most `kPending` of this thread's groups are still under way.
