@@ -39,7 +39,7 @@ std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& 
       Selection other = all[0];
       other.shape = static_cast<int>(i);
       if (other.shape == all[0].shape) continue;
-      if (other.token_major && !kWgmmaShapes[i].token_major) continue;
+      if (product.in_order && !kWgmmaShapes[i].in_order) continue;
       other.token_group = token_group(product, tile_tokens(other), device);
       all.push_back(other);
     }

@@ -158,6 +158,7 @@ ProductArguments arguments_for(const Selection& selection, const PackedWeight::I
   p.units = impl.units;
   p.x = x.data;
   p.x_stride = x.major_stride();
+  p.rows = static_cast<std::int32_t>(y.features);
   p.cols = static_cast<std::int32_t>(x.features);
   p.tokens = static_cast<std::int32_t>(x.tokens);
   p.steps = static_cast<std::int32_t>(impl.product.steps);
@@ -184,6 +185,7 @@ void run(const Selection& selection, const PackedWeight::Impl& impl, const Matri
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
   const std::size_t table = tile_table(shape.blocks());
   ProductArguments p = arguments_for(selection, impl, x, y, epilogue, shape.tile_tokens());
+  p.staged = p.epilogue.wide && p.epilogue.residual == nullptr;
   p.row_tiles = impl.tiles[table];
   p.row_tile_count = impl.tile_counts[table];
   launch_sparse_wgmma(selection.shape, selection.token_major, impl.dtype, p, impl.device_info,

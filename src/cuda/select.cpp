@@ -29,22 +29,23 @@ int token_group(const ProductInfo& p, int tile_tokens, const DeviceInfo& device)
   return static_cast<int>(std::clamp<std::int64_t>(device.l2_bytes / 5 / panel, 1, tiles));
 }
 
-// Per step of 64 columns a tile needs: the tensor cores for blocks x tokens, shared memory for
-// what comes in and for what every wgmma reads (A and B), L2 for what comes in. The largest counts.
-// Constants: 128 B/clk of shared memory, 40 B/clk/SM from L2 at the clock under load, and 3000
-// clocks to fill and empty a tile's pipeline, all measured on an H200.
+// Per step of 64 columns a tile needs the tensor cores, N / 2 + 16 clocks for every m64nNk32 with
+// A in shared memory, and L2 for what comes in. The larger counts. Constants measured on an H200
+// under load: 13 % beside the tensor cores' time, 44 B/clk/SM from L2 for a gather, 66 for tiles in
+// order (neighbours ask for the same lines, and L2 answers once), and 3000 clocks to fill and empty
+// a tile's pipeline.
 double predicted_clocks(const WgmmaShape& s, const ProductInfo& p, const DeviceInfo& device) {
-  const double blocks = s.blocks(), tokens = s.tile_tokens();
-  const double incoming = tokens * kStepCols * 2 + blocks * kRecordBytes;
-  const double read = blocks * (tokens * kStepCols * 2 + s.token_groups * kValueBytes);
-  const double multiply = blocks * tokens;
-  const double step = std::max({multiply, (incoming + read) / 128, incoming / 40});
+  const double instructions = 2.0 * s.blocks() * s.token_groups;
+  const double multiply = 1.13 * instructions * (s.tokens / 2.0 + 16);
+  const double step =
+      std::max(multiply, (s.activation_bytes() + s.weight_bytes()) / (p.in_order ? 66.0 : 44.0));
   const std::int64_t tiles = row_tiles(p, s.blocks()) * ceil_div(p.tokens, s.tile_tokens());
   const std::int64_t processors = device.multiprocessors;
   const std::int64_t resident = std::min<std::int64_t>(
       s.thread_blocks, std::max<std::int64_t>(1, ceil_div(tiles, processors)));
   const double rounds = static_cast<double>(ceil_div(tiles, processors * resident));
-  const double fill = 3000;
+  // More buffers for outputs pay where many tiles follow each other, more stages where few do.
+  const double fill = rounds > 3 && s.staging > 2 ? 2700 : 3000;
   return rounds * (static_cast<double>(p.steps * resident) * step + fill);
 }
 
@@ -130,11 +131,11 @@ bool prefers_mma(const ProductInfo& p, const DeviceInfo& device) {
   return !device.has_wgmma || p.vector_blocks == 0;
 }
 
-int best_wgmma(const ProductInfo& p, const DeviceInfo& device, bool token_major) {
+int best_wgmma(const ProductInfo& p, const DeviceInfo& device) {
   int best = -1;
   double best_clocks = 0;
   for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
-    if (token_major && !kWgmmaShapes[i].token_major) continue;
+    if (p.in_order && !kWgmmaShapes[i].in_order) continue;
     const double clocks = predicted_clocks(kWgmmaShapes[i], p, device);
     if (best >= 0 && clocks >= best_clocks) continue;
     best_clocks = clocks;
@@ -154,7 +155,7 @@ Selection select(const ProductInfo& p, const DeviceInfo& device) {
   selection.repack = !p.token_major && !p.aligned;
   int tile_tokens = 0;
   if (selection.family == Family::wgmma) {
-    selection.shape = best_wgmma(p, device, direct);
+    selection.shape = best_wgmma(p, device);
     tile_tokens = kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
   } else {
     selection.mma = mma_shape(p, device);

@@ -9,6 +9,7 @@
 
 #include "coppice/linear.h"
 #include "coppice/pattern.h"
+#include "cuda/packed_layout.h"
 
 namespace coppice::cuda {
 
@@ -21,6 +22,10 @@ struct DeviceInfo {
   bool has_wgmma = false;  ///< compute capability 9.0, and the kernels were compiled in
 };
 
+/// Outputs leave a wgmma kernel through shared memory, 64 rows x kStoredTokens at a time.
+inline constexpr int kStoredTokens = 32;
+inline constexpr int kStoredBytes = kBlockRows * kStoredTokens * 2;
+
 /// Tile of a wgmma kernel: rows() x tile_tokens().
 struct WgmmaShape {
   int row_groups = 1;    ///< warpgroups along the rows
@@ -28,21 +33,35 @@ struct WgmmaShape {
   int token_groups = 1;  ///< warpgroups along the tokens
   int tokens = 128;      ///< of one warpgroup
   int stages = 4;
-  int thread_blocks = 1;     ///< on one multiprocessor
-  bool token_major = false;  ///< also compiled for token-major activations of 2:4
+  int staging = 2;        ///< buffers of 64 rows x 32 tokens for a warpgroup's outputs
+  int thread_blocks = 1;  ///< on one multiprocessor
+  bool in_order = false;  ///< also compiled for weights whose columns are all alive in order
 
   constexpr int blocks() const { return row_groups * group_blocks; }
   constexpr int rows() const { return 64 * blocks(); }
   constexpr int tile_tokens() const { return tokens * token_groups; }
+  constexpr int activation_bytes() const { return tile_tokens() * kStepCols * 2; }  ///< of a stage
+  constexpr int weight_bytes() const { return blocks() * kRecordBytes; }            ///< of a stage
+  constexpr int staging_bytes() const { return row_groups * token_groups * staging * kStoredBytes; }
+  /// Of a thread block: stages with two barriers each, outputs on their way, columns, alignment.
+  constexpr int shared_bytes() const {
+    return 1024 + staging_bytes() + kColumnBytes +
+           stages * (activation_bytes() + weight_bytes() + 16);
+  }
+
+  static constexpr int kColumnSteps = 16;  ///< whose columns lie in shared memory
+  static constexpr int kColumnBytes = kColumnSteps * kStepCols * 2;
 };
 
 /// All wgmma tiles there are.
 inline constexpr std::array kWgmmaShapes = {
-    WgmmaShape{2, 1, 1, 256, 5, 1, false},  // vectors of 128 rows
-    WgmmaShape{2, 2, 1, 128, 6, 1, true},   // vectors of 256 rows and more, 2:4
-    WgmmaShape{1, 1, 2, 256, 3, 1, false},  // vectors of 64 rows
-    WgmmaShape{2, 1, 1, 128, 8, 1, true},   // the same for fewer tokens or rows ...
-    WgmmaShape{1, 1, 1, 128, 5, 2, false}, WgmmaShape{1, 1, 1, 64, 8, 2, true},
+    WgmmaShape{2, 1, 1, 256, 5, 2, 1, false},  // vectors of 128 rows
+    WgmmaShape{2, 2, 1, 128, 6, 2, 1, false},  // vectors of 256 rows and more
+    WgmmaShape{1, 1, 2, 256, 3, 2, 1, false},  // vectors of 64 rows
+    WgmmaShape{2, 1, 1, 128, 8, 2, 1, true},   // the same for fewer tokens or rows ...
+    WgmmaShape{1, 1, 1, 128, 4, 2, 2, false},  //
+    WgmmaShape{1, 1, 1, 64, 8, 2, 2, true},    //
+    WgmmaShape{2, 1, 1, 256, 4, 4, 1, true},   // 2:4, and vectors of 128 rows of large products
 };
 
 /// How the mma kernels bring rows of activations (a row: one column of the weight, all tokens of

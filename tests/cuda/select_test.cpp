@@ -44,12 +44,31 @@ TEST(Select, LargeProductsOnHopperUseTheWidestTileOfTheirVectors) {
   EXPECT_EQ(selection_name(select(product(128, 8, 14336, 4096, 4096), hopper())), "wgmma 128x256");
   EXPECT_EQ(selection_name(select(product(256, 8, 14336, 4096, 4096), hopper())), "wgmma 256x128");
   EXPECT_EQ(selection_name(select(product(64, 16, 14336, 4096, 4096), hopper())), "wgmma 64x512");
-  EXPECT_EQ(selection_name(select(two_four(14336, 4096, 4096), hopper())), "wgmma 256x128");
+  EXPECT_EQ(selection_name(select(two_four(14336, 4096, 4096), hopper())), "wgmma 128x256");
 }
 
 TEST(Select, FewTokensGetSmallTiles) {
   const Selection few = select(product(128, 8, 4096, 4096, 64), hopper());
   EXPECT_EQ(kWgmmaShapes[static_cast<std::size_t>(few.shape)].tile_tokens(), 64);
+}
+
+TEST(Select, InOrderWeightsGetTilesCompiledForThem) {
+  for (std::int64_t rows : {64, 128, 4096})
+    for (std::int64_t tokens : {1, 64, 128, 512, 4096})
+      for (bool token_major : {false, true}) {
+        ProductInfo p = two_four(rows, 4096, tokens);
+        p.token_major = token_major;
+        const Selection s = select(p, hopper());
+        EXPECT_TRUE(kWgmmaShapes[static_cast<std::size_t>(s.shape)].in_order);
+      }
+}
+
+TEST(Select, WgmmaTilesFitTheMultiprocessor) {
+  for (const WgmmaShape& s : kWgmmaShapes) {
+    EXPECT_EQ(s.tokens / kStoredTokens % s.staging, 0) << "buffers are used in turn";
+    EXPECT_LE(s.thread_blocks * s.shared_bytes(), 228 * 1024 - 1024 * s.thread_blocks);
+    EXPECT_LE(s.shared_bytes(), hopper().shared_bytes);
+  }
 }
 
 TEST(Select, LowVectorsAndOtherDevicesUseThePortableFamily) {

@@ -33,6 +33,7 @@ struct ProductArguments {
   const RowTile* row_tiles = nullptr;  // [row_tile_count]
   const void* x = nullptr;
   std::int64_t x_stride = 0;  // elements
+  std::int32_t rows = 0;
   std::int32_t cols = 0;
   std::int32_t tokens = 0;
   std::int32_t steps = 0;
@@ -42,6 +43,7 @@ struct ProductArguments {
   std::int32_t row_tile_count = 0;
   std::int32_t token_tile_count = 0;
   std::int32_t token_group = 1;  // token tiles that are worked on together
+  bool staged = false;           // wgmma kernels only: y can be written by the copy engine
   EpilogueArguments epilogue;
 };
 

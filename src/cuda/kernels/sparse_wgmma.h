@@ -1,4 +1,17 @@
-// Launcher of the wgmma product kernels (sm_90a); see the .cu for what they do.
+// Launchers of the wgmma product kernels (sm_90a): products of 2-of-4 weights by
+// wgmma.mma_async.sp.
+//
+// A persistent thread block works on tiles of rows() x tile_tokens() of its WgmmaShape. One
+// warpgroup produces (wgmma_produce.h): it gathers the activations of the 64 columns of a step, row
+// by row, with 16-byte cp.async into a swizzled tile; where all columns are alive in order the copy
+// engine brings them, which takes a third less time and energy. The copy engine also brings the
+// records of the weight. The other warpgroups multiply, 64 or 128 rows each (wgmma_consume.h), and
+// store through the copy engine (wgmma_store.h); the producer is then already ahead in the next
+// tile, so that the copies never stop.
+//
+// A row tile lies within one vector, so all its rows want the same columns. Activations: feature-
+// major [cols, tokens] rows of tokens (MN-major B), or for 2:4, which gathers nothing, also
+// token-major [tokens, cols] (K-major B). 16-byte aligned rows; any tail in rows, columns, tokens.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -8,9 +21,17 @@
 
 namespace coppice::cuda {
 
-/// Enqueues one product on `stream`. `shape`: an index of kWgmmaShapes; the tables and tile counts
-/// of `arguments` must be those of that shape.
+/// Enqueues one product on `stream`: gathered if there are column lists, else in order. `shape`: an
+/// index of kWgmmaShapes; the tables and tile counts of `arguments` must be those of that shape.
 void launch_sparse_wgmma(int shape, bool token_major, Dtype type, const ProductArguments& arguments,
                          const DeviceInfo& device, cudaStream_t stream);
+
+// One for each source of activations, in a translation unit of its own.
+void launch_wgmma_gathered(int shape, Dtype type, const ProductArguments& arguments,
+                           const DeviceInfo& device, cudaStream_t stream);
+void launch_wgmma_feature_major(int shape, Dtype type, const ProductArguments& arguments,
+                                const DeviceInfo& device, cudaStream_t stream);
+void launch_wgmma_token_major(int shape, Dtype type, const ProductArguments& arguments,
+                              const DeviceInfo& device, cudaStream_t stream);
 
 }  // namespace coppice::cuda

@@ -76,7 +76,12 @@ __device__ inline void fence_async_proxy() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-/// A barrier of `kThreads` threads of the block; number 0 is __syncthreads.
+/// A barrier of `threads` threads of the block; number 0 is __syncthreads.
+__device__ inline void group_barrier(int number, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+/// The same with a number known to the compiler.
 template <int kNumber, int kThreads>
 __device__ inline void group_barrier() {
   asm volatile("bar.sync %0, %1;" ::"n"(kNumber), "n"(kThreads) : "memory");

@@ -1,6 +1,7 @@
 // Copies from global to shared memory that do not pass through registers.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace coppice::cuda::ptx {
@@ -11,6 +12,12 @@ __device__ inline void copy_async_16(std::uint32_t shared, const void* global,
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared), "l"(global),
                "r"(valid)
                : "memory");
+}
+
+/// Hides from the compiler how a pointer was made, so that it adds to it in one instruction.
+__device__ inline const std::byte* opaque(const std::byte* pointer) {
+  asm volatile("" : "+l"(pointer));
+  return pointer;
 }
 
 /// 16 bytes.
@@ -64,6 +71,15 @@ __device__ inline uint2 load_shared_8(std::uint32_t shared) {
   uint2 value;
   asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];"
                : "=r"(value.x), "=r"(value.y)
+               : "r"(shared)
+               : "memory");
+  return value;
+}
+
+__device__ inline uint4 load_shared_16(std::uint32_t shared) {
+  uint4 value;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
                : "r"(shared)
                : "memory");
   return value;

@@ -23,6 +23,22 @@ __device__ inline void load_matrix_4_transposed(std::uint32_t (&out)[4], std::ui
                : "memory");
 }
 
+/// Stores four 8x8 matrices of 16-bit elements held as by `load_matrix_4` (sm_90); lane l gives the
+/// address of row l%8 of matrix l/8.
+__device__ inline void store_matrix_4(std::uint32_t shared, const std::uint32_t (&in)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(shared),
+               "r"(in[0]), "r"(in[1]), "r"(in[2]), "r"(in[3])
+               : "memory");
+}
+
+/// The same, each matrix transposed.
+__device__ inline void store_matrix_4_transposed(std::uint32_t shared,
+                                                 const std::uint32_t (&in)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(shared),
+               "r"(in[0]), "r"(in[1]), "r"(in[2]), "r"(in[3])
+               : "memory");
+}
+
 /// Transposes an 8x8 matrix of 16-bit elements held by the warp: lane 4r+c holds elements 2c and
 /// 2c+1 of row r, before and after.
 __device__ inline std::uint32_t transpose_matrix(std::uint32_t in) {

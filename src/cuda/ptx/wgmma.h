@@ -12,11 +12,16 @@ namespace coppice::cuda::ptx {
 /// How a tile lies in shared memory, for the `leading` and `stride` byte distances see the callers.
 enum class Swizzle : std::uint64_t { none = 0, bytes_128 = 1 };
 
-__device__ inline std::uint64_t matrix_descriptor(std::uint32_t shared, std::uint32_t leading,
-                                                  std::uint32_t stride, Swizzle swizzle) {
-  return static_cast<std::uint64_t>((shared & 0x3FFFF) >> 4) |
-         static_cast<std::uint64_t>(leading >> 4) << 16 |
-         static_cast<std::uint64_t>(stride >> 4) << 32 | static_cast<std::uint64_t>(swizzle) << 62;
+/// The half of a descriptor that does not depend on where the tile lies, and the other one; in the
+/// latter 1 is 16 bytes.
+__device__ constexpr std::uint32_t descriptor_high(std::uint32_t stride, Swizzle swizzle) {
+  return stride >> 4 | static_cast<std::uint32_t>(swizzle) << 30;
+}
+__device__ inline std::uint32_t descriptor_low(std::uint32_t shared, std::uint32_t leading) {
+  return (shared & 0x3FFFF) >> 4 | leading >> 4 << 16;
+}
+__device__ inline std::uint64_t matrix_descriptor(std::uint32_t low, std::uint32_t high) {
+  return static_cast<std::uint64_t>(high) << 32 | low;
 }
 
 /// Before the first wgmma, and wherever other instructions have touched its registers.

@@ -1,0 +1,28 @@
+// Descriptions of matrices of 16-bit elements for the copy engine (sm_90).
+#pragma once
+
+#include <cuda.h>
+
+#include <cstdint>
+
+#include "coppice/dtype.h"
+
+namespace coppice::cuda {
+
+/// How a box lies in shared memory; see the readers.
+enum class Swizzled : std::uint8_t { bytes_64, bytes_128 };
+
+/// A matrix of `outer` rows of `inner` contiguous elements, and the boxes it is copied in.
+/// `data` on 16 bytes, `stride` a multiple of 8 elements.
+struct TensorMapInfo {
+  const void* data = nullptr;
+  Dtype type = Dtype::f16;
+  std::int64_t inner = 0, outer = 0, stride = 0;  // elements
+  std::int32_t box_inner = 0, box_outer = 0;
+  Swizzled swizzle = Swizzled::bytes_128;
+};
+
+/// Throws DeviceError if the driver refuses.
+CUtensorMap tensor_map(const TensorMapInfo& info);
+
+}  // namespace coppice::cuda

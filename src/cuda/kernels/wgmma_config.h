@@ -1,0 +1,49 @@
+// What a wgmma product kernel is compiled for, and how it shares out its block's resources.
+#pragma once
+
+#include <cuda.h>
+
+#include "cuda/kernels/arguments.h"
+#include "cuda/select.h"
+
+namespace coppice::cuda {
+
+/// Where the activations of a step come from.
+enum class Source : std::uint8_t {
+  gathered,       ///< rows of a feature-major matrix, named by column lists
+  feature_major,  ///< all rows in order
+  token_major,    ///< all columns in order
+};
+
+/// Boxes of the matrices that the copy engine reads and writes.
+struct WgmmaMaps {
+  CUtensorMap x;  // in order: 64 x 64 (feature-major), or 64 columns of all tokens of a tile
+  CUtensorMap y;  // 64 rows x kStoredTokens tokens, in either layout
+};
+
+struct WgmmaConfig {
+  WgmmaShape shape;
+  Source source = Source::gathered;
+  Dtype type = Dtype::f16;
+
+  constexpr bool gathers() const { return source == Source::gathered; }
+  constexpr int consumers() const { return shape.row_groups * shape.token_groups; }
+  constexpr int threads() const { return 128 * (consumers() + 1); }
+  constexpr int tile_tokens() const { return shape.tile_tokens(); }
+  constexpr int activation_bytes() const { return shape.activation_bytes(); }
+  constexpr int weight_bytes() const { return shape.weight_bytes(); }
+  /// Registers at launch; the groups then trade: producers need few, consumers many.
+  constexpr int launch_registers() const {
+    const int fair = 65536 / (threads() * shape.thread_blocks) / 8 * 8;
+    return fair < 248 ? fair : 248;
+  }
+  constexpr int producer_registers() const { return consumers() == 1 ? 96 : 80; }
+  constexpr int consumer_registers() const {
+    const int pool = launch_registers() * (consumers() + 1) - producer_registers();
+    const int share = pool / consumers() / 8 * 8;
+    return share < 240 ? share : 240;
+  }
+  static constexpr int kAlignment = 1024;  // of a swizzled tile
+};
+
+}  // namespace coppice::cuda

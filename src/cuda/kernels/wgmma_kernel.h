@@ -1,0 +1,94 @@
+// The wgmma product kernel and its launcher; included by one translation unit for every source of
+// activations, so that they compile side by side.
+#pragma once
+
+#include <algorithm>
+
+#include "cuda/check.h"
+#include "cuda/kernels/sparse_wgmma.h"
+#include "cuda/kernels/tensor_map.h"
+#include "cuda/kernels/wgmma_consume.h"
+#include "cuda/kernels/wgmma_produce.h"
+
+namespace coppice::cuda {
+namespace {
+
+constexpr WgmmaConfig config_of(int shape, Source source, Dtype type) {
+  return {kWgmmaShapes[static_cast<std::size_t>(shape)], source, type};
+}
+
+// By index: the host stubs of nvcc 13 cannot spell a kernel whose template argument is a struct.
+template <int kShape, Source kSource, Dtype kType>
+__global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
+                                  kWgmmaShapes[kShape].thread_blocks)
+    sparse_wgmma_kernel(const __grid_constant__ ProductArguments p,
+                        const __grid_constant__ WgmmaMaps maps) {
+  constexpr WgmmaConfig kConfig = config_of(kShape, kSource, kType);
+  extern __shared__ std::byte shared[];
+  const Pipeline<kConfig> pipe(shared);
+  if (threadIdx.x == 0) pipe.init();
+  __syncthreads();
+  const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
+  if (group == kConfig.consumers()) {
+    ptx::registers_lower<kConfig.producer_registers()>();
+    if constexpr (kConfig.gathers())
+      produce_gathered<kConfig>(p, pipe, threadIdx.x % 128);
+    else if (threadIdx.x % 128 == 0)
+      produce_in_order<kConfig>(p, maps, pipe);
+  } else {
+    ptx::registers_raise<kConfig.consumer_registers()>();
+    consume<kConfig>(p, maps, pipe, group, threadIdx.x);
+  }
+}
+
+// Boxes of activations in order: see produce_in_order.
+inline CUtensorMap activation_map(const ProductArguments& p, const WgmmaConfig& config) {
+  if (config.source == Source::token_major)
+    return tensor_map({p.x, config.type, p.cols, p.tokens, p.x_stride, kStepCols,
+                       config.tile_tokens(), Swizzled::bytes_128});
+  return tensor_map(
+      {p.x, config.type, p.tokens, p.cols, p.x_stride, 64, kStepCols, Swizzled::bytes_128});
+}
+
+// Boxes of 64 rows x kStoredTokens of the outputs.
+inline CUtensorMap output_map(const ProductArguments& p, Dtype type) {
+  const EpilogueArguments& e = p.epilogue;
+  if (e.token_major)
+    return tensor_map(
+        {e.y, type, p.rows, p.tokens, e.y_stride, kBlockRows, kStoredTokens, Swizzled::bytes_128});
+  return tensor_map(
+      {e.y, type, p.tokens, p.rows, e.y_stride, kStoredTokens, kBlockRows, Swizzled::bytes_64});
+}
+
+template <int kShape, Source kSource, Dtype kType>
+void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStream_t stream) {
+  constexpr WgmmaConfig kConfig = config_of(kShape, kSource, kType);
+  const auto kernel = sparse_wgmma_kernel<kShape, kSource, kType>;
+  allow_shared_memory(kernel, kConfig.shape.shared_bytes());
+  WgmmaMaps maps = {};
+  if constexpr (!kConfig.gathers())
+    if (arguments.steps > 0) maps.x = activation_map(arguments, kConfig);
+  if (arguments.staged) maps.y = output_map(arguments, kType);
+  const int tiles = arguments.row_tile_count * arguments.token_tile_count;
+  const int grid = std::min(tiles, device.multiprocessors * kConfig.shape.thread_blocks);
+  kernel<<<grid, kConfig.threads(), kConfig.shape.shared_bytes(), stream>>>(arguments, maps);
+  check(cudaGetLastError(), "launching a sparse wgmma product");
+}
+
+template <Source kSource, int kShape = 0>
+void launch_shape(int shape, Dtype type, const ProductArguments& arguments,
+                  const DeviceInfo& device, cudaStream_t stream) {
+  if constexpr (kShape < static_cast<int>(kWgmmaShapes.size())) {
+    if (shape != kShape)
+      return launch_shape<kSource, kShape + 1>(shape, type, arguments, device, stream);
+    if constexpr (kSource == Source::gathered || kWgmmaShapes[kShape].in_order) {
+      if (type == Dtype::f16)
+        launch<kShape, kSource, Dtype::f16>(arguments, device, stream);
+      else
+        launch<kShape, kSource, Dtype::bf16>(arguments, device, stream);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace coppice::cuda

@@ -1,0 +1,184 @@
+// The producer warpgroup of a wgmma kernel: fills stages, as far ahead as there are free ones.
+#pragma once
+
+#include "cuda/kernels/columns.h"
+#include "cuda/kernels/wgmma_pipeline.h"
+#include "cuda/ptx/tensor_copy.h"
+
+namespace coppice::cuda {
+
+/// One thread's part of the gather of a step: 16 bytes, chunk `chunk`, of each of `kRows` rows.
+template <WgmmaConfig kConfig>
+struct Gather {
+  static constexpr int kChunks = kConfig.tile_tokens() / 8;  // of 16 bytes, in a row
+  static constexpr int kSlots = 128 / kChunks;               // rows side by side
+  static constexpr int kRows = kStepCols / kSlots;           // rows of a thread
+  static_assert(kSlots * kChunks == 128 && kRows % 4 == 0);
+
+  const std::byte* x;  // at this thread's tokens
+  std::uint32_t row_bytes;
+  std::uint32_t valid;   // bytes of its chunks that exist
+  std::uint32_t target;  // in a stage's tile
+  int slot;
+  bool whole;             // all tokens of the tile exist
+  uint2 four[kRows / 4];  // columns of a step, 16 bits each
+
+  __device__ Gather(const ProductArguments& p, int thread) {
+    const int chunk = thread % kChunks;
+    slot = thread / kChunks;
+    const int swizzled = chunk % 8 ^ slot * kRows % 8;
+    target = chunk / 8 * (kStepCols * 128) + slot * kRows * 128 + swizzled * 16;
+    row_bytes = static_cast<std::uint32_t>(p.x_stride * 2);
+  }
+  __device__ void begin_tile(const ProductArguments& p, int first_token, int thread) {
+    const int token = first_token + thread % kChunks * 8;
+    const int left = (p.tokens - token) * 2;
+    valid = left <= 0 ? 0 : left < 16 ? left : 16;
+    x = ptx::opaque(static_cast<const std::byte*>(p.x) + (valid ? 2 * token : 0));
+    whole = first_token + kConfig.tile_tokens() <= p.tokens;
+  }
+  /// Reads the columns of a step from shared memory.
+  __device__ void read_columns(std::uint32_t columns) {
+#pragma unroll
+    for (int i = 0; i < kRows / 4; ++i)
+      four[i] = ptx::load_shared_8(columns + (slot * kRows + 4 * i) * 2);
+  }
+  __device__ void copy(std::uint32_t tile) const {
+    if (whole)
+      copy_rows<true>(tile + target);
+    else
+      copy_rows<false>(tile + target);
+  }
+
+ private:
+  template <bool kWhole>
+  __device__ void copy_rows(std::uint32_t place) const {
+    std::uint32_t places[8];  // of the rows of a swizzled atom
+#pragma unroll
+    for (int j = 0; j < 8; ++j) places[j] = place ^ (j * 16);
+#pragma unroll
+    for (int j = 0; j < kRows; ++j) {
+      const std::uint32_t pair = j % 4 < 2 ? four[j / 4].x : four[j / 4].y;
+      const std::uint32_t column = j % 2 ? pair >> 16 : pair & 0xFFFF;
+      const std::byte* from = x + static_cast<std::uint64_t>(column) * row_bytes;
+      const std::uint32_t to = places[j % 8] + j * 128;
+      if constexpr (kWhole)
+        ptx::copy_async_16(to, from);
+      else
+        ptx::copy_async_16(to, from, valid);
+    }
+  }
+};
+
+/// The lists of columns, in shared memory 16 steps at a time, two quads a thread. The next ones
+/// wait in registers, read so early that their latency (thousands of clocks, behind all copies
+/// under way) does not show.
+struct ColumnFeed {
+  std::uint32_t shared;
+  int thread;
+  int quad = 0;
+  uint2 ahead[2] = {};
+
+  __device__ void fetch(const ProductArguments& p, const RowTile& rows, int step) {
+    quad = step * kStepQuads + thread * 2;
+    if (quad >= p.steps * kStepQuads) return;
+    const std::byte* list = column_list(p, rows.vector);
+    ahead[0] = load_quad(p, list, quad);
+    ahead[1] = load_quad(p, list, quad + 1);
+  }
+  __device__ void publish(const ProductArguments& p) const {
+    const uint2 first = quad_columns(p, ahead[0], quad);
+    const uint2 second = quad_columns(p, ahead[1], quad + 1);
+    ptx::group_barrier<1, 128>();  // nobody reads the former ones any more
+    ptx::store_shared(shared + thread * 16, make_uint4(first.x, first.y, second.x, second.y));
+    ptx::group_barrier<1, 128>();
+  }
+};
+
+/// The weight's part of a tile.
+template <WgmmaConfig kConfig>
+struct RecordCopies {
+  const std::byte* first;  // record of the tile's first block
+  std::int64_t block_bytes;
+  int blocks;
+  std::uint32_t bytes;  // of a step
+
+  __device__ RecordCopies(const ProductArguments& p, const RowTile& rows)
+      : block_bytes(static_cast<std::int64_t>(p.steps) * kRecordBytes),
+        blocks(rows.blocks),
+        bytes(rows.blocks * kRecordBytes) {
+    first = p.records + rows.block * block_bytes;
+  }
+  __device__ void copy(const Pipeline<kConfig>& pipe, int block) const {
+    ptx::copy_bulk(pipe.weight_tile() + block * kRecordBytes, first + block * block_bytes,
+                   kRecordBytes, pipe.full_barrier());
+  }
+  __device__ void advance() { first += kRecordBytes; }
+};
+
+template <WgmmaConfig kConfig>
+__device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kConfig> pipe,
+                                        int thread) {
+  constexpr int kColumnSteps = WgmmaShape::kColumnSteps;
+  const int warp = thread / 32;
+  Gather<kConfig> gather(p, thread);
+  ColumnFeed feed{pipe.columns, thread};
+  TileWalk<kConfig> walk(p);
+  if (walk.valid()) feed.fetch(p, walk.rows, 0);
+  for (; walk.valid(); walk.advance()) {
+    gather.begin_tile(p, walk.first_token(), thread);
+    RecordCopies<kConfig> records(p, walk.rows);
+    const bool copies = thread % 32 == 0 && warp < records.blocks;
+#pragma unroll 1
+    for (int step = 0; step < p.steps; ++step) {
+      if (step % kColumnSteps == 0) {
+        feed.publish(p);
+        if (step + kColumnSteps < p.steps)
+          feed.fetch(p, walk.rows, step + kColumnSteps);
+        else if (walk.has_next())
+          feed.fetch(p, walk.next_rows, 0);
+      }
+      gather.read_columns(pipe.columns + step % kColumnSteps * (kStepCols * 2));
+      pipe.wait_empty();
+      if (thread == 0) ptx::barrier_arrive_expect(pipe.full_barrier(), records.bytes);
+      if (copies) records.copy(pipe, warp);
+      records.advance();
+      gather.copy(pipe.activation_tile());
+      ptx::barrier_arrive_on_copies(pipe.full_barrier());
+      pipe.advance();
+    }
+  }
+  ptx::copy_async_commit();
+  ptx::copy_async_wait<0>();
+}
+
+/// Activations in order come by the copy engine as well: one thread gives the orders.
+template <WgmmaConfig kConfig>
+__device__ inline void produce_in_order(const ProductArguments& p, const WgmmaMaps& maps,
+                                        Pipeline<kConfig> pipe) {
+  for (TileWalk<kConfig> walk(p); walk.valid(); walk.advance()) {
+    RecordCopies<kConfig> records(p, walk.rows);
+    const int token = walk.first_token();
+#pragma unroll 1
+    for (int step = 0; step < p.steps; ++step) {
+      pipe.wait_empty();
+      const std::uint32_t full = pipe.full_barrier(), tile = pipe.activation_tile();
+      ptx::barrier_arrive_expect(full, records.bytes + kConfig.activation_bytes());
+      if constexpr (kConfig.source == Source::token_major) {
+        ptx::load_box(tile, &maps.x, step * kStepCols, token, full);
+      } else {
+#pragma unroll
+        for (int panel = 0; panel < kConfig.tile_tokens() / 64; ++panel)
+          ptx::load_box(tile + panel * kStepCols * 128, &maps.x, token + 64 * panel,
+                        step * kStepCols, full);
+      }
+#pragma unroll
+      for (int block = 0; block < kConfig.shape.blocks(); ++block)
+        if (block < records.blocks) records.copy(pipe, block);
+      records.advance();
+      pipe.advance();
+    }
+  }
+}
+
+}  // namespace coppice::cuda
