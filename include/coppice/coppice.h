@@ -14,3 +14,4 @@
 #include "coppice/score.h"
 #include "coppice/sparse_matrix.h"
 #include "coppice/statistics.h"
+#include "coppice/update.h"

@@ -1,0 +1,65 @@
+// Pruning with compensation: the weights that stay are moved so that the layer's output changes
+// least on the inputs that were seen.
+//
+//   coppice::InputStatistics input = file.read(*file.input_of(name));   // statistics.h
+//   auto result = coppice::obs_prune(weights, rows, cols, coppice::Pattern::parse("64:2:8"),
+//                                    input.gram);
+//   result.error;                                           // ‖XW − XŴ‖ / ‖XW‖
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "coppice/mask.h"
+#include "coppice/pattern.h"
+#include "coppice/prune.h"
+
+namespace coppice {
+
+/// How a group's mask is chosen, and what compensates for it.
+enum class GroupChoice : std::uint8_t {
+  automatic,  ///< joint where it is affordable, saliency elsewhere
+  saliency,   ///< weight by weight, columns from left to right (SparseGPT, section 3)
+  joint,      ///< sets of weights by what they cost together; refused where there are too many
+};
+
+struct ObsOptions {
+  std::vector<std::int64_t> row_segments = {}, col_segments = {};  ///< see WeightShape
+  double damping = 0.01;  ///< added to the diagonal, in units of its mean
+  int block = 128;        ///< columns after which the rest is updated; rounded to whole groups
+  GroupChoice choice = GroupChoice::automatic;
+  ColumnSearch columns = ColumnSearch::automatic;  ///< V:N:M, choice by saliency
+  int threads = 1;
+};
+
+/// Errors are ‖XW − XŴ‖ / ‖XW‖ on the statistics given, see output_error.h.
+struct UpdateResult {
+  Mask mask;
+  double error = 0;                  ///< of the new weights
+  double uncompensated_error = 0;    ///< the same mask, the kept weights as they were
+  double magnitude_error = 0;        ///< magnitude pruning, for comparison
+  double damping = 0;                ///< used in the end
+  std::int64_t dead_columns = 0;     ///< inputs that were always zero
+  std::int64_t magnitude_rows = 0;   ///< rows for which magnitude pruning was better, and was kept
+  std::int64_t unproven_blocks = 0;  ///< see MaskResult
+  std::string note;                  ///< what was done beyond the usual, in a line; often empty
+};
+
+/// Optimal Brain Surgeon for every pattern (docs/second_order.md): groups from left to right, each
+/// with the mask that costs least given the weights before it, the weights after it compensating.
+///
+/// Inputs that were always zero cost nothing to prune. Where the Gram matrix cannot be factorised
+/// the damping is raised, and if that does not help the result is that of magnitude pruning. No
+/// vector of rows ends with a larger error than magnitude pruning gives it. The result does not
+/// depend on `threads`.
+/// @param weights [rows, cols], row-major; replaced, with +0 where the mask is clear
+/// @param gram [cols, cols], the sum of x xᵀ over inputs x; only the diagonal and above are read
+/// Throws InvalidArgument for sizes that do not fit, weights or statistics that are not finite,
+/// options out of range.
+UpdateResult obs_prune(std::span<float> weights, std::int64_t rows, std::int64_t cols,
+                       const Pattern& pattern, std::span<const double> gram,
+                       const ObsOptions& = {});
+
+}  // namespace coppice

@@ -1,0 +1,75 @@
+// Errors and processor time of second-order pruning on one random layer with correlated inputs.
+//
+//   time_obs ROWS COLS PATTERN [saliency|joint|automatic] [THREADS]
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <random>
+#include <string_view>
+
+#include "coppice/error.h"
+#include "coppice/update.h"
+
+namespace {
+
+// Each input is a source shared with its neighbours and noise of its own; channels differ in size.
+// The expected Gram matrix, so that no samples need to be summed.
+std::vector<double> neighbour_gram(std::int64_t cols, std::mt19937& random) {
+  std::normal_distribution<double> normal;
+  std::vector<double> size(static_cast<std::size_t>(cols)), gram(size.size() * size.size());
+  for (double& value : size) value = std::exp(0.5 * normal(random));
+  for (std::size_t i = 0; i < size.size(); ++i)
+    for (std::size_t j = 0; j < size.size(); ++j) {
+      const double distance = i > j ? static_cast<double>(i - j) : static_cast<double>(j - i);
+      gram[i * size.size() + j] =
+          size[i] * size[j] * (std::pow(0.9, distance) + (i == j ? 0.1 : 0.0));
+    }
+  return gram;
+}
+
+coppice::GroupChoice choice_of(std::string_view name) {
+  if (name == "saliency") return coppice::GroupChoice::saliency;
+  if (name == "joint") return coppice::GroupChoice::joint;
+  if (name == "automatic") return coppice::GroupChoice::automatic;
+  throw coppice::InvalidArgument(fmt::format("choice '{}': saliency, joint or automatic", name));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  if (argc < 4) {
+    fmt::print(stderr, "time_obs ROWS COLS PATTERN [saliency|joint|automatic] [THREADS]\n");
+    return 2;
+  }
+  const std::int64_t rows = std::atoll(argv[1]), cols = std::atoll(argv[2]);
+  const coppice::Pattern pattern = coppice::Pattern::parse(argv[3]);
+  coppice::ObsOptions options;
+  options.choice = choice_of(argc > 4 ? argv[4] : "automatic");
+  options.threads = argc > 5 ? std::atoi(argv[5]) : 1;
+
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> weights(static_cast<std::size_t>(rows * cols));
+  for (float& weight : weights) weight = normal(random);
+  const std::vector<double> gram = neighbour_gram(cols, random);
+
+  const std::clock_t processor = std::clock();
+  const auto start = std::chrono::steady_clock::now();
+  const coppice::UpdateResult result =
+      coppice::obs_prune(weights, rows, cols, pattern, gram, options);
+  const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - start;
+  fmt::print(
+      "{} {}x{}: error {:.4f}, uncompensated {:.4f}, magnitude {:.4f}; {:.1f} s of processors, "
+      "{:.1f} s; {}\n",
+      pattern.to_string(), rows, cols, result.error, result.uncompensated_error,
+      result.magnitude_error, static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC,
+      wall.count(), result.note);
+  return 0;
+} catch (const std::exception& error) {
+  fmt::print(stderr, "time_obs: {}\n", error.what());
+  return 1;
+}
