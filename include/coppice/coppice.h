@@ -9,6 +9,8 @@
 #include "coppice/mask.h"
 #include "coppice/output_error.h"
 #include "coppice/pattern.h"
+#include "coppice/permutation.h"
+#include "coppice/permutation_search.h"
 #include "coppice/prune.h"
 #include "coppice/safetensors.h"
 #include "coppice/score.h"

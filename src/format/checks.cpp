@@ -39,27 +39,6 @@ void check_dense(const DenseView& dense, std::string_view what) {
     throw InvalidArgument(fmt::format("{} has no data", what));
 }
 
-void check_permutation(std::span<const std::uint32_t> permutation, std::int64_t cols) {
-  if (permutation.empty()) return;
-  if (std::ssize(permutation) != cols)
-    throw InvalidArgument(
-        fmt::format("input_permutation has {} entries, needs one for each of {} columns",
-                    permutation.size(), cols));
-  std::vector<bool> seen(permutation.size());
-  for (std::size_t i = 0; i < permutation.size(); ++i) {
-    const std::uint32_t col = permutation[i];
-    if (col >= permutation.size())
-      throw InvalidArgument(
-          fmt::format("input_permutation[{}] is {}, the weight has {} columns", i, col, cols));
-    if (seen[col])
-      throw InvalidArgument(
-          fmt::format("input_permutation[{}] is {}, which is there before; every "
-                      "column must be there once",
-                      i, col));
-    seen[col] = true;
-  }
-}
-
 void check_sizes(const SparseView& sparse) {
   if (sparse.grid == nullptr) throw InvalidArgument("sparse weight without a grid");
   const Grid& grid = *sparse.grid;

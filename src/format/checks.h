@@ -13,9 +13,6 @@ namespace coppice {
 /// stride of at least its columns, and data where there are elements.
 void check_dense(const DenseView& dense, std::string_view what);
 
-/// Throws InvalidArgument unless `permutation` is empty or names every column once.
-void check_permutation(std::span<const std::uint32_t> permutation, std::int64_t cols);
-
 /// Throws InvalidArgument unless dtype and array sizes fit the grid. Says nothing of contents.
 void check_sizes(const SparseView& sparse);
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "coppice/error.h"
+#include "coppice/permutation.h"
 #include "format/checks.h"
 #include "format/choice_code.h"
 #include "format/choice_set.h"
@@ -213,7 +214,8 @@ SparseMatrix compress_named(const DenseView& dense, const Mask& mask, const Patt
   out.columns.resize(static_cast<std::size_t>(out.grid->columns_bytes()));
   out.metadata.resize(static_cast<std::size_t>(out.grid->metadata_bytes()));
   check_sizes(out.view());
-  check_permutation(out.input_permutation, dense.cols);
+  if (!out.input_permutation.empty())
+    check_permutation(out.input_permutation, dense.cols, "input_permutation");
 
   const Task task{dense, mask, out, subject};
   ordered_ranges(std::ssize(out.grid->vectors()), options.threads,

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "coppice/error.h"
+#include "coppice/permutation.h"
 #include "format/checks.h"
 #include "format/choice_code.h"
 #include "format/ordered_ranges.h"
@@ -84,7 +85,8 @@ void check_array(const ChoiceChecker& checker, std::span<const std::byte> bytes,
 void validate(const SparseView& sparse, int threads) {
   check_sizes(sparse);
   const Grid& grid = *sparse.grid;
-  check_permutation(sparse.input_permutation, grid.cols());
+  if (!sparse.input_permutation.empty())
+    check_permutation(sparse.input_permutation, grid.cols(), "input_permutation");
   if (grid.has_columns())
     check_array(
         {grid, "columns", grid.column_code(), &ColumnGroup::kept_blocks, &ColumnGroup::blocks},
