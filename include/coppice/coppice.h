@@ -10,6 +10,7 @@
 #include "coppice/output_error.h"
 #include "coppice/pattern.h"
 #include "coppice/permutation.h"
+#include "coppice/permutation_fold.h"
 #include "coppice/permutation_search.h"
 #include "coppice/prune.h"
 #include "coppice/safetensors.h"
