@@ -53,6 +53,7 @@ std::unique_ptr<Command> make_pack();
 std::unique_ptr<Command> make_unpack();
 std::unique_ptr<Command> make_verify();
 std::unique_ptr<Command> make_bench();
+std::unique_ptr<Command> make_statistics();
 
 /// Parses a pattern that the user typed. Throws UsageError with the grammar.
 Pattern parse_pattern(const std::string& text);

@@ -18,24 +18,6 @@ namespace {
 
 constexpr int kExactCols = 32;  // of a group: up to there the search for columns is exhaustive
 
-// Sums of |weight|, all and kept, row by row: the same for every number of threads.
-void add_scores(const DenseView& dense, int threads, MaskResult& result) {
-  std::vector<double> total(static_cast<std::size_t>(dense.rows)), kept(total.size());
-  parallel_ranges(dense.rows, threads, [&](std::int64_t begin, std::int64_t end, int) {
-    std::vector<float> row(static_cast<std::size_t>(dense.cols));
-    for (std::int64_t r = begin; r < end; ++r) {
-      to_float(dense.dtype, dense.row(r), row);
-      for (std::int64_t c = 0; c < dense.cols; ++c) {
-        const double score = std::fabs(static_cast<double>(row[static_cast<std::size_t>(c)]));
-        total[static_cast<std::size_t>(r)] += score;
-        if (result.mask.get(r, c)) kept[static_cast<std::size_t>(r)] += score;
-      }
-    }
-  });
-  result.total_score = std::accumulate(total.begin(), total.end(), 0.0);
-  result.kept_score = std::accumulate(kept.begin(), kept.end(), 0.0);
-}
-
 // Makes -0 into +0, as packing does. @returns how many values are not zero.
 template <typename Bits>
 std::int64_t clear_zeros(std::span<std::byte> values) {
@@ -64,6 +46,24 @@ std::int64_t count_nonzeros(const DenseView& dense, int threads) {
 }
 
 }  // namespace
+
+// Row by row, so that the threads do not show.
+void sum_magnitudes(const DenseView& dense, int threads, MaskResult& result) {
+  std::vector<double> total(static_cast<std::size_t>(dense.rows)), kept(total.size());
+  parallel_ranges(dense.rows, threads, [&](std::int64_t begin, std::int64_t end, int) {
+    std::vector<float> row(static_cast<std::size_t>(dense.cols));
+    for (std::int64_t r = begin; r < end; ++r) {
+      to_float(dense.dtype, dense.row(r), row);
+      for (std::int64_t c = 0; c < dense.cols; ++c) {
+        const double score = std::fabs(static_cast<double>(row[static_cast<std::size_t>(c)]));
+        total[static_cast<std::size_t>(r)] += score;
+        if (result.mask.get(r, c)) kept[static_cast<std::size_t>(r)] += score;
+      }
+    }
+  });
+  result.total_score = std::accumulate(total.begin(), total.end(), 0.0);
+  result.kept_score = std::accumulate(kept.begin(), kept.end(), 0.0);
+}
 
 bool gpu_compresses(const Pattern& pattern, Dtype dtype) {
   const bool known = dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16;
@@ -112,7 +112,7 @@ MaskResult MagnitudeEngine::mask(const DenseView& dense, const Pattern& pattern,
     return magnitude_mask(dense, pattern, options);
   MaskResult result;
   result.mask = stored_mask(sparse.view());
-  add_scores(dense, options.threads, result);
+  sum_magnitudes(dense, options.threads, result);
   if (pattern.has_inner()) {
     result.blocks = std::ssize(sparse.grid->vectors()) * std::ssize(sparse.grid->groups());
     if (pattern.group > kExactCols) result.unproven_blocks = result.blocks;

@@ -35,6 +35,10 @@ class MagnitudeEngine {
   std::set<std::string> noted_;
 };
 
+/// Sets the scores of `result` to the sums of |weight|, all and kept by its mask: the same for
+/// every number of threads.
+void sum_magnitudes(const DenseView& dense, int threads, MaskResult& result);
+
 /// True if a GPU prunes and compresses such weights.
 bool gpu_compresses(const Pattern& pattern, Dtype dtype);
 

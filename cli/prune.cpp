@@ -2,8 +2,6 @@
 #include "coppice/prune.h"
 
 #include <chrono>
-#include <cmath>
-#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
@@ -13,11 +11,12 @@
 #include "console.h"
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
-#include "core/parallel_for.h"
+#include "dense_copy.h"
 #include "magnitude.h"
 #include "pack_items.h"
 #include "progress.h"
 #include "prune_report.h"
+#include "scoring.h"
 #include "selection.h"
 
 namespace coppice::cli {
@@ -30,6 +29,8 @@ constexpr const char* kDetails =
     "'*.layers.0.*' -o PRUNED_DIR\n"
     "  coppice prune MODEL_DIR --pattern vw32/8:32 --time 1,32,512 --json -o PRUNED_DIR\n"
     "  coppice prune MODEL_DIR --pattern 2:4 --pack -o PACKED_DIR\n"
+    "  coppice prune MODEL_DIR --pattern 2:4 --method wanda --stats STATS --held-out OTHERS -o "
+    "OUT\n"
     "\n"
     "The output holds dense weights with zeros in them and opens wherever the input does, stock "
     "transformers included; 'coppice pack' makes it small. --pack writes that small form at once; "
@@ -45,24 +46,6 @@ ColumnSearch parse_search(const std::string& name) {
   return ColumnSearch::automatic;
 }
 
-// Scores in which NaN and infinity are larger than every number, so that they are kept where the
-// pattern has room: hiding them would make a damaged checkpoint look whole.
-std::vector<float> finite_scores(const DenseView& dense) {
-  std::vector<float> scores(static_cast<std::size_t>(dense.rows * dense.cols));
-  float largest = 0;
-  for (std::int64_t r = 0; r < dense.rows; ++r) {
-    auto row = std::span(scores).subspan(static_cast<std::size_t>(r * dense.cols),
-                                         static_cast<std::size_t>(dense.cols));
-    to_float(dense.dtype, dense.row(r), row);
-    for (float value : row)
-      if (std::isfinite(value)) largest = std::max(largest, std::fabs(value));
-  }
-  float above = largest > 0 ? std::min(2 * largest, 1e30f) : 1.0f;
-  for (float& value : scores)
-    if (!std::isfinite(value)) value = above;
-  return scores;
-}
-
 class PruneCommand final : public Command {
  public:
   std::string name() const override { return "prune"; }
@@ -73,12 +56,14 @@ class PruneCommand final : public Command {
 
  private:
   std::map<std::string, Pattern> patterns_by_weight(const Checkpoint& input) const;
+  MaskResult choose(PrunedLayer& layer, const DenseView& dense, bool damaged);
   void edit(const LinearWeight& weight, const MutableDenseView& dense);
   SparseMatrix compress_pruned(const PackItem& item, const DenseView& dense);
   WriteReport write(const Checkpoint& input, std::span<const LinearWeight> weights);
   bool time_layers(LayerTimer& timer);
 
-  std::string input_, output_, pattern_, method_ = "magnitude", columns_ = "auto";
+  std::string input_, output_, pattern_, columns_ = "auto";
+  ScoringOptions scoring_options_;
   std::vector<std::string> pattern_for_;
   WeightSelection selection_;
   std::vector<std::int64_t> time_tokens_ = {1, 256};
@@ -86,6 +71,7 @@ class PruneCommand final : public Command {
 
   std::map<std::string, Pattern> patterns_;  // of this run, by weight
   std::optional<MagnitudeEngine> engine_;
+  std::optional<Scoring> scoring_;
   PruneReport report_;
 };
 
@@ -99,10 +85,7 @@ void PruneCommand::declare(CLI::App& app) {
   app.add_option("-o,--output", output_, "Directory to write; must not exist")
       ->required()
       ->type_name("OUT");
-  app.add_option("--method", method_, "How weights are scored: magnitude")
-      ->check(CLI::IsMember({"magnitude"}))
-      ->type_name("METHOD")
-      ->capture_default_str();
+  add_scoring(app, scoring_options_);
   add_selection(app, selection_);
   app.add_option("--pattern-for", pattern_for_,
                  "Another pattern for the weights whose name matches (may be repeated)")
@@ -153,33 +136,48 @@ std::map<std::string, Pattern> PruneCommand::patterns_by_weight(const Checkpoint
   return patterns;
 }
 
-void PruneCommand::edit(const LinearWeight& weight, const MutableDenseView& dense) {
-  Pattern pattern = patterns_.at(weight.name);
-  MaskOptions options{weight.shape.row_segments, weight.shape.col_segments, parse_search(columns_),
-                      threads()};
+// Fills in the layer's scores. `damaged`: a weight is NaN or infinite.
+MaskResult PruneCommand::choose(PrunedLayer& layer, const DenseView& dense, bool damaged) {
+  const LinearWeight& weight = layer.weight;
+  const MaskOptions options{weight.shape.row_segments, weight.shape.col_segments,
+                            parse_search(columns_), threads()};
+  const std::vector<float> repaired = damaged ? finite_scores(dense) : std::vector<float>();
+  const DenseView finite = damaged ? dense_view(repaired, dense.rows, dense.cols) : dense;
   MaskResult result;
-  if (check_finite(weight.name, dense, allow_nonfinite_, threads())) {
-    auto scores = finite_scores(dense);
-    result = magnitude_mask(dense_view(scores, dense.rows, dense.cols), pattern, options);
+  layer.scored_by = scoring_->method_of(weight);
+  if (layer.scored_by == "magnitude") {
+    result = damaged ? magnitude_mask(finite, layer.pattern, options)
+                     : engine_->mask(dense, layer.pattern, options);
   } else {
-    result = engine_->mask(dense, pattern, options);
+    const std::vector<float> scores = scoring_->scores(weight, finite);
+    try {
+      result = select_mask(dense_view(scores, dense.rows, dense.cols), layer.pattern, options);
+    } catch (const InvalidArgument& error) {
+      throw InvalidArgument(fmt::format("'{}': {}", weight.name, error.what()));
+    }
+    if (result.total_score > 0) layer.kept_of_scores = result.kept_score / result.total_score;
+    sum_magnitudes(finite, threads(), result);
   }
+  return result;
+}
+
+void PruneCommand::edit(const LinearWeight& weight, const MutableDenseView& dense) {
+  PrunedLayer layer{.weight = weight, .pattern = patterns_.at(weight.name)};
+  const bool damaged = check_finite(weight.name, dense, allow_nonfinite_, threads());
+  const bool measured = !damaged && scoring_->measures(weight);
+  const MaskResult result = choose(layer, dense, damaged);
+  const DenseCopy before = measured ? copy_of(dense, threads()) : DenseCopy();
   apply_mask(dense, result.mask, threads());
-  report_.add(weight, pattern, result);
+  if (measured) layer.errors = scoring_->errors(weight, before.view, dense);
+  report_.add(std::move(layer), result);
 }
 
 // Through the dense-with-zeros weight: the same bytes as pruning first and packing then, also where
 // weights that are kept are zeros.
 SparseMatrix PruneCommand::compress_pruned(const PackItem& item, const DenseView& dense) {
-  const auto row_bytes = static_cast<std::size_t>(dense.cols * dtype_bytes(dense.dtype));
-  const auto buffer =
-      std::make_unique_for_overwrite<std::byte[]>(static_cast<std::size_t>(dense.rows) * row_bytes);
-  const MutableDenseView pruned{buffer.get(), dense.dtype, dense.rows, dense.cols, 0};
-  parallel_ranges(dense.rows, threads(), [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) std::memcpy(pruned.row(r), dense.row(r), row_bytes);
-  });
-  edit(item.weight, pruned);
-  return engine_->pack(pruned, item.pattern, compress_options(item, threads()));
+  const DenseCopy pruned = copy_of(dense, threads());
+  edit(item.weight, pruned.view);
+  return engine_->pack(pruned.view, item.pattern, compress_options(item, threads()));
 }
 
 WriteReport PruneCommand::write(const Checkpoint& input, std::span<const LinearWeight> weights) {
@@ -241,12 +239,15 @@ int PruneCommand::run() {
     throw InvalidArgument(
         fmt::format("'{}': no linear weight is left to prune; see 'coppice inspect'", input_));
 
+  scoring_.emplace(scoring_options_, input, weights, threads());
   auto start = std::chrono::steady_clock::now();
   report_.written = write(input, weights);
   report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report_.input = input_;
   report_.output = output_;
-  report_.method = method_;
+  report_.method = scoring_options_.method;
+  report_.has_error = scoring_->has_statistics();
+  report_.has_held_out = scoring_->has_held_out();
   report_.packed = pack_;
   note_left_out(report_.written);
   LayerTimer timer(no_time_ ? std::vector<std::int64_t>{} : time_tokens_, threads());

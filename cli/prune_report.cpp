@@ -1,6 +1,7 @@
 #include "prune_report.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "pack_items.h"
 #include "selection.h"
@@ -55,19 +56,39 @@ std::size_t slower_layers(const std::vector<PrunedLayer>& layers) {
   }));
 }
 
+Json optional_json(const std::optional<double>& value) {
+  return value && std::isfinite(*value) ? Json(*value) : Json(nullptr);
+}
+
 }  // namespace
 
-void PruneReport::add(const LinearWeight& weight, const Pattern& pattern,
-                      const MaskResult& result) {
+void PruneReport::add(PrunedLayer layer, const MaskResult& result) {
   blocks += result.blocks;
   unproven_blocks += result.unproven_blocks;
-  layers.push_back({.weight = weight,
-                    .pattern = pattern,
-                    .total_score = result.total_score,
-                    .kept_score = result.kept_score,
-                    .dense_bytes = dense_bytes(weight),
-                    .packed_bytes = packed_bytes({weight, pattern}),
-                    .times = {}});
+  layer.total_score = result.total_score;
+  layer.kept_score = result.kept_score;
+  layer.dense_bytes = dense_bytes(layer.weight);
+  layer.packed_bytes = packed_bytes({layer.weight, layer.pattern});
+  layers.push_back(std::move(layer));
+}
+
+std::vector<std::string> PruneReport::score_titles() const {
+  std::vector<std::string> titles;
+  if (scores_shown()) titles.insert(titles.end(), {"scored by", "kept score"});
+  if (has_error) titles.push_back("error");
+  if (has_held_out) titles.push_back("held-out error");
+  return titles;
+}
+
+std::vector<std::string> PruneReport::score_cells(const PrunedLayer& layer) const {
+  const auto share = [](const std::optional<double>& value) {
+    return value ? percent(*value) : std::string("-");
+  };
+  std::vector<std::string> cells;
+  if (scores_shown()) cells.insert(cells.end(), {layer.scored_by, share(layer.kept_of_scores)});
+  if (has_error) cells.push_back(share(layer.errors.calibration));
+  if (has_held_out) cells.push_back(share(layer.errors.held_out));
+  return cells;
 }
 
 std::string PruneReport::text(const LayerTimer& timer) const {
@@ -75,14 +96,16 @@ std::string PruneReport::text(const LayerTimer& timer) const {
                                         {"shape"},
                                         {"dtype", Align::left},
                                         {"pattern", Align::left},
-                                        {"kept magnitude"},
-                                        {"dense"},
-                                        {"packed"},
-                                        {"%"}};
+                                        {"kept magnitude"}};
+  const std::vector<std::string> titles = score_titles();
+  for (const auto& title : titles) columns.push_back({title, Align::right});
+  columns.insert(columns.end(), {{"dense"}, {"packed"}, {"%"}});
   for (const auto& title : timer.header()) columns.push_back({title, Align::right});
   Table table(std::move(columns));
-  auto row = [&](std::vector<std::string> cells, const auto& item) {
+  auto row = [&](std::vector<std::string> cells, const auto& item,
+                 const std::vector<std::string>& scores) {
     cells.push_back(percent(item.kept()));
+    cells.insert(cells.end(), scores.begin(), scores.end());
     cells.push_back(human_bytes(static_cast<double>(item.dense_bytes)));
     cells.push_back(human_bytes(static_cast<double>(item.packed_bytes)));
     double share = item.dense_bytes > 0 ? static_cast<double>(item.packed_bytes) /
@@ -95,10 +118,16 @@ std::string PruneReport::text(const LayerTimer& timer) const {
   for (const PrunedLayer& layer : layers)
     table.add(row({layer.weight.name, shape_text(layer.weight.shape.rows, layer.weight.shape.cols),
                    std::string(dtype_name(layer.weight.dtype)), layer.pattern.to_string()},
-                  layer));
-  table.add_total(row({fmt::format("{} layers", layers.size()), "", "", ""}, sum_up(layers)));
+                  layer, score_cells(layer)));
+  table.add_total(row({fmt::format("{} layers", layers.size()), "", "", ""}, sum_up(layers),
+                      std::vector<std::string>(titles.size())));
 
   std::string out = table.to_string() + legend(timer);
+  if (scores_shown()) out += "kept score: share of the sum of scores that is still there.\n";
+  if (has_error || has_held_out)
+    out +=
+        "error: |XW - XV| / |XW| of the layer's outputs with the weights before (W) and after (V), "
+        "on the statistics' samples X; held-out: on samples that pruning did not see.\n";
   if (auto slower = slower_layers(layers); slower > 0)
     out +=
         fmt::format("{} of {} layers are faster dense on this CPU at some of these token counts.\n",
@@ -122,6 +151,10 @@ Json PruneReport::json(const LayerTimer& timer) const {
     Json row = weight_json(layer.weight);
     row["pattern"] = layer.pattern.to_string();
     row["kept_magnitude"] = layer.kept();
+    row["scored_by"] = layer.scored_by;
+    row["kept_score"] = optional_json(layer.kept_of_scores);
+    row["error"] = optional_json(layer.errors.calibration);
+    row["held_out_error"] = optional_json(layer.errors.held_out);
     row["dense_bytes"] = layer.dense_bytes;
     row["packed_bytes"] = layer.packed_bytes;
     row["times"] = LayerTimer::json(layer.times);

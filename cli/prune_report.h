@@ -9,15 +9,19 @@
 #include "coppice/checkpoint.h"
 #include "coppice/prune.h"
 #include "layer_timing.h"
+#include "scoring.h"
 
 namespace coppice::cli {
 
 struct PrunedLayer {
   LinearWeight weight;
   Pattern pattern;
-  double total_score = 0, kept_score = 0;
+  std::string scored_by = "magnitude";
+  double total_score = 0, kept_score = 0;     ///< of magnitudes, whatever the method
+  std::optional<double> kept_of_scores = {};  ///< share kept of the method's scores
+  LayerErrors errors = {};
   std::int64_t dense_bytes = 0, packed_bytes = 0;
-  std::vector<LayerTime> times;
+  std::vector<LayerTime> times = {};
 
   double kept() const { return total_score > 0 ? kept_score / total_score : 1; }
 };
@@ -27,12 +31,20 @@ struct PruneReport {
   std::vector<PrunedLayer> layers;
   std::int64_t blocks = 0, unproven_blocks = 0;  ///< column choices of V:N:M
   WriteReport written;
-  bool packed = false;  ///< written in the packed form
-  double seconds = 0;   ///< reading, pruning and writing
+  bool packed = false;                           ///< written in the packed form
+  bool has_error = false, has_held_out = false;  ///< statistics were given
+  double seconds = 0;                            ///< reading, pruning and writing
 
-  void add(const LinearWeight& weight, const Pattern& pattern, const MaskResult& result);
+  /// @param layer with weight, pattern and how it was scored
+  /// @param result whose scores are the magnitudes
+  void add(PrunedLayer layer, const MaskResult& result);
   std::string text(const LayerTimer& timer) const;
   Json json(const LayerTimer& timer) const;
+
+ private:
+  bool scores_shown() const { return method != "magnitude"; }
+  std::vector<std::string> score_titles() const;
+  std::vector<std::string> score_cells(const PrunedLayer& layer) const;
 };
 
 }  // namespace coppice::cli

@@ -12,7 +12,7 @@ namespace coppice {
 /// the stored values. 0 if both outputs are 0, infinite if only that of W is. Takes rows * cols^2
 /// multiplications. Same bits for any number of threads.
 /// @param gram [cols, cols], symmetric
-/// Throws InvalidArgument if shapes do not fit or a weight is NaN or infinite.
+/// Throws InvalidArgument if shapes do not fit or a weight is NaN or infinite; Cancelled.
 double output_error(const DenseView& before, const DenseView& after, std::span<const double> gram,
                     int threads = 1);
 

@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "coppice/cancel.h"
 #include "coppice/error.h"
 #include "core/parallel_for.h"
 #include "prune/gram_kernels.h"
@@ -91,6 +92,7 @@ double output_error(const DenseView& before, const DenseView& after, std::span<c
   Panels panels(count);
   std::vector<double> outputs(static_cast<std::size_t>(count)), changes(outputs.size());
   for (std::int64_t first = 0; first < before.rows; first += kBlockRows) {
+    throw_if_cancelled();
     panels.load(before, after, first, threads);
     parallel_for(count, threads, [&](std::int64_t i) {
       alignas(64) Tile tile;

@@ -26,13 +26,14 @@ void expect_ok(const Result& result) {
 TEST(Help, NamesEveryCommand) {
   Result result = coppice({"--help"});
   expect_ok(result);
-  for (const char* command :
-       {"inspect", "explain", "prune", "pack", "unpack", "verify", "bench", "Exit codes"})
+  for (const char* command : {"inspect", "explain", "prune", "pack", "unpack", "verify", "bench",
+                              "statistics", "Exit codes"})
     EXPECT_THAT(result.out, HasSubstr(command));
 }
 
 TEST(Help, EveryCommandHasExamples) {
-  for (const char* command : {"inspect", "explain", "prune", "pack", "unpack", "verify", "bench"}) {
+  for (const char* command :
+       {"inspect", "explain", "prune", "pack", "unpack", "verify", "bench", "statistics"}) {
     Result result = coppice({command, "--help"});
     expect_ok(result);
     EXPECT_THAT(result.out, HasSubstr("Examples:")) << command;

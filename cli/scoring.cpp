@@ -1,0 +1,169 @@
+#include "scoring.h"
+
+#include "console.h"
+#include "coppice/error.h"
+#include "coppice/output_error.h"
+#include "format/checkpoint_adapter.h"
+#include "units.h"
+
+namespace coppice::cli {
+namespace {
+
+bool scored_by_inputs(const std::string& method) {
+  const std::optional<ScoreKind> kind = parse_score(method);
+  return kind && needs_statistics(*kind);
+}
+
+void check_usage(const ScoringOptions& options) {
+  if (scored_by_inputs(options.method) && options.stats.empty())
+    throw UsageError(fmt::format(
+        "--method {} needs --stats FILE, which scripts/calibrate.py writes", options.method));
+  if (options.method == "scores" && options.scores.empty())
+    throw UsageError("--method scores needs --scores FILE, a safetensors file of scores");
+  if (options.method != "scores" && !options.scores.empty())
+    throw UsageError(fmt::format("--scores is not looked at by --method {}; use --method scores",
+                                 options.method));
+}
+
+// The scores' tensor looks like the checkpoint's, but for the dtype.
+void check_scores(const SafetensorsFile& file, const Checkpoint& input,
+                  const LinearWeight& weight) {
+  const StoredTensor& scores = file.at(weight.tensor);
+  const std::vector<std::int64_t>& shape = input.find(weight.tensor)->shape;
+  if (scores.shape != shape)
+    throw InvalidArgument(fmt::format("'{}': the scores of '{}' are [{}], the weight is [{}]",
+                                      file.name(), weight.tensor, fmt::join(scores.shape, ", "),
+                                      fmt::join(shape, ", ")));
+  if (!is_weight_dtype(scores.dtype))
+    throw InvalidArgument(
+        fmt::format("'{}': the scores of '{}' are {}, need to be F32, F16, BF16, F8_E4M3 or I8",
+                    file.name(), weight.tensor, dtype_name(scores.dtype)));
+}
+
+void check_columns(const StatisticsFile& file, const LinearWeight& weight) {
+  const InputInfo* info = file.input_of(weight.name);
+  if (info != nullptr && info->cols != weight.shape.cols)
+    throw InvalidArgument(fmt::format(
+        "'{}': the input of '{}' has {} columns, the weight has {}; these are another model's",
+        file.name(), weight.name, info->cols, weight.shape.cols));
+}
+
+}  // namespace
+
+void add_scoring(CLI::App& app, ScoringOptions& options) {
+  app.add_option("--method", options.method,
+                 "How weights are scored: magnitude, wanda, ria, scores")
+      ->check(CLI::IsMember({"magnitude", "wanda", "ria", "scores"}))
+      ->type_name("METHOD")
+      ->capture_default_str();
+  app.add_option("--stats", options.stats,
+                 "Statistics of the layers' inputs, for wanda and ria, and for output errors")
+      ->type_name("FILE");
+  app.add_option("--held-out", options.held_out,
+                 "Statistics of other samples, only to measure output errors")
+      ->type_name("FILE");
+  app.add_option("--scores", options.scores,
+                 "Scores for --method scores: tensors with the weights' names and shapes")
+      ->type_name("FILE");
+  app.add_option("--missing-stats", options.missing,
+                 "Weights without statistics (or scores): 'error', or pruned by 'magnitude'")
+      ->check(CLI::IsMember({"error", "magnitude"}))
+      ->type_name("WHAT")
+      ->capture_default_str();
+}
+
+Scoring::Scoring(const ScoringOptions& options, const Checkpoint& input,
+                 std::span<const LinearWeight> weights, int threads)
+    : method_(options.method), missing_(options.missing), threads_(threads) {
+  check_usage(options);
+  if (!options.stats.empty())
+    stats_.emplace(open(options.stats, StatisticsSet::calibration, "--stats"));
+  if (!options.held_out.empty())
+    held_out_.emplace(open(options.held_out, StatisticsSet::held_out, "--held-out"));
+  if (!options.scores.empty()) scores_.emplace(SafetensorsFile::open(options.scores));
+  for (const LinearWeight& weight : weights) {
+    if (stats_) check_columns(stats_->file, weight);
+    if (held_out_) check_columns(held_out_->file, weight);
+    if (scores_ && scores_->find(weight.tensor)) check_scores(*scores_, input, weight);
+    if (missing_ == "error" && !scorable(weight))
+      throw InvalidArgument(
+          fmt::format("'{}' has no {} of '{}'; exclude that weight, or prune such weights by "
+                      "--missing-stats magnitude",
+                      scores_ ? options.scores : options.stats, scores_ ? "scores" : "statistics",
+                      weight.name));
+  }
+}
+
+Scoring::Source Scoring::open(const std::string& path, StatisticsSet set, const char* option) {
+  StatisticsFile file = StatisticsFile::open(path);
+  if (file.contents().set != set)
+    throw InvalidArgument(fmt::format("'{}' holds {} samples, {} needs {} ones", path,
+                                      set_name(file.contents().set), option, set_name(set)));
+  return {std::move(file)};
+}
+
+bool Scoring::scorable(const LinearWeight& weight) const {
+  if (method_ == "scores") return scores_->find(weight.tensor) != nullptr;
+  return !scored_by_inputs(method_) || stats_->file.input_of(weight.name) != nullptr;
+}
+
+const std::string& Scoring::method_of(const LinearWeight& weight) const {
+  return scorable(weight) ? method_ : magnitude_;
+}
+
+std::vector<float> Scoring::scores_from_file(const LinearWeight& weight) const {
+  const StoredTensor& tensor = scores_->at(weight.tensor);
+  LinearWeight stored = weight;
+  stored.dtype = tensor.dtype;
+  const std::size_t bytes = weight_bytes(stored);
+  std::vector<std::byte> dense(bytes);
+  load_weight(stored,
+              scores_->data(tensor).subspan(static_cast<std::size_t>(weight.index) * bytes, bytes),
+              dense.data(), threads_);
+  std::vector<float> scores(static_cast<std::size_t>(weight.shape.rows * weight.shape.cols));
+  to_float(tensor.dtype, dense.data(), scores);
+  return scores;
+}
+
+std::vector<float> Scoring::scores(const LinearWeight& weight, const DenseView& dense) {
+  if (method_ == "scores") return scores_from_file(weight);
+  std::vector<float> scores(static_cast<std::size_t>(dense.rows * dense.cols));
+  score_weights(dense, *parse_score(method_), stats_->of(weight, threads_).square_sums, scores,
+                threads_);
+  return scores;
+}
+
+const InputStatistics& Scoring::Source::of(const LinearWeight& weight, int threads) {
+  const InputInfo& info = *file.input_of(weight.name);
+  if (read_name != info.name) {
+    read = {};  // before the next one takes its memory
+    read = file.read(info, threads);
+    read_name = info.name;
+  }
+  return read;
+}
+
+std::optional<double> Scoring::Source::error(const LinearWeight& weight, const DenseView& before,
+                                             const DenseView& after, int threads) {
+  const InputInfo* info = file.input_of(weight.name);
+  if (info == nullptr || !info->has_gram) return std::nullopt;
+  return output_error(before, after, of(weight, threads).gram, threads);
+}
+
+bool Scoring::measures(const LinearWeight& weight) const {
+  const auto knows = [&](const std::optional<Source>& source) {
+    const InputInfo* info = source ? source->file.input_of(weight.name) : nullptr;
+    return info != nullptr && info->has_gram;
+  };
+  return knows(stats_) || knows(held_out_);
+}
+
+LayerErrors Scoring::errors(const LinearWeight& weight, const DenseView& before,
+                            const DenseView& after) {
+  LayerErrors errors;
+  if (stats_) errors.calibration = stats_->error(weight, before, after, threads_);
+  if (held_out_) errors.held_out = held_out_->error(weight, before, after, threads_);
+  return errors;
+}
+
+}  // namespace coppice::cli
