@@ -9,6 +9,7 @@
 #include "coppice/mask.h"
 #include "coppice/output_error.h"
 #include "coppice/pattern.h"
+#include "coppice/pattern_choice.h"
 #include "coppice/permutation.h"
 #include "coppice/permutation_fold.h"
 #include "coppice/permutation_search.h"
