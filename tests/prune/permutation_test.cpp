@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <hwy/targets.h>
 
 #include <algorithm>
 #include <bit>
@@ -160,6 +161,26 @@ TEST(FindPermutation, IsTheSameOnAnyNumberOfThreadsAndForTheSameSeed) {
               find_input_permutation(scores.view(), pattern, three).permutation);
     EXPECT_EQ(find_output_permutation(scores.view(), pattern, one).permutation,
               find_output_permutation(scores.view(), pattern, three).permutation);
+  }
+}
+
+TEST(FindPermutation, IsTheSameOnEveryInstructionSet) {
+  std::mt19937 random(8);
+  const Scores scores = structured_scores(70, 120, random);
+  const std::int64_t all = hwy::SupportedTargets();
+  for (const char* text : {"2:4", "vw4/2:8", "16:2:5"}) {
+    const Pattern pattern = Pattern::parse(text);
+    const PermutationOptions options{.assignment_size = 7, .max_passes = 16};
+    const auto input = find_input_permutation(scores.view(), pattern, options);
+    const auto output = find_output_permutation(scores.view(), pattern, options);
+    for (std::int64_t left = all; left != 0; left &= left - 1) {
+      hwy::GetChosenTarget().Update(left & -left);
+      EXPECT_EQ(find_input_permutation(scores.view(), pattern, options).permutation,
+                input.permutation);
+      EXPECT_EQ(find_output_permutation(scores.view(), pattern, options).permutation,
+                output.permutation);
+    }
+    hwy::GetChosenTarget().Update(all);
   }
 }
 
