@@ -34,6 +34,16 @@ struct ObsOptions {
   int threads = 1;
 };
 
+struct AdmmOptions {
+  std::vector<std::int64_t> row_segments = {}, col_segments = {};  ///< see WeightShape
+  double damping = 0.01;  ///< added to the diagonal, in units of its mean
+  double penalty = 0.1;   ///< to begin with; the diagonal of the scaled system is 1
+  int iterations = 300;   ///< at most
+  int refinements = 20;   ///< steps of conjugate gradients on the support
+  ColumnSearch columns = ColumnSearch::automatic;
+  int threads = 1;
+};
+
 /// Errors are ‖XW − XŴ‖ / ‖XW‖ on the statistics given, see output_error.h.
 struct UpdateResult {
   Mask mask;
@@ -43,6 +53,8 @@ struct UpdateResult {
   double damping = 0;                ///< used in the end
   std::int64_t dead_columns = 0;     ///< inputs that were always zero
   std::int64_t magnitude_rows = 0;   ///< rows for which magnitude pruning was better, and was kept
+  std::int64_t admm_rows = 0;        ///< rows whose support is ADMM's own (admm_prune)
+  int iterations = 0;                ///< of ADMM, in the rows that took the most
   std::int64_t unproven_blocks = 0;  ///< see MaskResult
   std::string note;                  ///< what was done beyond the usual, in a line; often empty
 };
@@ -61,5 +73,14 @@ struct UpdateResult {
 UpdateResult obs_prune(std::span<float> weights, std::int64_t rows, std::int64_t cols,
                        const Pattern& pattern, std::span<const double> gram,
                        const ObsOptions& = {});
+
+/// ADMM on the output's change, then conjugate gradients on the support found (ALPS, section 3).
+/// OBS's support is refined in the same way, and each vector of rows gets the better of the two: no
+/// vector ends with a larger error than with `obs_prune` and its default choice. Takes one
+/// decomposition of the Gram matrix, and for each iteration 4 * rows * cols^2 operations.
+/// Parameters, hard inputs and errors as with `obs_prune`.
+UpdateResult admm_prune(std::span<float> weights, std::int64_t rows, std::int64_t cols,
+                        const Pattern& pattern, std::span<const double> gram,
+                        const AdmmOptions& = {});
 
 }  // namespace coppice

@@ -6,66 +6,18 @@
 #include <limits>
 
 #include "coppice/error.h"
-#include "coppice/output_error.h"
-#include "coppice/update.h"
-#include "prune/mask_reference.h"
-#include "prune/second_order_reference.h"
+#include "prune/second_order_problem.h"
 
 namespace coppice {
 namespace {
 
+using testing::error_of;
+using testing::expect_sound;
 using ::testing::HasSubstr;
 using testing::Matrix;
-using testing::normal_weights;
-
-struct Problem {
-  std::int64_t rows, cols;
-  std::vector<float> weights;
-  Matrix gram;
-
-  Problem(std::int64_t rows_, std::int64_t cols_, unsigned seed, std::int64_t samples = 0)
-      : rows(rows_), cols(cols_), gram(cols_, cols_) {
-    std::mt19937 random(seed);
-    weights = normal_weights(rows * cols, random);
-    gram = testing::correlated_gram(cols, samples == 0 ? 3 * cols : samples, random);
-  }
-};
-
-struct Pruned {
-  std::vector<float> weights;
-  UpdateResult result;
-};
-
-Pruned prune(const Problem& problem, const std::string& pattern, const ObsOptions& options = {}) {
-  Pruned pruned{problem.weights, {}};
-  pruned.result = obs_prune(pruned.weights, problem.rows, problem.cols, Pattern::parse(pattern),
-                            problem.gram.data, options);
-  return pruned;
-}
-
-double error_of(const Problem& problem, const std::vector<float>& weights) {
-  return output_error(dense_view(problem.weights, problem.rows, problem.cols),
-                      dense_view(weights, problem.rows, problem.cols), problem.gram.data);
-}
-
-// What has to hold for every result, whatever the statistics were.
-void expect_sound(const Problem& problem, const Pruned& pruned, const Grid& grid,
-                  const std::string& what) {
-  EXPECT_TRUE(testing::fills(pruned.result.mask, grid)) << what;
-  for (std::int64_t r = 0; r < problem.rows; ++r)
-    for (std::int64_t c = 0; c < problem.cols; ++c) {
-      const float weight = pruned.weights[static_cast<std::size_t>(r * problem.cols + c)];
-      ASSERT_TRUE(std::isfinite(weight)) << what;
-      if (!pruned.result.mask.get(r, c)) {
-        ASSERT_EQ(std::bit_cast<std::uint32_t>(weight), 0u) << what << " at " << r << ", " << c;
-      }
-    }
-  const double error = error_of(problem, pruned.weights);
-  // Squares, as sums of large terms can cancel to small ones.
-  const double square = error * error;
-  EXPECT_NEAR(pruned.result.error * pruned.result.error, square, 1e-9 * square + 1e-13) << what;
-  EXPECT_LE(pruned.result.error, pruned.result.magnitude_error * (1 + 1e-9)) << what;
-}
+using testing::Problem;
+using testing::prune;
+using testing::Pruned;
 
 TEST(Obs, BySaliencyItIsSparseGpt) {
   const Problem problem(48, 320, 3);

@@ -30,6 +30,10 @@ double mean_of_diagonal(const GramView& gram) {
   return sum;
 }
 
+double damping_of(double diagonal, double damping) {
+  return diagonal > 0 ? damping : std::max(damping, 1e-6) * kDeadDamping;
+}
+
 // H with rows and columns in reverse order, the lower triangle. The reverse makes of LLᵀ the
 // product of an upper triangle with its transpose, whose inverse is UᵀU: one factorisation and one
 // inverse of a triangle, where inverting H and factorising that takes twice the work.
@@ -40,7 +44,7 @@ void load_reversed(const GramView& gram, double mean, double damping, std::vecto
     const double* from = gram.data + i * n;
     double* to = h.data() + (n - 1 - i) * n;
     for (std::int64_t j = i; j < n; ++j) to[n - 1 - j] = from[j] * scale;
-    to[n - 1 - i] += from[i] > 0 ? damping : std::max(damping, 1e-6) * kDeadDamping;
+    to[n - 1 - i] += damping_of(from[i], damping);
   }
 }
 
@@ -61,6 +65,16 @@ bool store_upper(const std::vector<double>& h, std::int64_t n, std::vector<float
 }
 
 }  // namespace
+
+std::vector<double> damped_gram(const GramView& gram, double damping) {
+  const std::int64_t n = gram.cols;
+  const double scale = 1 / mean_of_diagonal(gram);
+  std::vector<double> h(gram.data, gram.data + n * n);
+  for (double& value : h) value *= scale;
+  for (std::int64_t i = 0; i < n; ++i)
+    h[static_cast<std::size_t>(i * n + i)] += damping_of(gram.at(i, i), damping);
+  return h;
+}
 
 std::optional<InverseFactor> factorise_inverse(const GramView& gram, double damping) {
   const double mean = mean_of_diagonal(gram);

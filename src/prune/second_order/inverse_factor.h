@@ -27,4 +27,7 @@ struct InverseFactor {
 /// the diagonal is zero
 std::optional<InverseFactor> factorise_inverse(const GramView& gram, double damping);
 
+/// H of InverseFactor, the diagonal and above; `[cols, cols]`. The diagonal of `gram` is not zero.
+std::vector<double> damped_gram(const GramView& gram, double damping);
+
 }  // namespace coppice::prune

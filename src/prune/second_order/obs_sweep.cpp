@@ -82,7 +82,6 @@ ObsSweep::ObsSweep(const Grid& grid, const InverseFactor& factor, const ObsOptio
                       "by saliency",
                       grid.pattern().to_string()));
   }
-  const SerialBlas serial;
   parallel_for(std::ssize(sets), options.threads, [&](std::int64_t i) {
     const auto g = static_cast<std::size_t>(i);
     if (sets[g] == nullptr) return;

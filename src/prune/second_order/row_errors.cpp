@@ -37,7 +37,6 @@ void add_squares(std::vector<double>& d, std::int64_t rows, const GramView& gram
 
 std::vector<double> squared_outputs(const float* a, const float* b, std::int64_t rows,
                                     const GramView& gram, int threads) {
-  const SerialBlas serial;
   const std::int64_t n = gram.cols;
   std::vector<double> sums(static_cast<std::size_t>(rows));
   parallel_for((rows + kRows - 1) / kRows, threads, [&](std::int64_t piece) {

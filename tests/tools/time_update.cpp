@@ -1,6 +1,7 @@
-// Errors and processor time of second-order pruning on one random layer with correlated inputs.
+// Errors and processor time of pruning with compensation on one random layer with correlated
+// inputs.
 //
-//   time_obs ROWS COLS PATTERN [saliency|joint|automatic] [THREADS]
+//   time_update ROWS COLS PATTERN [saliency|joint|automatic|admm] [THREADS]
 #include <fmt/format.h>
 
 #include <chrono>
@@ -35,21 +36,21 @@ coppice::GroupChoice choice_of(std::string_view name) {
   if (name == "saliency") return coppice::GroupChoice::saliency;
   if (name == "joint") return coppice::GroupChoice::joint;
   if (name == "automatic") return coppice::GroupChoice::automatic;
-  throw coppice::InvalidArgument(fmt::format("choice '{}': saliency, joint or automatic", name));
+  throw coppice::InvalidArgument(
+      fmt::format("choice '{}': saliency, joint, automatic or admm", name));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
   if (argc < 4) {
-    fmt::print(stderr, "time_obs ROWS COLS PATTERN [saliency|joint|automatic] [THREADS]\n");
+    fmt::print(stderr, "time_update ROWS COLS PATTERN [saliency|joint|automatic|admm] [THREADS]\n");
     return 2;
   }
   const std::int64_t rows = std::atoll(argv[1]), cols = std::atoll(argv[2]);
   const coppice::Pattern pattern = coppice::Pattern::parse(argv[3]);
-  coppice::ObsOptions options;
-  options.choice = choice_of(argc > 4 ? argv[4] : "automatic");
-  options.threads = argc > 5 ? std::atoi(argv[5]) : 1;
+  const std::string_view method = argc > 4 ? argv[4] : "automatic";
+  const int threads = argc > 5 ? std::atoi(argv[5]) : 1;
 
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
@@ -60,16 +61,19 @@ int main(int argc, char** argv) try {
   const std::clock_t processor = std::clock();
   const auto start = std::chrono::steady_clock::now();
   const coppice::UpdateResult result =
-      coppice::obs_prune(weights, rows, cols, pattern, gram, options);
+      method == "admm"
+          ? coppice::admm_prune(weights, rows, cols, pattern, gram, {.threads = threads})
+          : coppice::obs_prune(weights, rows, cols, pattern, gram,
+                               {.choice = choice_of(method), .threads = threads});
   const std::chrono::duration<double> wall = std::chrono::steady_clock::now() - start;
   fmt::print(
       "{} {}x{}: error {:.4f}, uncompensated {:.4f}, magnitude {:.4f}; {:.1f} s of processors, "
-      "{:.1f} s; {}\n",
+      "{:.1f} s; {} iterations, {} rows by ADMM; {}\n",
       pattern.to_string(), rows, cols, result.error, result.uncompensated_error,
       result.magnitude_error, static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC,
-      wall.count(), result.note);
+      wall.count(), result.iterations, result.admm_rows, result.note);
   return 0;
 } catch (const std::exception& error) {
-  fmt::print(stderr, "time_obs: {}\n", error.what());
+  fmt::print(stderr, "time_update: {}\n", error.what());
   return 1;
 }
