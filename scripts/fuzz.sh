@@ -19,4 +19,4 @@ for fuzzer in build/fuzz/fuzz/*_fuzzer; do
   # Such as: #4096 DONE cov: 211 ft: 567 corp: 89/12Kb ... (branches, features, inputs kept)
   grep -oE '#[0-9]+\s+DONE.*' "$fuzzer.log" | tr '\t' ' '
 done
-[ "$found" -ge 3 ] || die "expected three fuzzers, found $found"
+[ "$found" -ge 4 ] || die "expected four fuzzers, found $found"
