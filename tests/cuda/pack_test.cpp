@@ -115,7 +115,8 @@ TEST(CudaPack, RandomWeights) {
   const int count = cases != nullptr ? std::atoi(cases) / 4 : 100;
   Random random(20261122);
   for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
-    const int vec_rows = random_int(random, 1, 300), group = random_int(random, 5, 256);
+    // 1:2:M is the element-wise 2:M, which this engine refuses.
+    const int vec_rows = random_int(random, 2, 300), group = random_int(random, 5, 256);
     const std::string pattern = random_int(random, 0, 3) == 0
                                     ? "2:4"
                                     : std::to_string(vec_rows) + ":2:" +
