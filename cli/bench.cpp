@@ -112,7 +112,7 @@ void BenchCommand::declare(CLI::App& app) {
   app.add_option("--csv", request_.csv, "Write the results to this CSV file as well")
       ->type_name("FILE");
   app.add_option("--kernel", request_.kernel,
-                 "On a GPU: time every kernel with this text in its name, or all, instead of the "
+                 "On a GPU: time every kernel whose name begins so, or all, instead of the "
                  "one that would be chosen")
       ->type_name("NAME");
   app.add_option("--token-group", request_.token_group,

@@ -101,7 +101,7 @@ stage_bench-layouts() {
 
 stage_bench-portable() {
   gpu_bench bench-portable --shape 14336x4096,4096x4096 --tokens 4096 --kernel mma \
-    --pattern 2:4,16:2:8,32:2:8,64:2:8,128:2:8,64:2:16
+    --pattern 2:4,16:2:8,32:2:8,64:2:5,64:2:8,128:2:8,256:2:8,64:2:16,128:2:16
 }
 
 for stage in "${stages[@]}"; do

@@ -204,11 +204,10 @@ std::vector<cuda::Selection> GpuBench::Impl::selections(SparseProduct& product,
     wanted.push_back(product.chosen());
   } else {
     for (const cuda::Selection& s : product.candidates())
-      if (options.kernel == "all" || names(s).find(options.kernel) != std::string::npos)
-        wanted.push_back(s);
+      if (options.kernel == "all" || names(s).starts_with(options.kernel)) wanted.push_back(s);
     if (wanted.empty())
-      throw InvalidArgument(
-          fmt::format("no kernel for this product has '{}' in its name", options.kernel));
+      throw InvalidArgument(fmt::format(
+          "no kernel for this product has a name that begins with '{}'", options.kernel));
   }
   if (options.token_group > 0)
     for (cuda::Selection& s : wanted) s.token_group = options.token_group;
