@@ -165,7 +165,8 @@ TEST_F(PruneWithStatistics, WeightsWithoutStatistics) {
   const Result result =
       prune({"--method", "wanda", "--stats", stats, "--missing-stats", "magnitude", "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  for (const auto& layer : result.json()["layers"]) {
+  const auto report = result.json();
+  for (const auto& layer : report["layers"]) {
     const bool missing = layer["name"] == kQuery;
     EXPECT_EQ(layer["scored_by"], missing ? "magnitude" : "wanda");
     EXPECT_EQ(layer["error"].is_null(), missing);
