@@ -81,6 +81,14 @@ void write_files(const Checkpoint::Impl& input, const OutputPlan& plan,
 
 }  // namespace
 
+OutputPlan plan_like(const Checkpoint::Impl& input) {
+  OutputPlan plan;
+  plan.files.resize(input.files.size());
+  for (std::size_t i = 0; i < input.files.size(); ++i)
+    plan.files[i].metadata = input.files[i].metadata();
+  return plan;
+}
+
 Step copy_step(const Checkpoint::Impl& input, std::size_t position, FilePlan& plan) {
   const CheckpointTensor& tensor = input.tensors[position];
   const std::size_t declared = plan.declare(tensor.name, tensor.dtype, tensor.shape);

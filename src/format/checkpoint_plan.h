@@ -42,6 +42,9 @@ struct OutputPlan {
   bool rewrite_index = false;        ///< else copied
 };
 
+/// The input's files and their metadata, without steps yet.
+OutputPlan plan_like(const Checkpoint::Impl& input);
+
 /// A step that copies a tensor, declared in `plan`, bit for bit. `input` must outlive it.
 Step copy_step(const Checkpoint::Impl& input, std::size_t position, FilePlan& plan);
 

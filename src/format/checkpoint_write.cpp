@@ -187,10 +187,7 @@ WriteReport write_dense(const Checkpoint& checkpoint, const std::filesystem::pat
   const Checkpoint::Impl& input = checkpoint.impl();
   const std::filesystem::path target = resolve_output(input.directory, out);
   const ByTensor<LinearWeight> chosen = by_tensor(input, weights);
-  OutputPlan plan;
-  plan.files.resize(input.files.size());
-  for (std::size_t i = 0; i < input.files.size(); ++i)
-    plan.files[i].metadata = input.files[i].metadata();
+  OutputPlan plan = plan_like(input);
   for (std::size_t position = 0; position < input.tensors.size(); ++position) {
     const CheckpointTensor& tensor = input.tensors[position];
     FilePlan& file = plan.files[tensor.file];
@@ -217,15 +214,12 @@ WriteReport write_packed(const Checkpoint& checkpoint, const std::filesystem::pa
                     input.directory.string(), method));
   const ByTensor<PackItem> chosen = by_tensor(input, items);
   const ByTensor<LinearWeight> changed = by_tensor(input, changes.weights);
-  OutputPlan plan;
+  OutputPlan plan = plan_like(input);
   plan.rewrite_index = true;
   plan.config = input.config;
   (*plan.config)["quantization_config"] = quantization_config(items);
-  plan.files.resize(input.files.size());
-  for (std::size_t i = 0; i < input.files.size(); ++i) {
-    plan.files[i].metadata = input.files[i].metadata();
-    plan.files[i].metadata.insert_or_assign(kFormatKey, std::string(kFormatVersion));
-  }
+  for (FilePlan& file : plan.files)
+    file.metadata.insert_or_assign(kFormatKey, std::string(kFormatVersion));
   for (std::size_t position = 0; position < input.tensors.size(); ++position) {
     const CheckpointTensor& tensor = input.tensors[position];
     FilePlan& file = plan.files[tensor.file];
@@ -259,15 +253,11 @@ WriteReport write_unpacked(const Checkpoint& checkpoint, const std::filesystem::
          {names.values, names.columns, names.metadata, names.input_permutation})
       arrays.emplace(name, &entry);
   }
-  OutputPlan plan;
+  OutputPlan plan = plan_like(input);
   plan.rewrite_index = true;
   plan.config = input.config;
   plan.config->erase("quantization_config");
-  plan.files.resize(input.files.size());
-  for (std::size_t i = 0; i < input.files.size(); ++i) {
-    plan.files[i].metadata = input.files[i].metadata();
-    plan.files[i].metadata.erase(kFormatKey);
-  }
+  for (FilePlan& file : plan.files) file.metadata.erase(kFormatKey);
   for (std::size_t position = 0; position < input.tensors.size(); ++position) {
     const CheckpointTensor& tensor = input.tensors[position];
     FilePlan& file = plan.files[tensor.file];

@@ -114,10 +114,7 @@ WriteReport write_folded(const Checkpoint& checkpoint, const std::filesystem::pa
   const Checkpoint::Impl& input = checkpoint.impl();
   const std::filesystem::path target = resolve_output(input.directory, out);
   const MovesByTensor moves = collect_moves(checkpoint, folds);
-  OutputPlan plan;
-  plan.files.resize(input.files.size());
-  for (std::size_t i = 0; i < input.files.size(); ++i)
-    plan.files[i].metadata = input.files[i].metadata();
+  OutputPlan plan = plan_like(input);
   for (std::size_t position = 0; position < input.tensors.size(); ++position) {
     const CheckpointTensor& tensor = input.tensors[position];
     FilePlan& file = plan.files[tensor.file];

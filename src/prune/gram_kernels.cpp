@@ -14,10 +14,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 // Four columns of `a` times two vectors of `b`: eight sums, enough to hide the latency of a fused
 // multiply-add, and few enough for 16 registers.
-template <typename T>
-void products(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, std::int64_t depth,
-              T* HWY_RESTRICT tile) {
-  const hn::CappedTag<T, kGramPanel / 2> tag;
+void products(const float* HWY_RESTRICT a, const float* HWY_RESTRICT b, std::int64_t depth,
+              float* HWY_RESTRICT tile) {
+  const hn::CappedTag<float, kGramPanel / 2> tag;
   constexpr int kRows = 4, kLanes = static_cast<int>(hn::MaxLanes(tag));
   for (int j = 0; j < kGramPanel; j += 2 * kLanes) {
     for (int i = 0; i < kGramPanel; i += kRows) {
@@ -40,13 +39,6 @@ void products(const T* HWY_RESTRICT a, const T* HWY_RESTRICT b, std::int64_t dep
   }
 }
 
-void products_f32(const float* a, const float* b, std::int64_t depth, float* tile) {
-  products(a, b, depth, tile);
-}
-void products_f64(const double* a, const double* b, std::int64_t depth, double* tile) {
-  products(a, b, depth, tile);
-}
-
 }  // namespace HWY_NAMESPACE
 }  // namespace coppice::prune
 HWY_AFTER_NAMESPACE();
@@ -54,15 +46,11 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace coppice::prune {
 namespace {
-HWY_EXPORT(products_f32);
-HWY_EXPORT(products_f64);
+HWY_EXPORT(products);
 }  // namespace
 
 void multiply_panels(const float* a, const float* b, std::int64_t depth, float* tile) {
-  HWY_DYNAMIC_DISPATCH(products_f32)(a, b, depth, tile);
-}
-void multiply_panels(const double* a, const double* b, std::int64_t depth, double* tile) {
-  HWY_DYNAMIC_DISPATCH(products_f64)(a, b, depth, tile);
+  HWY_DYNAMIC_DISPATCH(products)(a, b, depth, tile);
 }
 
 }  // namespace coppice::prune

@@ -12,6 +12,5 @@ inline constexpr int kGramPanel = 32;
 
 /// tile[i][j] = sum over d of a[d][i] * b[d][j]. a, b: [depth, 32]; tile: [32, 32].
 void multiply_panels(const float* a, const float* b, std::int64_t depth, float* tile);
-void multiply_panels(const double* a, const double* b, std::int64_t depth, double* tile);
 
 }  // namespace coppice::prune
