@@ -8,6 +8,7 @@
 # memcheck         compute-sanitizer memcheck on every test program
 # racecheck        compute-sanitizer racecheck on a thinned list; says what it leaves out
 # bench            4096 tokens over the llama and venom shapes, every pattern of docs/performance/vnm.md
+# bench-512        the same at 512 tokens
 # bench-few        64 to 1024 tokens at two shapes
 # bench-layouts    token-major against feature-major, bf16 against f16
 # bench-portable   the kernels of Ampere and Ada on this GPU
@@ -27,7 +28,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#stages[@]} -gt 0 ] || stages=(build test memcheck racecheck bench bench-few bench-layouts bench-portable)
+[ ${#stages[@]} -gt 0 ] || stages=(build test memcheck racecheck bench bench-512 bench-few bench-layouts bench-portable)
 mkdir -p "$out"
 
 export COPPICE_REQUIRE_GPU=1
@@ -88,6 +89,11 @@ stage_bench() {
   large_shapes >"$out/shapes.csv"
   gpu_bench bench --shapes "$out/shapes.csv" --tokens 4096 --pattern "$patterns"
   gpu_bench bench-gpt3-up --shape 49152x12288 --tokens 4096 --pattern 128:2:100
+}
+
+stage_bench-512() {
+  large_shapes >"$out/shapes.csv"
+  gpu_bench bench-512 --shapes "$out/shapes.csv" --tokens 512 --pattern "$patterns"
 }
 
 stage_bench-few() {
