@@ -12,6 +12,7 @@
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
 #include "dense_copy.h"
+#include "layer_pruner.h"
 #include "magnitude.h"
 #include "pack_items.h"
 #include "progress.h"
@@ -31,6 +32,7 @@ constexpr const char* kDetails =
     "  coppice prune MODEL_DIR --pattern 2:4 --pack -o PACKED_DIR\n"
     "  coppice prune MODEL_DIR --pattern 2:4 --method wanda --stats STATS --held-out OTHERS -o "
     "OUT\n"
+    "  coppice prune MODEL_DIR --pattern 64:2:8 --method obs --stats STATS -o OUT\n"
     "\n"
     "The output holds dense weights with zeros in them and opens wherever the input does, stock "
     "transformers included; 'coppice pack' makes it small. --pack writes that small form at once; "
@@ -56,22 +58,22 @@ class PruneCommand final : public Command {
 
  private:
   std::map<std::string, Pattern> patterns_by_weight(const Checkpoint& input) const;
-  MaskResult choose(PrunedLayer& layer, const DenseView& dense, bool damaged);
   void edit(const LinearWeight& weight, const MutableDenseView& dense);
   SparseMatrix compress_pruned(const PackItem& item, const DenseView& dense);
   WriteReport write(const Checkpoint& input, std::span<const LinearWeight> weights);
   bool time_layers(LayerTimer& timer);
 
   std::string input_, output_, pattern_, columns_ = "auto";
-  ScoringOptions scoring_options_;
   std::vector<std::string> pattern_for_;
   WeightSelection selection_;
   std::vector<std::int64_t> time_tokens_ = {1, 256};
-  bool no_time_ = false, allow_nonfinite_ = false, pack_ = false;
+  bool no_time_ = false, pack_ = false;
+  LayerPruner::Options pruner_options_;
 
   std::map<std::string, Pattern> patterns_;  // of this run, by weight
   std::optional<MagnitudeEngine> engine_;
   std::optional<Scoring> scoring_;
+  std::optional<LayerPruner> pruner_;
   PruneReport report_;
 };
 
@@ -85,7 +87,7 @@ void PruneCommand::declare(CLI::App& app) {
   app.add_option("-o,--output", output_, "Directory to write; must not exist")
       ->required()
       ->type_name("OUT");
-  add_scoring(app, scoring_options_);
+  add_scoring(app, pruner_options_.scoring);
   add_selection(app, selection_);
   app.add_option("--pattern-for", pattern_for_,
                  "Another pattern for the weights whose name matches (may be repeated)")
@@ -97,7 +99,7 @@ void PruneCommand::declare(CLI::App& app) {
       ->check(CLI::IsMember({"auto", "exact", "swaps", "greedy"}))
       ->type_name("SEARCH");
   app.add_flag("--pack", pack_, "Write the packed form at once, instead of dense with zeros");
-  app.add_flag("--allow-nonfinite", allow_nonfinite_,
+  app.add_flag("--allow-nonfinite", pruner_options_.allow_nonfinite,
                "Go on where weights are NaN or infinite; they count as the largest");
   auto* time =
       app.add_option("--time", time_tokens_, "Tokens at which the layers are timed (default 1,256)")
@@ -136,40 +138,8 @@ std::map<std::string, Pattern> PruneCommand::patterns_by_weight(const Checkpoint
   return patterns;
 }
 
-// Fills in the layer's scores. `damaged`: a weight is NaN or infinite.
-MaskResult PruneCommand::choose(PrunedLayer& layer, const DenseView& dense, bool damaged) {
-  const LinearWeight& weight = layer.weight;
-  const MaskOptions options{weight.shape.row_segments, weight.shape.col_segments,
-                            parse_search(columns_), threads()};
-  const std::vector<float> repaired = damaged ? finite_scores(dense) : std::vector<float>();
-  const DenseView finite = damaged ? dense_view(repaired, dense.rows, dense.cols) : dense;
-  MaskResult result;
-  layer.scored_by = scoring_->method_of(weight);
-  if (layer.scored_by == "magnitude") {
-    result = damaged ? magnitude_mask(finite, layer.pattern, options)
-                     : engine_->mask(dense, layer.pattern, options);
-  } else {
-    const std::vector<float> scores = scoring_->scores(weight, finite);
-    try {
-      result = select_mask(dense_view(scores, dense.rows, dense.cols), layer.pattern, options);
-    } catch (const InvalidArgument& error) {
-      throw InvalidArgument(fmt::format("'{}': {}", weight.name, error.what()));
-    }
-    if (result.total_score > 0) layer.kept_of_scores = result.kept_score / result.total_score;
-    sum_magnitudes(finite, threads(), result);
-  }
-  return result;
-}
-
 void PruneCommand::edit(const LinearWeight& weight, const MutableDenseView& dense) {
-  PrunedLayer layer{.weight = weight, .pattern = patterns_.at(weight.name)};
-  const bool damaged = check_finite(weight.name, dense, allow_nonfinite_, threads());
-  const bool measured = !damaged && scoring_->measures(weight);
-  const MaskResult result = choose(layer, dense, damaged);
-  const DenseCopy before = measured ? copy_of(dense, threads()) : DenseCopy();
-  apply_mask(dense, result.mask, threads());
-  if (measured) layer.errors = scoring_->errors(weight, before.view, dense);
-  report_.add(std::move(layer), result);
+  report_.add(pruner_->prune(weight, patterns_.at(weight.name), dense, threads()));
 }
 
 // Through the dense-with-zeros weight: the same bytes as pruning first and packing then, also where
@@ -239,13 +209,15 @@ int PruneCommand::run() {
     throw InvalidArgument(
         fmt::format("'{}': no linear weight is left to prune; see 'coppice inspect'", input_));
 
-  scoring_.emplace(scoring_options_, input, weights, threads());
+  pruner_options_.columns = parse_search(columns_);
+  scoring_.emplace(pruner_options_.scoring, input, weights);
+  pruner_.emplace(pruner_options_, *scoring_, *engine_);
   auto start = std::chrono::steady_clock::now();
   report_.written = write(input, weights);
   report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report_.input = input_;
   report_.output = output_;
-  report_.method = scoring_options_.method;
+  report_.method = pruner_options_.scoring.method;
   report_.has_error = scoring_->has_statistics();
   report_.has_held_out = scoring_->has_held_out();
   report_.packed = pack_;

@@ -62,11 +62,16 @@ Json optional_json(const std::optional<double>& value) {
 
 }  // namespace
 
-void PruneReport::add(PrunedLayer layer, const MaskResult& result) {
-  blocks += result.blocks;
-  unproven_blocks += result.unproven_blocks;
-  layer.total_score = result.total_score;
-  layer.kept_score = result.kept_score;
+void PrunedLayer::set_scores(const MaskResult& result) {
+  total_score = result.total_score;
+  kept_score = result.kept_score;
+  blocks = result.blocks;
+  unproven_blocks = result.unproven_blocks;
+}
+
+void PruneReport::add(PrunedLayer layer) {
+  blocks += layer.blocks;
+  unproven_blocks += layer.unproven_blocks;
   layer.dense_bytes = dense_bytes(layer.weight);
   layer.packed_bytes = packed_bytes({layer.weight, layer.pattern});
   layers.push_back(std::move(layer));
@@ -77,6 +82,7 @@ std::vector<std::string> PruneReport::score_titles() const {
   if (scores_shown()) titles.insert(titles.end(), {"scored by", "kept score"});
   if (has_error) titles.push_back("error");
   if (has_held_out) titles.push_back("held-out error");
+  if (scores_shown()) titles.push_back("took");
   return titles;
 }
 
@@ -88,7 +94,15 @@ std::vector<std::string> PruneReport::score_cells(const PrunedLayer& layer) cons
   if (scores_shown()) cells.insert(cells.end(), {layer.scored_by, share(layer.kept_of_scores)});
   if (has_error) cells.push_back(share(layer.errors.calibration));
   if (has_held_out) cells.push_back(share(layer.errors.held_out));
+  if (scores_shown()) cells.push_back(human_seconds(layer.seconds));
   return cells;
+}
+
+std::string PruneReport::notes() const {
+  std::string text;
+  for (const PrunedLayer& layer : layers)
+    if (!layer.note.empty()) text += fmt::format("{}: {}.\n", layer.weight.name, layer.note);
+  return text;
 }
 
 std::string PruneReport::text(const LayerTimer& timer) const {
@@ -123,11 +137,13 @@ std::string PruneReport::text(const LayerTimer& timer) const {
                       std::vector<std::string>(titles.size())));
 
   std::string out = table.to_string() + legend(timer);
-  if (scores_shown()) out += "kept score: share of the sum of scores that is still there.\n";
+  if (scores_shown())
+    out += "kept score: share of the sum of scores that is still there; took: time to prune it.\n";
   if (has_error || has_held_out)
     out +=
         "error: |XW - XV| / |XW| of the layer's outputs with the weights before (W) and after (V), "
         "on the statistics' samples X; held-out: on samples that pruning did not see.\n";
+  out += notes();
   if (auto slower = slower_layers(layers); slower > 0)
     out +=
         fmt::format("{} of {} layers are faster dense on this CPU at some of these token counts.\n",
@@ -155,6 +171,8 @@ Json PruneReport::json(const LayerTimer& timer) const {
     row["kept_score"] = optional_json(layer.kept_of_scores);
     row["error"] = optional_json(layer.errors.calibration);
     row["held_out_error"] = optional_json(layer.errors.held_out);
+    row["seconds"] = layer.seconds;
+    row["note"] = layer.note;
     row["dense_bytes"] = layer.dense_bytes;
     row["packed_bytes"] = layer.packed_bytes;
     row["times"] = LayerTimer::json(layer.times);

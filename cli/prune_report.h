@@ -20,10 +20,15 @@ struct PrunedLayer {
   double total_score = 0, kept_score = 0;     ///< of magnitudes, whatever the method
   std::optional<double> kept_of_scores = {};  ///< share kept of the method's scores
   LayerErrors errors = {};
+  std::int64_t blocks = 0, unproven_blocks = 0;  ///< column choices of V:N:M
+  double seconds = 0;                            ///< to prune it
+  std::string note = {};  ///< what was done beyond the usual, in a line; often empty
   std::int64_t dense_bytes = 0, packed_bytes = 0;
   std::vector<LayerTime> times = {};
 
   double kept() const { return total_score > 0 ? kept_score / total_score : 1; }
+  /// @param result whose scores are the magnitudes
+  void set_scores(const MaskResult& result);
 };
 
 struct PruneReport {
@@ -35,9 +40,8 @@ struct PruneReport {
   bool has_error = false, has_held_out = false;  ///< statistics were given
   double seconds = 0;                            ///< reading, pruning and writing
 
-  /// @param layer with weight, pattern and how it was scored
-  /// @param result whose scores are the magnitudes
-  void add(PrunedLayer layer, const MaskResult& result);
+  /// Layers come in the order of the table.
+  void add(PrunedLayer layer);
   std::string text(const LayerTimer& timer) const;
   Json json(const LayerTimer& timer) const;
 
@@ -45,6 +49,7 @@ struct PruneReport {
   bool scores_shown() const { return method != "magnitude"; }
   std::vector<std::string> score_titles() const;
   std::vector<std::string> score_cells(const PrunedLayer& layer) const;
+  std::string notes() const;
 };
 
 }  // namespace coppice::cli

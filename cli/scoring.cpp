@@ -1,5 +1,7 @@
 #include "scoring.h"
 
+#include <algorithm>
+
 #include "console.h"
 #include "coppice/error.h"
 #include "coppice/output_error.h"
@@ -14,15 +16,24 @@ bool scored_by_inputs(const std::string& method) {
   return kind && needs_statistics(*kind);
 }
 
+// An option that only some methods look at.
+void refuse_unused(bool given, const char* option, const ScoringOptions& options,
+                   std::initializer_list<const char*> methods) {
+  if (!given || std::ranges::find(methods, options.method) != methods.end()) return;
+  throw UsageError(fmt::format("{} is not looked at by --method {}; use --method {}", option,
+                               options.method, fmt::join(methods, " or ")));
+}
+
 void check_usage(const ScoringOptions& options) {
-  if (scored_by_inputs(options.method) && options.stats.empty())
+  if ((scored_by_inputs(options.method) || moves_weights(options.method)) && options.stats.empty())
     throw UsageError(fmt::format(
         "--method {} needs --stats FILE, which scripts/calibrate.py writes", options.method));
   if (options.method == "scores" && options.scores.empty())
     throw UsageError("--method scores needs --scores FILE, a safetensors file of scores");
-  if (options.method != "scores" && !options.scores.empty())
-    throw UsageError(fmt::format("--scores is not looked at by --method {}; use --method scores",
-                                 options.method));
+  refuse_unused(!options.scores.empty(), "--scores", options, {"scores"});
+  refuse_unused(options.damping.has_value(), "--damping", options, {"obs", "admm"});
+  refuse_unused(options.iterations.has_value(), "--iterations", options, {"admm"});
+  refuse_unused(options.choice.has_value(), "--choice", options, {"obs"});
 }
 
 // The scores' tensor looks like the checkpoint's, but for the dtype.
@@ -50,14 +61,18 @@ void check_columns(const StatisticsFile& file, const LinearWeight& weight) {
 
 }  // namespace
 
+bool moves_weights(const std::string& method) { return method == "obs" || method == "admm"; }
+
 void add_scoring(CLI::App& app, ScoringOptions& options) {
   app.add_option("--method", options.method,
-                 "How weights are scored: magnitude, wanda, ria, scores")
-      ->check(CLI::IsMember({"magnitude", "wanda", "ria", "scores"}))
+                 "How weights are scored: magnitude, wanda, ria, scores; or pruned with "
+                 "compensation by those that stay: obs, admm")
+      ->check(CLI::IsMember({"magnitude", "wanda", "ria", "scores", "obs", "admm"}))
       ->type_name("METHOD")
       ->capture_default_str();
   app.add_option("--stats", options.stats,
-                 "Statistics of the layers' inputs, for wanda and ria, and for output errors")
+                 "Statistics of the layers' inputs, for wanda, ria, obs and admm, and for output "
+                 "errors")
       ->type_name("FILE");
   app.add_option("--held-out", options.held_out,
                  "Statistics of other samples, only to measure output errors")
@@ -70,16 +85,28 @@ void add_scoring(CLI::App& app, ScoringOptions& options) {
       ->check(CLI::IsMember({"error", "magnitude"}))
       ->type_name("WHAT")
       ->capture_default_str();
+  app.add_option("--damping", options.damping,
+                 "obs, admm: added to the Gram matrix's diagonal, in units of its mean (default "
+                 "0.01)")
+      ->check(CLI::Range(0.0, 1e6))
+      ->type_name("X");
+  app.add_option("--iterations", options.iterations, "admm: at most (default 300)")
+      ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N");
+  app.add_option("--choice", options.choice,
+                 "obs: how a group's mask is chosen: joint (by what sets of weights cost "
+                 "together), saliency (SparseGPT), or auto (joint where it is affordable)")
+      ->check(CLI::IsMember({"auto", "joint", "saliency"}))
+      ->type_name("CHOICE");
 }
 
 Scoring::Scoring(const ScoringOptions& options, const Checkpoint& input,
-                 std::span<const LinearWeight> weights, int threads)
-    : method_(options.method), missing_(options.missing), threads_(threads) {
+                 std::span<const LinearWeight> weights)
+    : method_(options.method), missing_(options.missing) {
   check_usage(options);
-  if (!options.stats.empty())
-    stats_.emplace(open(options.stats, StatisticsSet::calibration, "--stats"));
+  if (!options.stats.empty()) stats_ = open(options.stats, StatisticsSet::calibration, "--stats");
   if (!options.held_out.empty())
-    held_out_.emplace(open(options.held_out, StatisticsSet::held_out, "--held-out"));
+    held_out_ = open(options.held_out, StatisticsSet::held_out, "--held-out");
   if (!options.scores.empty()) scores_.emplace(SafetensorsFile::open(options.scores));
   for (const LinearWeight& weight : weights) {
     if (stats_) check_columns(stats_->file, weight);
@@ -89,29 +116,36 @@ Scoring::Scoring(const ScoringOptions& options, const Checkpoint& input,
       throw InvalidArgument(
           fmt::format("'{}' has no {} of '{}'; exclude that weight, or prune such weights by "
                       "--missing-stats magnitude",
-                      scores_ ? options.scores : options.stats, scores_ ? "scores" : "statistics",
-                      weight.name));
+                      scores_ ? options.scores : options.stats, needed(), weight.name));
   }
 }
 
-Scoring::Source Scoring::open(const std::string& path, StatisticsSet set, const char* option) {
+std::unique_ptr<Scoring::Source> Scoring::open(const std::string& path, StatisticsSet set,
+                                               const char* option) {
   StatisticsFile file = StatisticsFile::open(path);
   if (file.contents().set != set)
     throw InvalidArgument(fmt::format("'{}' holds {} samples, {} needs {} ones", path,
                                       set_name(file.contents().set), option, set_name(set)));
-  return {std::move(file)};
+  return std::make_unique<Source>(std::move(file));
+}
+
+const char* Scoring::needed() const {
+  if (method_ == "scores") return "scores";
+  return moves_weights(method_) ? "Gram matrix of the input" : "statistics";
 }
 
 bool Scoring::scorable(const LinearWeight& weight) const {
   if (method_ == "scores") return scores_->find(weight.tensor) != nullptr;
-  return !scored_by_inputs(method_) || stats_->file.input_of(weight.name) != nullptr;
+  if (method_ == magnitude_) return true;
+  const InputInfo* input = stats_->file.input_of(weight.name);
+  return input != nullptr && (input->has_gram || !moves_weights(method_));
 }
 
 const std::string& Scoring::method_of(const LinearWeight& weight) const {
   return scorable(weight) ? method_ : magnitude_;
 }
 
-std::vector<float> Scoring::scores_from_file(const LinearWeight& weight) const {
+std::vector<float> Scoring::scores_from_file(const LinearWeight& weight, int threads) const {
   const StoredTensor& tensor = scores_->at(weight.tensor);
   LinearWeight stored = weight;
   stored.dtype = tensor.dtype;
@@ -119,39 +153,48 @@ std::vector<float> Scoring::scores_from_file(const LinearWeight& weight) const {
   std::vector<std::byte> dense(bytes);
   load_weight(stored,
               scores_->data(tensor).subspan(static_cast<std::size_t>(weight.index) * bytes, bytes),
-              dense.data(), threads_);
+              dense.data(), threads);
   std::vector<float> scores(static_cast<std::size_t>(weight.shape.rows * weight.shape.cols));
   to_float(tensor.dtype, dense.data(), scores);
   return scores;
 }
 
-std::vector<float> Scoring::scores(const LinearWeight& weight, const DenseView& dense) {
-  if (method_ == "scores") return scores_from_file(weight);
+std::vector<float> Scoring::scores(const LinearWeight& weight, const DenseView& dense,
+                                   int threads) const {
+  if (method_ == "scores") return scores_from_file(weight, threads);
   std::vector<float> scores(static_cast<std::size_t>(dense.rows * dense.cols));
-  score_weights(dense, *parse_score(method_), stats_->of(weight, threads_).square_sums, scores,
-                threads_);
+  score_weights(dense, *parse_score(method_), statistics(weight, threads)->square_sums, scores,
+                threads);
   return scores;
 }
 
-const InputStatistics& Scoring::Source::of(const LinearWeight& weight, int threads) {
+std::shared_ptr<const InputStatistics> Scoring::statistics(const LinearWeight& weight,
+                                                           int threads) const {
+  return stats_->of(weight, threads);
+}
+
+std::shared_ptr<const InputStatistics> Scoring::Source::of(const LinearWeight& weight,
+                                                           int threads) {
   const InputInfo& info = *file.input_of(weight.name);
-  if (read_name != info.name) {
-    read = {};  // before the next one takes its memory
-    read = file.read(info, threads);
-    read_name = info.name;
+  const std::lock_guard lock(mutex_);
+  if (read_name_ != info.name) {
+    read_name_.clear();
+    read_.reset();  // before the next one takes its memory
+    read_ = std::make_shared<const InputStatistics>(file.read(info, threads));
+    read_name_ = info.name;
   }
-  return read;
+  return read_;
 }
 
 std::optional<double> Scoring::Source::error(const LinearWeight& weight, const DenseView& before,
                                              const DenseView& after, int threads) {
   const InputInfo* info = file.input_of(weight.name);
   if (info == nullptr || !info->has_gram) return std::nullopt;
-  return output_error(before, after, of(weight, threads).gram, threads);
+  return output_error(before, after, of(weight, threads)->gram, threads);
 }
 
 bool Scoring::measures(const LinearWeight& weight) const {
-  const auto knows = [&](const std::optional<Source>& source) {
+  const auto knows = [&](const std::unique_ptr<Source>& source) {
     const InputInfo* info = source ? source->file.input_of(weight.name) : nullptr;
     return info != nullptr && info->has_gram;
   };
@@ -159,10 +202,10 @@ bool Scoring::measures(const LinearWeight& weight) const {
 }
 
 LayerErrors Scoring::errors(const LinearWeight& weight, const DenseView& before,
-                            const DenseView& after) {
+                            const DenseView& after, int threads) const {
   LayerErrors errors;
-  if (stats_) errors.calibration = stats_->error(weight, before, after, threads_);
-  if (held_out_) errors.held_out = held_out_->error(weight, before, after, threads_);
+  if (stats_) errors.calibration = stats_->error(weight, before, after, threads);
+  if (held_out_) errors.held_out = held_out_->error(weight, before, after, threads);
   return errors;
 }
 

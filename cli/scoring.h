@@ -3,6 +3,8 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -16,55 +18,70 @@ namespace coppice::cli {
 
 struct ScoringOptions {
   std::string method = "magnitude", stats, held_out, scores, missing = "error";
+  std::optional<double> damping = {};      ///< of obs and admm
+  std::optional<int> iterations = {};      ///< of admm
+  std::optional<std::string> choice = {};  ///< of obs: auto, joint or saliency
 };
 
-/// Adds --method, --stats, --held-out, --scores and --missing-stats.
+/// Adds --method, --stats, --held-out, --scores, --missing-stats and the options of single methods.
 void add_scoring(CLI::App& app, ScoringOptions& options);
+
+/// True if the method moves the weights that stay, from a Gram matrix: obs, admm.
+bool moves_weights(const std::string& method);
 
 /// ||XW - XV|| / ||XW|| on the samples of each file; nothing without a Gram matrix of the input.
 struct LayerErrors {
   std::optional<double> calibration, held_out;
 };
 
+/// Its const functions may be called from several threads.
 class Scoring {
  public:
   /// Opens the files and looks for every weight in them. Throws UsageError (a method without its
   /// file), FileError, or InvalidArgument naming the first weight that is absent or does not fit.
   Scoring(const ScoringOptions& options, const Checkpoint& input,
-          std::span<const LinearWeight> weights, int threads);
+          std::span<const LinearWeight> weights);
 
-  /// How the weight is scored: the method, or "magnitude" where its statistics are missing.
+  /// How the weight is pruned: the method, or "magnitude" where its statistics are missing.
   const std::string& method_of(const LinearWeight& weight) const;
-  /// Scores `[rows, cols]` by that method, which is not magnitude. `dense` must be finite. Throws
-  /// InvalidArgument or FileError naming the weight.
-  std::vector<float> scores(const LinearWeight& weight, const DenseView& dense);
+  /// Scores `[rows, cols]` by that method, which is not magnitude and moves no weights. `dense`
+  /// must be finite. Throws InvalidArgument or FileError naming the weight.
+  std::vector<float> scores(const LinearWeight& weight, const DenseView& dense, int threads) const;
+  /// What --stats knows of the input of a weight that is pruned by a method that needs it.
+  std::shared_ptr<const InputStatistics> statistics(const LinearWeight& weight, int threads) const;
 
   /// True if `errors` has something to say about the weight.
   bool measures(const LinearWeight& weight) const;
-  LayerErrors errors(const LinearWeight& weight, const DenseView& before, const DenseView& after);
+  LayerErrors errors(const LinearWeight& weight, const DenseView& before, const DenseView& after,
+                     int threads) const;
 
-  bool has_statistics() const { return stats_.has_value(); }
-  bool has_held_out() const { return held_out_.has_value(); }
+  bool has_statistics() const { return stats_ != nullptr; }
+  bool has_held_out() const { return held_out_ != nullptr; }
 
  private:
   // A statistics file, and the input read last: q, k and v share one.
-  struct Source {
-    StatisticsFile file;
-    std::string read_name = {};
-    InputStatistics read = {};
-
-    const InputStatistics& of(const LinearWeight& weight, int threads);
+  class Source {
+   public:
+    explicit Source(StatisticsFile opened) : file(std::move(opened)) {}
+    std::shared_ptr<const InputStatistics> of(const LinearWeight& weight, int threads);
     std::optional<double> error(const LinearWeight& weight, const DenseView& before,
                                 const DenseView& after, int threads);
+    const StatisticsFile file;
+
+   private:
+    std::mutex mutex_;
+    std::string read_name_;
+    std::shared_ptr<const InputStatistics> read_;
   };
 
-  static Source open(const std::string& path, StatisticsSet set, const char* option);
+  static std::unique_ptr<Source> open(const std::string& path, StatisticsSet set,
+                                      const char* option);
   bool scorable(const LinearWeight& weight) const;
-  std::vector<float> scores_from_file(const LinearWeight& weight) const;
+  const char* needed() const;
+  std::vector<float> scores_from_file(const LinearWeight& weight, int threads) const;
 
   std::string method_, magnitude_ = "magnitude", missing_;
-  int threads_ = 1;
-  std::optional<Source> stats_, held_out_;
+  std::unique_ptr<Source> stats_, held_out_;
   std::optional<SafetensorsFile> scores_;
 };
 

@@ -69,7 +69,7 @@ struct UpdateResult {
 /// @param weights [rows, cols], row-major; replaced, with +0 where the mask is clear
 /// @param gram [cols, cols], the sum of x xᵀ over inputs x; only the diagonal and above are read
 /// Throws InvalidArgument for sizes that do not fit, weights or statistics that are not finite,
-/// options out of range.
+/// options out of range; Cancelled.
 UpdateResult obs_prune(std::span<float> weights, std::int64_t rows, std::int64_t cols,
                        const Pattern& pattern, std::span<const double> gram,
                        const ObsOptions& = {});

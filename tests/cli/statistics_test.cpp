@@ -5,15 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <map>
-#include <random>
 
 #include "coppice/checkpoint.h"
 #include "coppice/output_error.h"
 #include "coppice/prune.h"
 #include "coppice/score.h"
 #include "fixtures.h"
-#include "prune/random_statistics.h"
+#include "statistics_fixture.h"
 #include "subprocess.h"
 
 namespace coppice::cli::test {
@@ -23,74 +21,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr const char* kQuery = "model.layers.0.self_attn.q_proj.weight";
-
-// The input of a weight: q, k and v share one, as do gate and up.
-std::string input_of(const std::string& weight) {
-  std::string name = weight.substr(0, weight.rfind('.'));
-  for (const char* shared : {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
-    if (const auto at = name.find(shared); at != std::string::npos)
-      return name.substr(0, at) + (name.find("mlp") == std::string::npos ? "qkv" : "gate_up");
-  return name;
-}
-
-struct StatisticsSpec {
-  StatisticsSet set = StatisticsSet::calibration;
-  unsigned seed = 1;
-  bool gram = true;
-  std::string without = {};  ///< a weight that is left out
-};
-
-std::string write_statistics(const std::string& model, const std::filesystem::path& path,
-                             const StatisticsSpec& spec = {}) {
-  std::mt19937 random(spec.seed);
-  StatisticsContents contents{spec.set, {}, {}, {}};
-  std::map<std::string, InputStatistics> inputs;
-  for (const LinearWeight& weight : Checkpoint::open(model).linear_weights()) {
-    if (weight.name == spec.without) continue;
-    const std::string input = input_of(weight.name);
-    const std::int64_t cols = weight.shape.cols;
-    contents.weights[weight.name] = input;
-    if (inputs.contains(input)) continue;
-    InputStatistics& statistics = inputs[input];
-    statistics = coppice::testing::reference_statistics(
-        coppice::testing::random_activations(80, cols, random), cols);
-    if (!spec.gram) statistics.gram.clear();
-    contents.inputs.push_back({input, cols, 80, spec.gram});
-  }
-  StatisticsWriter writer(path, contents);
-  for (const auto& [name, statistics] : inputs) writer.add(name, statistics);
-  writer.commit();
-  return path.string();
-}
-
-std::vector<float> values(const WeightData& data) {
-  std::vector<float> out(static_cast<std::size_t>(data.view().rows * data.view().cols));
-  to_float(data.view().dtype, data.view().data, out);
-  return out;
-}
-
-class PruneWithStatistics : public ::testing::Test {
- protected:
-  PruneWithStatistics() : model(make_tiny(dir / "model")) {}
-
-  Result prune(std::vector<std::string> options) {
-    std::vector<std::string> args = {"prune", model, "--pattern", "2:4", "--no-time",
-                                     "-o",    out(), "--threads", "2"};
-    args.insert(args.end(), options.begin(), options.end());
-    return coppice(args);
-  }
-  void expect_failure(const std::vector<std::string>& options, int code, const char* text) {
-    const Result result = prune(options);
-    EXPECT_EQ(result.exit_code, code);
-    EXPECT_THAT(result.err, HasSubstr(text));
-    EXPECT_EQ(result.err_lines(), 1);
-    EXPECT_FALSE(std::filesystem::exists(out()));
-  }
-  std::string out() const { return (dir / "out").string(); }
-
-  TempDir dir;
-  std::string model;
-};
 
 TEST_F(PruneWithStatistics, MasksAndErrorsAreThoseOfTheLibrary) {
   const std::string stats = write_statistics(model, dir / "stats");

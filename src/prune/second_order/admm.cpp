@@ -6,6 +6,7 @@
 #include <cmath>
 #include <utility>
 
+#include "coppice/cancel.h"
 #include "coppice/error.h"
 #include "core/parallel_for.h"
 #include "prune/second_order/lapack.h"
@@ -53,6 +54,7 @@ class AdmmRows {
     for (int i = 1; i <= options.iterations; ++i) {
       step(target, static_cast<float>(penalty), dual, product);
       if (i % kPenaltyPeriod != 0) continue;
+      throw_if_cancelled();
       const std::int64_t moved = last.empty() ? std::ssize(start_) : support_.distance(last);
       if (moved == 0) return i;
       penalty *= penalty_growth(moved, std::max<std::int64_t>(support_.count(), 1));

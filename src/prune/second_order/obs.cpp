@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "coppice/cancel.h"
 #include "coppice/error.h"
 #include "core/parallel_for.h"
 #include "prune/second_order/obs_sweep.h"
@@ -22,6 +23,7 @@ Candidate obs_candidate(const UpdateProblem& problem, const InverseFactor& facto
   const auto parts = split_vectors(grid);
   std::vector<std::int64_t> unproven_parts(parts.size());
   parallel_for(std::ssize(parts), problem.threads, [&](std::int64_t i) {
+    throw_if_cancelled();
     const auto part = static_cast<std::size_t>(i);
     unproven_parts[part] = sweep.run(parts[part], candidate.weights.data(), candidate.mask);
   });

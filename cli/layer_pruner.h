@@ -1,0 +1,42 @@
+// One weight through the chosen method: what `coppice prune` does to each layer.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "coppice/update.h"
+#include "magnitude.h"
+#include "prune_report.h"
+#include "scoring.h"
+
+namespace coppice::cli {
+
+/// `prune` may be called from several threads.
+class LayerPruner {
+ public:
+  struct Options {
+    ColumnSearch columns = ColumnSearch::automatic;
+    bool allow_nonfinite = false;
+    ScoringOptions scoring;
+  };
+
+  /// The arguments must outlive it.
+  LayerPruner(const Options& options, const Scoring& scoring, MagnitudeEngine& engine)
+      : options_(options), scoring_(scoring), engine_(engine) {}
+
+  /// Prunes the weight in place: +0 where the mask is clear. The bytes do not depend on `threads`.
+  /// Throws InvalidArgument or FileError naming the weight, or Cancelled.
+  PrunedLayer prune(const LinearWeight& weight, const Pattern& pattern,
+                    const MutableDenseView& dense, int threads) const;
+
+ private:
+  MaskResult choose(PrunedLayer& layer, const DenseView& dense, bool damaged, int threads) const;
+  void update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const;
+  UpdateResult run_update(const PrunedLayer& layer, std::span<float> weights, int threads) const;
+
+  const Options& options_;
+  const Scoring& scoring_;
+  MagnitudeEngine& engine_;
+};
+
+}  // namespace coppice::cli
