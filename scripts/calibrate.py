@@ -8,6 +8,8 @@ Runs a Hugging Face model (torch, transformers and safetensors must be installed
 text, and sums X^T X of every input X of its linear layers: products in fp32, sums in fp64. Layers
 that are fed by the same tensor share one matrix. docs/statistics.md describes the file. Files of
 several runs, over other texts or other layers (--only), add up: `coppice statistics merge`.
+--fisher B adds sums of gradient products, g g^T for every B neighbouring weights of a row, one
+gradient a window.
 """
 
 import argparse
@@ -118,15 +120,54 @@ class Gatherer:
         return {weight: leader + ".input" for weight, leader in self.leader.items()}
 
 
+class GradientSums:
+    """Sums of g g^T over gradients g, for blocks of B neighbouring weights of a row.
+
+    modules: as for Gatherer; grad(module): the fp64 gradient [rows, cols] of its weight.
+    """
+
+    def __init__(self, modules, block, grad, zeros):
+        self.modules = {weight: module for weight, (module, _) in modules.items()}
+        self.block, self.grad, self.zeros = block, grad, zeros
+        self.samples = 0
+        self.sums = {}  # weight -> [rows * ceil(cols / B), B, B]
+
+    def add(self):
+        """Adds the gradients of this moment as one sample."""
+        for weight, module in self.modules.items():
+            blocks = self._blocks(self.grad(module))
+            if weight not in self.sums:
+                self.sums[weight] = self.zeros((blocks.shape[0], self.block, self.block))
+            self.sums[weight] += blocks[:, :, None] * blocks[:, None, :]
+        self.samples += 1
+
+    def _blocks(self, grad):
+        rows, cols = grad.shape
+        padded = self.zeros((rows, -(-cols // self.block) * self.block))
+        padded[:, :cols] = grad
+        return padded.reshape(-1, self.block)
+
+    def tensors(self):
+        """What a statistics file holds of them."""
+        found = {}
+        for weight, sums in self.sums.items():
+            sums = to_numpy(sums)
+            if not np.isfinite(sums).all():
+                raise RuntimeError(f"a gradient of '{weight}' is not a number")
+            found[weight + ".fisher"] = sums
+            found[weight + ".fisher_samples"] = np.array([self.samples], dtype=np.int64)
+        return found
+
+
 def to_numpy(array):
     return array.cpu().numpy() if hasattr(array, "cpu") else array
 
 
-def write(path, which, gatherer):
+def write(path, which, gatherer, gradients=None):
     """Writes the sums of one set; the file appears complete or not at all."""
     from safetensors.numpy import save_file
 
-    tensors = {}
+    tensors = gradients.tensors() if gradients else {}
     sums = gatherer.sums.get(which, {})
     for leader in sorted(sums):
         name, entry = leader + ".input", sums[leader]
@@ -154,6 +195,9 @@ def write(path, which, gatherer):
     unfinished = f"{path}.tmp-{os.getpid()}"
     try:
         save_file(tensors, unfinished, metadata)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(unfinished, 0o666 & ~umask)  # safetensors makes files for their owner alone
         os.replace(unfinished, path)
     finally:
         if os.path.exists(unfinished):
@@ -239,37 +283,133 @@ def load_model(args):
     return model.to(args.device).eval()
 
 
-def calibrate(args):
+def special_tokens(tokenizer):
+    """What the tokenizer puts before and behind a text."""
+    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
+    whole = tokenizer("a")["input_ids"]
+    for begin in range(len(whole) - len(plain) + 1):
+        if whole[begin : begin + len(plain)] == plain:
+            return whole[:begin], whole[begin + len(plain) :]
+    raise ValueError("--special-tokens: the tokenizer changes a text when it adds its own tokens")
+
+
+def sequences(args):
+    """[samples, length]: windows of the text, as the model is given them."""
     import torch
     import transformers
 
-    stored = stored_tensors(args.model)
-    model = load_model(args)
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
     text = Path(args.text).read_text(encoding="utf-8")
-    tokens = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0]
-    starts = windows(len(tokens), args.samples, args.length)
+    tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    before, behind = special_tokens(tokenizer) if args.special_tokens else ([], [])
+    length = args.length - len(before) - len(behind)
+    if length < 1:
+        raise ValueError(f"--length {args.length}: special tokens leave no room for the text")
+    starts = windows(len(tokens), args.samples, length)
+    return torch.tensor([before + tokens[start : start + length] + behind for start in starts])
 
+
+def pick_loss(model, name):
+    """`auto`: what the model was made for, as far as its class says so."""
+    kind = type(model).__name__
+    if name in ("lm", "masked-lm") and model.get_output_embeddings() is None:
+        raise ValueError(f"--loss {name}: a {kind} has no head for words; use --loss embedding")
+    if name != "auto":
+        return name
+    if kind.endswith(("ForCausalLM", "LMHeadModel")):
+        return "lm"
+    return "masked-lm" if kind.endswith("ForMaskedLM") else "embedding"
+
+
+def mask_token(args):
+    import transformers
+
+    mask = transformers.AutoTokenizer.from_pretrained(args.model).mask_token_id
+    if mask is None:
+        raise ValueError("--loss masked-lm: the tokenizer has no mask token")
+    return mask
+
+
+def loss_of(model, ids, loss, generator, mask=None):
+    """A loss of one window [1, length] whose gradients go into the Fisher blocks."""
+    import torch
+
+    if loss == "lm":
+        return model(input_ids=ids, labels=ids).loss
+    if loss == "masked-lm":
+        hidden = torch.rand(ids.shape, generator=generator) < 0.15
+        hidden[0, int(torch.randint(ids.shape[1], (1,), generator=generator))] = True
+        hidden = hidden.to(ids.device)
+        labels = torch.where(hidden, ids, -100)
+        return model(input_ids=torch.where(hidden, mask, ids), labels=labels).loss
+    # The embedding is taken for the mean of a normal distribution of unit variance: with z drawn
+    # from it, the mean of g g^T is J^T J, what a change of weights does to the squared distance.
+    states = model(input_ids=ids, output_hidden_states=True).hidden_states[-1].float()
+    embedding = torch.nn.functional.normalize(states.mean(1), dim=-1)
+    z = torch.randn(embedding.shape, generator=generator).to(embedding.device)
+    return (embedding * z).sum()
+
+
+def run(model, ids, args, gatherer, gradients):
+    """Every window through the model; gradients of the calibration set's are added up."""
+    import torch
+
+    generator = torch.Generator().manual_seed(args.seed)
+    loss = pick_loss(model, args.loss) if gradients else None
+    mask = mask_token(args) if loss == "masked-lm" else None
+    if gradients:
+        print(f"gradients of the loss '{loss}'", file=sys.stderr)
+    model.requires_grad_(False)
+    for module in gradients.modules.values() if gradients else ():
+        module.weight.requires_grad_(True)
+    for i, window in enumerate(ids.unsqueeze(1).to(args.device)):
+        which = set_of(i, args.held_out_every)
+        gatherer.begin(which)
+        if gradients and which == "calibration":
+            model.zero_grad(set_to_none=True)
+            loss_of(model, window, loss, generator, mask).backward()
+            gradients.add()
+        else:
+            with torch.no_grad():
+                model(input_ids=window)
+        print(f"\rsample {i + 1} of {len(ids)}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+
+
+def weight_gradient(module):
+    """fp64 [rows, cols]; zeros if the loss does not depend on the weight."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    weight = module.weight
+    grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+    return (grad.T if isinstance(module, Conv1D) else grad).double()
+
+
+def calibrate(args):
+    import torch
+
+    stored = stored_tensors(args.model)
+    model = load_model(args)
+    ids = sequences(args)
+    modules = linear_modules(model, stored, args.only)
+    zeros = lambda shape: torch.zeros(shape, dtype=torch.float64, device=args.device)
     gatherer = Gatherer(
-        linear_modules(model, stored, args.only),
+        modules,
         rows=lambda x, cols: x.detach().reshape(-1, cols).float(),
-        zeros=lambda shape: torch.zeros(shape, dtype=torch.float64, device=args.device),
+        zeros=zeros,
         with_gram=not args.norms_only,
         sharing=not args.no_sharing,
     )
-    with torch.no_grad():
-        for i, start in enumerate(starts):
-            gatherer.begin(set_of(i, args.held_out_every))
-            model(input_ids=tokens[start : start + args.length].unsqueeze(0).to(args.device))
-            print(f"\rsample {i + 1} of {len(starts)}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+    gradients = GradientSums(modules, args.fisher, weight_gradient, zeros) if args.fisher else None
+    run(model, ids, args, gatherer, gradients)
     gatherer.check()
     for which, path in (
         ("calibration", args.output),
         ("held_out", held_out_path(args.output)),
     ):
         if which in gatherer.sums:
-            count = write(path, which, gatherer)
+            count = write(path, which, gatherer, gradients if which == "calibration" else None)
             print(f"wrote '{path}': inputs of {count} weights")
 
 
@@ -289,12 +429,22 @@ def parse_arguments(argv):
         help="layers whose weight's name matches: a part of a model that is too large")
     add("--norms-only", action="store_true", help="no Gram matrices: enough for Wanda and RIA")
     add("--no-sharing", action="store_true", help="a matrix for every layer")
+    add("--special-tokens", action="store_true",
+        help="begin and end windows as the tokenizer does a text: what encoders were trained on")
+    add("--fisher", type=int, default=0, metavar="B",
+        help="add sums of gradient products for blocks of B weights (8 B^2 bytes a block)")
+    add("--loss", choices=["auto", "lm", "masked-lm", "embedding"], default="auto",
+        help="whose gradients: next token, hidden tokens, or the mean embedding's distance "
+             "(default: by the model's class)")
+    add("--seed", type=int, default=0, help="of what a loss draws (default: %(default)s)")
     add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     add("--dtype", choices=["float32", "bfloat16", "float16"],
         help="of the model (default: as transformers loads it)")
     args = parser.parse_args(argv)
     if args.samples < 1 or args.length < 1:
         parser.error("--samples and --length need to be 1 or more")
+    if not 0 <= args.fisher <= 256:
+        parser.error("--fisher needs to be 1 to 256")
     if args.held_out_every < 0 or args.held_out_every == 1:
         parser.error("--held-out-every needs to be 2 or more")
     return args

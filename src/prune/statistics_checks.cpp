@@ -16,6 +16,10 @@ constexpr std::int64_t kTile = 64;
 // What rounding may add to an entry: fp32 sums of some thousand products.
 constexpr double kForgiven = 1.001;
 
+// What a sample may take off a diagonal: squares that are too small for fp32 count as 0, while the
+// products of the same input with others may not.
+constexpr double kLost = 0x1p-126;
+
 struct Matrix {
   const std::byte* data;
   std::int64_t size;
@@ -54,14 +58,16 @@ std::string first_fault(std::span<const std::string> faults) {
   return fault == faults.end() ? std::string() : *fault;
 }
 
-std::string matrix_fault(const Matrix& m, const std::string& what, int threads) {
+std::string matrix_fault(const Matrix& m, std::int64_t samples, const std::string& what,
+                         int threads) {
+  const double lost = kLost * static_cast<double>(samples);
   std::vector<double> roots(static_cast<std::size_t>(m.size));
   for (std::int64_t i = 0; i < m.size; ++i) {
     const double diagonal = m.at(i, i);
     if (!std::isfinite(diagonal) || diagonal < 0)
       return fmt::format("{} has {} at ({}, {}), needs a number of 0 or more there", what, diagonal,
                          i, i);
-    roots[static_cast<std::size_t>(i)] = std::sqrt(diagonal);
+    roots[static_cast<std::size_t>(i)] = std::sqrt(diagonal + lost);
   }
   std::vector<std::string> faults(static_cast<std::size_t>((m.size + kTile - 1) / kTile));
   parallel_for(std::ssize(faults), threads, [&](std::int64_t tile) {
@@ -74,13 +80,14 @@ std::string matrix_fault(const Matrix& m, const std::string& what, int threads) 
 }  // namespace
 
 std::string product_fault(const std::byte* data, std::int64_t matrices, std::int64_t size,
-                          const std::string& what, int threads) {
-  if (matrices == 1) return matrix_fault({data, size}, what, threads);
+                          std::int64_t samples, const std::string& what, int threads) {
+  if (matrices == 1) return matrix_fault({data, size}, samples, what, threads);
   std::vector<std::string> faults(static_cast<std::size_t>(std::max(threads, 1)));
   parallel_ranges(matrices, threads, [&](std::int64_t begin, std::int64_t end, int thread) {
     std::string& fault = faults[static_cast<std::size_t>(thread)];
     for (std::int64_t i = begin; i < end && fault.empty(); ++i)
-      fault = matrix_fault({data + i * size * size * 8, size}, fmt::format("{} {}", what, i), 1);
+      fault = matrix_fault({data + i * size * size * 8, size}, samples,
+                           fmt::format("{} {}", what, i), 1);
   });
   return first_fault(faults);
 }

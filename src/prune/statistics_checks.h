@@ -20,10 +20,12 @@ inline double double_at(const std::byte* data, std::int64_t i) {
 
 /// What is wrong with [matrices, size, size] doubles as sums of products x x^T, or nothing: finite,
 /// exactly symmetric, no entry larger than its diagonal allows (|x_i x_j| sums to at most the root
-/// of the product of the sums of squares; rounding in fp32 is forgiven).
+/// of the product of the sums of squares; rounding in fp32, and products too small for it, are
+/// forgiven).
+/// @param samples how many products were summed
 /// @param what how to call it, such as "the Gram matrix"
 std::string product_fault(const std::byte* data, std::int64_t matrices, std::int64_t size,
-                          const std::string& what, int threads);
+                          std::int64_t samples, const std::string& what, int threads);
 
 /// What is wrong with the sums of squares, or nothing: finite, 0 or more, and equal to the diagonal
 /// of `gram` unless that is nullptr.

@@ -160,8 +160,8 @@ std::vector<double> StatisticsFile::Impl::square_sums(const InputInfo& input) co
 }
 
 void StatisticsFile::Impl::check_gram(const InputInfo& input, int threads) const {
-  const std::string fault =
-      product_fault(data(input.name, kGram).data(), 1, input.cols, "the Gram matrix", threads);
+  const std::string fault = product_fault(data(input.name, kGram).data(), 1, input.cols,
+                                          input.samples, "the Gram matrix", threads);
   if (!fault.empty()) throw_fault(file, fmt::format("input '{}': {}", input.name, fault));
 }
 
@@ -176,7 +176,7 @@ std::vector<double> StatisticsFile::Impl::fisher_sums(const FisherInfo& fisher, 
     sums.assign(values.begin(), values.end());
   }
   const std::string fault = product_fault(std::as_bytes(std::span(sums)).data(), fisher.blocks,
-                                          fisher.block, "Fisher block", threads);
+                                          fisher.block, fisher.samples, "Fisher block", threads);
   if (!fault.empty()) throw_fault(file, fmt::format("weight '{}': {}", fisher.weight, fault));
   return sums;
 }

@@ -53,7 +53,8 @@ void StatisticsWriter::add(std::string_view input, const InputStatistics& statis
         input);
   const std::byte* entries = info.has_gram ? std::as_bytes(std::span(gram)).data() : nullptr;
   throw_if(square_sums_fault(square_sums, entries), input);
-  if (info.has_gram) throw_if(product_fault(entries, 1, cols, "the Gram matrix", 1), input);
+  if (info.has_gram)
+    throw_if(product_fault(entries, 1, cols, samples, "the Gram matrix", 1), input);
   if (info.has_gram) impl_->append(info.name, kGram, std::span(gram));
   impl_->append(info.name, kSquareSums, std::span(square_sums));
   impl_->append(info.name, kSamples, std::span(&samples, 1));
@@ -68,7 +69,8 @@ void StatisticsWriter::add_fisher(std::string_view weight, const FisherStatistic
   if (std::ssize(sums) != blocks * block * block)
     throw_if(fmt::format("{} numbers do not fit {} blocks of {}", sums.size(), blocks, block),
              weight);
-  throw_if(product_fault(std::as_bytes(std::span(sums)).data(), blocks, block, "Fisher block", 1),
+  throw_if(product_fault(std::as_bytes(std::span(sums)).data(), blocks, block, samples,
+                         "Fisher block", 1),
            weight);
   impl_->append(info.weight, kFisher, std::span(sums));
   impl_->append(info.weight, kFisherSamples, std::span(&samples, 1));

@@ -316,6 +316,23 @@ TEST(StatisticsFile, EveryDamageHasItsError) {
   }
 }
 
+// An input of 1e-30: its square is 0 in fp32, its product with an input of 1 is not.
+TEST(StatisticsFile, ProductsMayOutliveSquaresThatAreTooSmallForFp32) {
+  const auto with_product = [](double product) {
+    Pieces pieces = good_pieces();
+    for (std::size_t at : {1, 2}) pieces.poke(kGram, at, product);
+    pieces.poke(kGram, 3, 0);
+    pieces.poke(kSums, 1, 0);
+    return pieces;
+  };
+  TempDir dir;
+  with_product(3e-30).write(dir / "small");
+  read_all(dir / "small");
+  with_product(1e-15).write(dir / "large");
+  EXPECT_THAT([&] { read_all(dir / "large"); },
+              ThrowsMessage<FileError>(HasSubstr("no sum of products: 1e-15 at (1, 0)")));
+}
+
 TEST(StatisticsFile, EveryTruncationIsAnError) {
   TempDir dir;
   good_pieces().write(dir / "good");
