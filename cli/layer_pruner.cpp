@@ -72,20 +72,19 @@ MaskResult LayerPruner::choose(PrunedLayer& layer, const DenseView& dense, bool 
 }
 
 UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> weights,
-                                     int threads) const {
+                                     std::span<const double> gram, int threads) const {
   const WeightShape& shape = layer.weight.shape;
-  const auto statistics = scoring_.statistics(layer.weight, threads);
   const double damping = options_.scoring.damping.value_or(ObsOptions{}.damping);
   try {
     if (layer.scored_by == "obs")
-      return obs_prune(weights, shape.rows, shape.cols, layer.pattern, statistics->gram,
+      return obs_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
                        {.row_segments = shape.row_segments,
                         .col_segments = shape.col_segments,
                         .damping = damping,
                         .choice = parse_choice(options_.scoring.choice),
                         .columns = options_.columns,
                         .threads = threads});
-    return admm_prune(weights, shape.rows, shape.cols, layer.pattern, statistics->gram,
+    return admm_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
                       {.row_segments = shape.row_segments,
                        .col_segments = shape.col_segments,
                        .damping = damping,
@@ -100,7 +99,8 @@ UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> 
 void LayerPruner::update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const {
   const DenseCopy before = copy_of(dense, threads);
   std::vector<float> weights = floats_of(dense, threads);
-  UpdateResult updated = run_update(layer, weights, threads);
+  const auto statistics = scoring_.statistics(layer.weight, threads);  // held for the errors, too
+  UpdateResult updated = run_update(layer, weights, statistics->gram, threads);
   layer.note = updated.note;
   store_floats(weights, dense, threads);
   // Compensation makes weights larger, and a narrow dtype has an end.
@@ -119,6 +119,14 @@ void LayerPruner::update(PrunedLayer& layer, const MutableDenseView& dense, int 
   }
   layer.set_scores(magnitudes);
   layer.errors = scoring_.errors(layer.weight, before.view, dense, threads);
+}
+
+// Gram matrices of both files, and what the methods make of the one and hold of the weight.
+std::uint64_t LayerPruner::bytes_needed(const LinearWeight& weight) const {
+  const auto rows = static_cast<std::uint64_t>(weight.shape.rows),
+             cols = static_cast<std::uint64_t>(weight.shape.cols);
+  const bool admm = options_.scoring.method == "admm";
+  return (admm ? 56 : 36) * cols * cols + (admm ? 64 : 36) * rows * cols;
 }
 
 PrunedLayer LayerPruner::prune(const LinearWeight& weight, const Pattern& pattern,

@@ -29,10 +29,14 @@ class LayerPruner {
   PrunedLayer prune(const LinearWeight& weight, const Pattern& pattern,
                     const MutableDenseView& dense, int threads) const;
 
+  /// Bytes that `prune` takes for a weight, its Gram matrices included: an estimate from above.
+  std::uint64_t bytes_needed(const LinearWeight& weight) const;
+
  private:
   MaskResult choose(PrunedLayer& layer, const DenseView& dense, bool damaged, int threads) const;
   void update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const;
-  UpdateResult run_update(const PrunedLayer& layer, std::span<float> weights, int threads) const;
+  UpdateResult run_update(const PrunedLayer& layer, std::span<float> weights,
+                          std::span<const double> gram, int threads) const;
 
   const Options& options_;
   const Scoring& scoring_;

@@ -105,6 +105,7 @@ bool MagnitudeEngine::compress_on_gpu(const DenseView& dense, const Pattern& pat
 
 MaskResult MagnitudeEngine::mask(const DenseView& dense, const Pattern& pattern,
                                  const MaskOptions& options) {
+  const std::lock_guard one_at_a_time(masks_);
   SparseMatrix sparse;
   const CompressOptions as_pruned{options.row_segments, options.col_segments, {}, options.threads};
   if (options.columns != ColumnSearch::automatic || !takes(dense, pattern) ||

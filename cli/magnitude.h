@@ -2,6 +2,7 @@
 // the CPU.
 #pragma once
 
+#include <mutex>
 #include <set>
 #include <string>
 
@@ -18,6 +19,7 @@ class MagnitudeEngine {
       : gpu_(device == Device::cuda), required_(required) {}
 
   /// What `magnitude_mask` gives. The choices of a GPU for V:N:M with M > 32 count as unproven.
+  /// May be called from several threads.
   MaskResult mask(const DenseView& dense, const Pattern& pattern, const MaskOptions& options);
 
   /// What `compress(dense, pattern, options)` gives.
@@ -33,6 +35,7 @@ class MagnitudeEngine {
 
   bool gpu_, required_;
   std::set<std::string> noted_;
+  std::mutex masks_;
 };
 
 /// Sets the scores of `result` to the sums of |weight|, all and kept by its mask: the same for

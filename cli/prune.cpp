@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 
@@ -13,9 +14,11 @@
 #include "coppice/error.h"
 #include "dense_copy.h"
 #include "layer_pruner.h"
+#include "layer_queue.h"
 #include "magnitude.h"
 #include "pack_items.h"
 #include "progress.h"
+#include "prune_journal.h"
 #include "prune_report.h"
 #include "scoring.h"
 #include "selection.h"
@@ -60,20 +63,25 @@ class PruneCommand final : public Command {
   std::map<std::string, Pattern> patterns_by_weight(const Checkpoint& input) const;
   void edit(const LinearWeight& weight, const MutableDenseView& dense);
   SparseMatrix compress_pruned(const PackItem& item, const DenseView& dense);
+  Json journal_settings(const Checkpoint& input) const;
+  void prune_layers(const Checkpoint& input, std::span<const LinearWeight> weights);
   WriteReport write(const Checkpoint& input, std::span<const LinearWeight> weights);
+  void write_keeping_journal(const Checkpoint& input, std::span<const LinearWeight> weights);
   bool time_layers(LayerTimer& timer);
 
   std::string input_, output_, pattern_, columns_ = "auto";
   std::vector<std::string> pattern_for_;
   WeightSelection selection_;
   std::vector<std::int64_t> time_tokens_ = {1, 256};
-  bool no_time_ = false, pack_ = false;
+  bool no_time_ = false, pack_ = false, restart_ = false;
+  double memory_ = 0;
   LayerPruner::Options pruner_options_;
 
   std::map<std::string, Pattern> patterns_;  // of this run, by weight
   std::optional<MagnitudeEngine> engine_;
   std::optional<Scoring> scoring_;
   std::optional<LayerPruner> pruner_;
+  std::optional<PruneJournal> journal_;  // of methods that take long
   PruneReport report_;
 };
 
@@ -108,6 +116,13 @@ void PruneCommand::declare(CLI::App& app) {
           ->check(CLI::Range(1, 1 << 16))
           ->type_name("TOKENS,...");
   app.add_flag("--no-time", no_time_, "Do not time the layers")->excludes(time);
+  app.add_flag("--restart", restart_,
+               "Forget the finished layers of an interrupted run (obs, admm) instead of going on");
+  app.add_option("--memory", memory_,
+                 "Gigabytes that layers worked on side by side may take (obs, admm; default: half "
+                 "of what is free)")
+      ->check(CLI::PositiveNumber)
+      ->type_name("GB");
   add_threads(app);
   add_device(app, "Where weights are pruned", "auto");
   add_json(app);
@@ -139,7 +154,63 @@ std::map<std::string, Pattern> PruneCommand::patterns_by_weight(const Checkpoint
 }
 
 void PruneCommand::edit(const LinearWeight& weight, const MutableDenseView& dense) {
-  report_.add(pruner_->prune(weight, patterns_.at(weight.name), dense, threads()));
+  const Pattern& pattern = patterns_.at(weight.name);
+  report_.add(journal_ ? journal_->load(weight, pattern, dense)
+                       : pruner_->prune(weight, pattern, dense, threads()));
+}
+
+// All that the pruned weights and their lines of the table depend on.
+Json PruneCommand::journal_settings(const Checkpoint& input) const {
+  const ScoringOptions& scoring = pruner_options_.scoring;
+  const auto file = [](const std::string& path) {
+    return path.empty() ? Json(nullptr) : Json(fingerprint({path}));
+  };
+  const auto given = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
+  std::vector<std::filesystem::path> files;
+  for (const SafetensorsFile& tensors : input.files()) files.emplace_back(tensors.name());
+  Json settings = {{"version", COPPICE_VERSION},
+                   {"the model", fingerprint(files)},
+                   {"--stats", file(scoring.stats)},
+                   {"--held-out", file(scoring.held_out)},
+                   {"--method", scoring.method},
+                   {"--missing-stats", scoring.missing},
+                   {"--damping", given(scoring.damping)},
+                   {"--iterations", given(scoring.iterations)},
+                   {"--choice", given(scoring.choice)},
+                   {"--columns", columns_},
+                   {"--allow-nonfinite", pruner_options_.allow_nonfinite}};
+  for (const auto& [name, pattern] : patterns_)
+    settings["the pattern of " + name] = pattern.to_string();
+  return settings;
+}
+
+// Side by side, into the journal.
+void PruneCommand::prune_layers(const Checkpoint& input, std::span<const LinearWeight> weights) {
+  journal_.emplace(output_, weights, journal_settings(input), restart_);
+  std::vector<const LinearWeight*> left;
+  for (const LinearWeight& weight : weights)
+    if (!journal_->has(weight)) left.push_back(&weight);
+  if (left.size() < weights.size())
+    note(fmt::format("going on where an earlier run stopped: {} of {} layers are finished",
+                     weights.size() - left.size(), weights.size()));
+  std::vector<std::uint64_t> needs;
+  for (const LinearWeight* weight : left) needs.push_back(pruner_->bytes_needed(*weight));
+  Progress progress("pruning");
+  std::mutex progress_mutex;
+  std::int64_t done = 0, total = 0;
+  for (const LinearWeight* weight : left) total += dense_bytes(*weight);
+  const auto bytes =
+      memory_ > 0 ? static_cast<std::uint64_t>(memory_ * 1e9) : available_memory() / 2;
+  run_layers(needs, threads(), bytes, [&](std::size_t i, int layer_threads) {
+    const LinearWeight& weight = *left[i];
+    throw_if_cancelled();
+    const DenseCopy pruned = copy_of(input.read(weight, layer_threads).view(), layer_threads);
+    input.drop(weight);
+    journal_->store(pruner_->prune(weight, patterns_.at(weight.name), pruned.view, layer_threads),
+                    pruned.view);
+    const std::lock_guard lock(progress_mutex);
+    progress.update(done += dense_bytes(weight), total, weight.name);
+  });
 }
 
 // Through the dense-with-zeros weight: the same bytes as pruning first and packing then, also where
@@ -151,18 +222,20 @@ SparseMatrix PruneCommand::compress_pruned(const PackItem& item, const DenseView
 }
 
 WriteReport PruneCommand::write(const Checkpoint& input, std::span<const LinearWeight> weights) {
-  Progress progress("pruning");
+  std::vector<PackItem> wanted;
+  for (const auto& weight : weights) wanted.push_back({weight, patterns_.at(weight.name)});
+  const std::vector<PackItem> items = pack_ ? worth_packing(wanted) : std::vector<PackItem>();
+  if (pack_ && items.empty())
+    throw InvalidArgument(
+        fmt::format("'{}': no weight gets smaller packed; leave --pack out", input_));
+  if (moves_weights(pruner_options_.scoring.method)) prune_layers(input, weights);
+
+  Progress progress(journal_ ? "writing" : "pruning");
   const WriteOptions options = write_options(threads(), progress);
   const DenseEdit edit_dense = [&](const LinearWeight& weight, const MutableDenseView& dense) {
     edit(weight, dense);
   };
   if (!pack_) return write_dense(input, output_, weights, edit_dense, options);
-  std::vector<PackItem> wanted;
-  for (const auto& weight : weights) wanted.push_back({weight, patterns_.at(weight.name)});
-  const std::vector<PackItem> items = worth_packing(wanted);
-  if (items.empty())
-    throw InvalidArgument(
-        fmt::format("'{}': no weight gets smaller packed; leave --pack out", input_));
   std::set<std::string_view> packed;
   for (const auto& item : items) packed.insert(item.weight.name);
   std::vector<LinearWeight> dense;
@@ -172,6 +245,21 @@ WriteReport PruneCommand::write(const Checkpoint& input, std::span<const LinearW
       input, output_, items,
       [&](const PackItem& item, const DenseView& view) { return compress_pruned(item, view); },
       options, {dense, edit_dense});
+}
+
+void PruneCommand::write_keeping_journal(const Checkpoint& input,
+                                         std::span<const LinearWeight> weights) {
+  try {
+    report_.written = write(input, weights);
+  } catch (...) {
+    if (const std::size_t finished = journal_ ? journal_->finished() : 0; finished > 0)
+      note(
+          fmt::format("{} of {} layers are finished and kept in '{}'; the same command goes on "
+                      "from there",
+                      finished, weights.size(), journal_->directory().string()));
+    throw;
+  }
+  if (journal_) journal_->remove();
 }
 
 // The checkpoint is complete by now: a failure here is told, and costs only the times.
@@ -195,6 +283,10 @@ bool PruneCommand::time_layers(LayerTimer& timer) {
 
 int PruneCommand::run() {
   parse_pattern(pattern_);  // a wrong pattern is the first thing to hear about
+  if ((restart_ || memory_ > 0) && !moves_weights(pruner_options_.scoring.method))
+    throw UsageError(fmt::format("{} is for methods that move weights, not for --method {}",
+                                 restart_ ? "--restart" : "--memory",
+                                 pruner_options_.scoring.method));
   engine_.emplace(device(), asked_device() == "cuda");
   Checkpoint input = Checkpoint::open(input_);
   check_output(input_, output_);
@@ -213,7 +305,7 @@ int PruneCommand::run() {
   scoring_.emplace(pruner_options_.scoring, input, weights);
   pruner_.emplace(pruner_options_, *scoring_, *engine_);
   auto start = std::chrono::steady_clock::now();
-  report_.written = write(input, weights);
+  write_keeping_journal(input, weights);
   report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report_.input = input_;
   report_.output = output_;

@@ -177,13 +177,15 @@ std::shared_ptr<const InputStatistics> Scoring::Source::of(const LinearWeight& w
                                                            int threads) {
   const InputInfo& info = *file.input_of(weight.name);
   const std::lock_guard lock(mutex_);
-  if (read_name_ != info.name) {
-    read_name_.clear();
-    read_.reset();  // before the next one takes its memory
-    read_ = std::make_shared<const InputStatistics>(file.read(info, threads));
-    read_name_ = info.name;
+  std::weak_ptr<const InputStatistics>& known = in_use_[info.name];
+  auto statistics = known.lock();
+  if (statistics == nullptr) {
+    last_.reset();  // before the next one takes its memory
+    statistics = std::make_shared<const InputStatistics>(file.read(info, threads));
+    known = statistics;
   }
-  return read_;
+  last_ = statistics;
+  return statistics;
 }
 
 std::optional<double> Scoring::Source::error(const LinearWeight& weight, const DenseView& before,

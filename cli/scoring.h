@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -59,7 +60,7 @@ class Scoring {
   bool has_held_out() const { return held_out_ != nullptr; }
 
  private:
-  // A statistics file, and the input read last: q, k and v share one.
+  // A statistics file, the input read last (q, k and v share one), and those that are in use.
   class Source {
    public:
     explicit Source(StatisticsFile opened) : file(std::move(opened)) {}
@@ -70,8 +71,8 @@ class Scoring {
 
    private:
     std::mutex mutex_;
-    std::string read_name_;
-    std::shared_ptr<const InputStatistics> read_;
+    std::shared_ptr<const InputStatistics> last_;
+    std::map<std::string, std::weak_ptr<const InputStatistics>> in_use_;
   };
 
   static std::unique_ptr<Source> open(const std::string& path, StatisticsSet set,
