@@ -36,4 +36,14 @@ constexpr bool needs_statistics(ScoreKind kind) { return kind != ScoreKind::magn
 void score_weights(const DenseView& weight, ScoreKind kind, std::span<const double> square_sums,
                    std::span<float> out, int threads = 1);
 
+/// Scores by what the output loses if this weight alone is pruned and all others make up for it:
+/// w_ij^2 / [H^-1]_jj (Optimal Brain Surgeon), H being the Gram matrix over the mean of its
+/// diagonal, with `damping` added to the diagonal. If H has no factorisation, by the same without
+/// compensation, w_ij^2 G_jj. The scores by which `find_input_permutation` serves `obs_prune` and
+/// `admm_prune` best (docs/permutation.md). Same bits for any number of threads.
+/// @param gram [cols, cols], symmetric; only the diagonal and above are read
+/// Throws InvalidArgument as `score_weights`, or for a damping that is negative.
+void score_weights_obs(const DenseView& weight, std::span<const double> gram, double damping,
+                       std::span<float> out, int threads = 1);
+
 }  // namespace coppice

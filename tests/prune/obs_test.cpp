@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "coppice/error.h"
+#include "coppice/score.h"
 #include "prune/second_order_problem.h"
 
 namespace coppice {
@@ -160,6 +161,39 @@ TEST(Obs, RefusesWhatItCannotUse) {
   refuses(good, "2:4", {.damping = -1}, "damping is -1");
   refuses(good, "2:4", {.block = 0}, "the block is 0");
   refuses(good, "8:16", {.choice = GroupChoice::joint}, "too many sets");
+}
+
+TEST(ObsScore, IsWhatPruningOneWeightCosts) {
+  const Problem problem(5, 37, 91);
+  double mean = 0;
+  for (std::int64_t i = 0; i < 37; ++i) mean += problem.gram(i, i) / 37;
+  testing::Matrix h = problem.gram;
+  for (double& value : h.data) value /= mean;
+  for (std::int64_t i = 0; i < 37; ++i) h(i, i) += 0.02;
+  const testing::Matrix inverse = testing::inverse(h);
+  std::vector<float> scores(problem.weights.size()), threaded = scores;
+  const DenseView view = dense_view(problem.weights, 5, 37);
+  score_weights_obs(view, problem.gram.data, 0.02, scores);
+  for (std::int64_t i = 0; i < 5 * 37; ++i) {
+    const double w = problem.weights[static_cast<std::size_t>(i)];
+    const double want = w * w / inverse(i % 37, i % 37);
+    EXPECT_NEAR(scores[static_cast<std::size_t>(i)], want, 1e-4 * want);
+  }
+  score_weights_obs(view, problem.gram.data, 0.02, threaded, 3);
+  EXPECT_EQ(scores, threaded);
+}
+
+TEST(ObsScore, WithoutFactorisationInputsCountAlone) {
+  const std::vector<float> weights = {1, -2, 3};
+  const std::vector<double> gram = {4, 0, 0, 0, 0, 0, 0, 0, 1}, zero(9);
+  std::vector<float> scores(3);
+  score_weights_obs(dense_view(weights, 1, 3), gram, 0.01, scores);
+  EXPECT_LT(scores[1], 1e-6f * scores[0]);  // an input that was always zero
+  score_weights_obs(dense_view(weights, 1, 3), zero, 0.01, scores);
+  EXPECT_EQ(scores, std::vector<float>(3));
+  EXPECT_THROW(score_weights_obs(dense_view(weights, 1, 3), std::span(gram).first(8), 0.01, scores),
+               InvalidArgument);
+  EXPECT_THROW(score_weights_obs(dense_view(weights, 1, 3), gram, -1, scores), InvalidArgument);
 }
 
 TEST(Obs, EmptyWeights) {
