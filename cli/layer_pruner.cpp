@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "coppice/error.h"
+#include "coppice/permutation_search.h"
+#include "coppice/score.h"
 #include "core/parallel_for.h"
 #include "dense_copy.h"
 #include "prune/second_order/candidate.h"
@@ -46,9 +48,31 @@ GroupChoice parse_choice(const std::optional<std::string>& name) {
 
 }  // namespace
 
+void LayerPruner::find_order(PrunedLayer& layer, const DenseView& scores, int threads) const {
+  ChannelOrder order =
+      cli::find_order(scores, layer.weight.shape, layer.pattern, options_.order, threads);
+  if (!order.converged)
+    prune::add_note(layer.note, fmt::format("the search for an order ended after {} s",
+                                            options_.order.seconds));
+  if (order.permutation.empty()) return;
+  layer.input_permutation = std::move(order.permutation);
+  layer.order_gain = order.gain;
+}
+
+MaskResult LayerPruner::select(const PrunedLayer& layer, const DenseView& scores,
+                               const MaskOptions& options) const {
+  try {
+    return layer.input_permutation.empty()
+               ? select_mask(scores, layer.pattern, options)
+               : select_mask_permuted(scores, layer.pattern, layer.input_permutation, options);
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument(fmt::format("'{}': {}", layer.weight.name, error.what()));
+  }
+}
+
 // Fills in the layer's scores. `damaged`: a weight is NaN or infinite.
 MaskResult LayerPruner::choose(PrunedLayer& layer, const DenseView& dense, bool damaged,
-                               int threads) const {
+                               bool reorder, int threads) const {
   const LinearWeight& weight = layer.weight;
   const MaskOptions options{weight.shape.row_segments, weight.shape.col_segments, options_.columns,
                             threads};
@@ -56,15 +80,16 @@ MaskResult LayerPruner::choose(PrunedLayer& layer, const DenseView& dense, bool 
   const DenseView finite = damaged ? dense_view(repaired, dense.rows, dense.cols) : dense;
   MaskResult result;
   if (layer.scored_by == "magnitude") {
-    result = damaged ? magnitude_mask(finite, layer.pattern, options)
-                     : engine_.mask(dense, layer.pattern, options);
+    if (reorder) find_order(layer, finite, threads);
+    result = damaged || !layer.input_permutation.empty()
+                 ? select(layer, finite, options)
+                 : engine_.mask(dense, layer.pattern, options);
+    if (!layer.input_permutation.empty()) sum_magnitudes(finite, threads, result);
   } else {
     const std::vector<float> scores = scoring_.scores(weight, finite, threads);
-    try {
-      result = select_mask(dense_view(scores, dense.rows, dense.cols), layer.pattern, options);
-    } catch (const InvalidArgument& error) {
-      throw InvalidArgument(fmt::format("'{}': {}", weight.name, error.what()));
-    }
+    const DenseView view = dense_view(scores, dense.rows, dense.cols);
+    if (reorder) find_order(layer, view, threads);
+    result = select(layer, view, options);
     if (result.total_score > 0) layer.kept_of_scores = result.kept_score / result.total_score;
     sum_magnitudes(finite, threads, result);
   }
@@ -96,12 +121,38 @@ UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> 
   }
 }
 
+// In the weight's own order and in the best that scores by Optimal Brain Surgeon find; the result
+// of smaller error stays.
+UpdateResult LayerPruner::run_reordered(PrunedLayer& layer, std::vector<float>& weights,
+                                        std::span<const double> gram, int threads) const {
+  const WeightShape& shape = layer.weight.shape;
+  std::vector<float> scores(weights.size());
+  score_weights_obs(dense_view(weights, shape.rows, shape.cols), gram,
+                    options_.scoring.damping.value_or(ObsOptions{}.damping), scores, threads);
+  find_order(layer, dense_view(scores, shape.rows, shape.cols), threads);
+  const Permutation order = layer.input_permutation;
+  std::vector<float> reordered = order.empty() ? weights : gather_cols(weights, order, threads);
+  UpdateResult own = run_update(layer, weights, gram, threads);
+  if (order.empty()) return own;
+  UpdateResult result = run_update(layer, reordered, gather_gram(gram, order, threads), threads);
+  if (!(result.error < own.error)) {
+    layer.input_permutation.clear();
+    layer.order_gain.reset();
+    return own;
+  }
+  weights = gather_cols(reordered, inverse(order), threads);
+  result.mask = put_back(result.mask, order);
+  return result;
+}
+
 void LayerPruner::update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const {
   const DenseCopy before = copy_of(dense, threads);
   std::vector<float> weights = floats_of(dense, threads);
   const auto statistics = scoring_.statistics(layer.weight, threads);  // held for the errors, too
-  UpdateResult updated = run_update(layer, weights, statistics->gram, threads);
-  layer.note = updated.note;
+  UpdateResult updated = reorders(layer.pattern)
+                             ? run_reordered(layer, weights, statistics->gram, threads)
+                             : run_update(layer, weights, statistics->gram, threads);
+  if (!updated.note.empty()) prune::add_note(layer.note, updated.note);
   store_floats(weights, dense, threads);
   // Compensation makes weights larger, and a narrow dtype has an end.
   if (find_nonfinite(dense, threads)) {
@@ -121,12 +172,38 @@ void LayerPruner::update(PrunedLayer& layer, const MutableDenseView& dense, int 
   layer.errors = scoring_.errors(layer.weight, before.view, dense, threads);
 }
 
+// The method's mask alone.
+void LayerPruner::mask(PrunedLayer& layer, const MutableDenseView& dense, bool damaged,
+                       int threads) const {
+  const bool measured = !damaged && scoring_.measures(layer.weight);
+  PrunedLayer own = layer;
+  const MaskResult result = choose(layer, dense, damaged, reorders(layer.pattern), threads);
+  const DenseCopy before = measured ? copy_of(dense, threads) : DenseCopy();
+  const auto apply = [&](PrunedLayer& to, const MaskResult& chosen) {
+    to.set_scores(chosen);
+    apply_mask(dense, chosen.mask, threads);
+    if (measured) to.errors = scoring_.errors(to.weight, before.view, dense, threads);
+  };
+  apply(layer, result);
+  // More of the scores may be kept while the output suffers more: then the weight's own order.
+  if (layer.input_permutation.empty() || !layer.errors.calibration) return;
+  copy_values(before, dense);
+  apply(own, choose(own, dense, damaged, false, threads));
+  if (*own.errors.calibration <= *layer.errors.calibration) {
+    layer = own;
+    return;
+  }
+  copy_values(before, dense);
+  apply_mask(dense, result.mask, threads);
+}
+
 // Gram matrices of both files, and what the methods make of the one and hold of the weight.
 std::uint64_t LayerPruner::bytes_needed(const LinearWeight& weight) const {
   const auto rows = static_cast<std::uint64_t>(weight.shape.rows),
              cols = static_cast<std::uint64_t>(weight.shape.cols);
   const bool admm = options_.scoring.method == "admm";
-  return (admm ? 56 : 36) * cols * cols + (admm ? 64 : 36) * rows * cols;
+  const std::uint64_t order = options_.order.permute ? 16 * cols * cols + 24 * rows * cols : 0;
+  return order + (admm ? 56 : 36) * cols * cols + (admm ? 64 : 36) * rows * cols;
 }
 
 PrunedLayer LayerPruner::prune(const LinearWeight& weight, const Pattern& pattern,
@@ -139,16 +216,10 @@ PrunedLayer LayerPruner::prune(const LinearWeight& weight, const Pattern& patter
     layer.note = fmt::format("NaN or infinite weights: by magnitude, not by {}", layer.scored_by);
     layer.scored_by = "magnitude";
   }
-  if (moves_weights(layer.scored_by)) {
+  if (moves_weights(layer.scored_by))
     update(layer, dense, threads);
-  } else {
-    const bool measured = !damaged && scoring_.measures(weight);
-    const MaskResult result = choose(layer, dense, damaged, threads);
-    layer.set_scores(result);
-    const DenseCopy before = measured ? copy_of(dense, threads) : DenseCopy();
-    apply_mask(dense, result.mask, threads);
-    if (measured) layer.errors = scoring_.errors(weight, before.view, dense, threads);
-  }
+  else
+    mask(layer, dense, damaged, threads);
   layer.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return layer;
 }

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "channel_order.h"
 #include "coppice/update.h"
 #include "magnitude.h"
 #include "prune_report.h"
@@ -17,6 +18,7 @@ class LayerPruner {
   struct Options {
     ColumnSearch columns = ColumnSearch::automatic;
     bool allow_nonfinite = false;
+    OrderOptions order;
     ScoringOptions scoring;
   };
 
@@ -33,10 +35,20 @@ class LayerPruner {
   std::uint64_t bytes_needed(const LinearWeight& weight) const;
 
  private:
-  MaskResult choose(PrunedLayer& layer, const DenseView& dense, bool damaged, int threads) const;
+  MaskResult choose(PrunedLayer& layer, const DenseView& dense, bool damaged, bool reorder,
+                    int threads) const;
+  MaskResult select(const PrunedLayer& layer, const DenseView& scores,
+                    const MaskOptions& options) const;
+  void mask(PrunedLayer& layer, const MutableDenseView& dense, bool damaged, int threads) const;
+  bool reorders(const Pattern& pattern) const {
+    return options_.order.permute && stores_order(pattern);
+  }
+  void find_order(PrunedLayer& layer, const DenseView& scores, int threads) const;
   void update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const;
   UpdateResult run_update(const PrunedLayer& layer, std::span<float> weights,
                           std::span<const double> gram, int threads) const;
+  UpdateResult run_reordered(PrunedLayer& layer, std::vector<float>& weights,
+                             std::span<const double> gram, int threads) const;
 
   const Options& options_;
   const Scoring& scoring_;

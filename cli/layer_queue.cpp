@@ -63,9 +63,9 @@ class LayerQueue {
   // Threads of a layer, if as many of its size run as there is room for.
   int share(std::uint64_t need) const {
     const std::uint64_t by_memory = need > 0 ? bytes_ / need : needs_.size();
-    const std::uint64_t side_by_side =
-        std::clamp<std::uint64_t>(std::min<std::uint64_t>(by_memory, needs_.size() - next_ + running_), 1,
-                                  static_cast<std::uint64_t>(threads_));
+    const std::uint64_t side_by_side = std::clamp<std::uint64_t>(
+        std::min<std::uint64_t>(by_memory, needs_.size() - next_ + running_), 1,
+        static_cast<std::uint64_t>(threads_));
     return std::max(1, threads_ / static_cast<int>(side_by_side));
   }
 

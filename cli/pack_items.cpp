@@ -9,7 +9,8 @@
 namespace coppice::cli {
 
 std::int64_t packed_bytes(const PackItem& item) {
-  return Grid(item.pattern, item.weight.shape).own_bytes(item.weight.dtype);
+  return Grid(item.pattern, item.weight.shape).own_bytes(item.weight.dtype) +
+         (item.input_permutation ? 4 * item.weight.shape.cols : 0);
 }
 
 std::vector<PackItem> worth_packing(std::span<const PackItem> items) {

@@ -36,6 +36,7 @@ constexpr const char* kDetails =
     "  coppice prune MODEL_DIR --pattern 2:4 --method wanda --stats STATS --held-out OTHERS -o "
     "OUT\n"
     "  coppice prune MODEL_DIR --pattern 64:2:8 --method obs --stats STATS -o OUT\n"
+    "  coppice prune MODEL_DIR --pattern 64:2:8 --permute --pack -o PACKED_DIR\n"
     "\n"
     "The output holds dense weights with zeros in them and opens wherever the input does, stock "
     "transformers included; 'coppice pack' makes it small. --pack writes that small form at once; "
@@ -68,6 +69,10 @@ class PruneCommand final : public Command {
   WriteReport write(const Checkpoint& input, std::span<const LinearWeight> weights);
   void write_keeping_journal(const Checkpoint& input, std::span<const LinearWeight> weights);
   bool time_layers(LayerTimer& timer);
+  // Layers go side by side, and through the journal.
+  bool takes_long() const {
+    return moves_weights(pruner_options_.scoring.method) || pruner_options_.order.permute;
+  }
 
   std::string input_, output_, pattern_, columns_ = "auto";
   std::vector<std::string> pattern_for_;
@@ -96,6 +101,7 @@ void PruneCommand::declare(CLI::App& app) {
       ->required()
       ->type_name("OUT");
   add_scoring(app, pruner_options_.scoring);
+  add_order(app, pruner_options_.order);
   add_selection(app, selection_);
   app.add_option("--pattern-for", pattern_for_,
                  "Another pattern for the weights whose name matches (may be repeated)")
@@ -117,10 +123,11 @@ void PruneCommand::declare(CLI::App& app) {
           ->type_name("TOKENS,...");
   app.add_flag("--no-time", no_time_, "Do not time the layers")->excludes(time);
   app.add_flag("--restart", restart_,
-               "Forget the finished layers of an interrupted run (obs, admm) instead of going on");
+               "Forget the finished layers of an interrupted run (obs, admm, --permute) instead of "
+               "going on");
   app.add_option("--memory", memory_,
-                 "Gigabytes that layers worked on side by side may take (obs, admm; default: half "
-                 "of what is free)")
+                 "Gigabytes that layers worked on side by side may take (obs, admm, --permute; "
+                 "default: half of what is free)")
       ->check(CLI::PositiveNumber)
       ->type_name("GB");
   add_threads(app);
@@ -178,6 +185,8 @@ Json PruneCommand::journal_settings(const Checkpoint& input) const {
                    {"--iterations", given(scoring.iterations)},
                    {"--choice", given(scoring.choice)},
                    {"--columns", columns_},
+                   {"--permute", pruner_options_.order.permute},
+                   {"--permute-time", pruner_options_.order.seconds},
                    {"--allow-nonfinite", pruner_options_.allow_nonfinite}};
   for (const auto& [name, pattern] : patterns_)
     settings["the pattern of " + name] = pattern.to_string();
@@ -218,17 +227,21 @@ void PruneCommand::prune_layers(const Checkpoint& input, std::span<const LinearW
 SparseMatrix PruneCommand::compress_pruned(const PackItem& item, const DenseView& dense) {
   const DenseCopy pruned = copy_of(dense, threads());
   edit(item.weight, pruned.view);
-  return engine_->pack(pruned.view, item.pattern, compress_options(item, threads()));
+  CompressOptions options = compress_options(item, threads());
+  options.input_permutation = report_.layers.back().input_permutation;
+  return engine_->pack(pruned.view, item.pattern, options);
 }
 
 WriteReport PruneCommand::write(const Checkpoint& input, std::span<const LinearWeight> weights) {
   std::vector<PackItem> wanted;
   for (const auto& weight : weights) wanted.push_back({weight, patterns_.at(weight.name)});
-  const std::vector<PackItem> items = pack_ ? worth_packing(wanted) : std::vector<PackItem>();
+  std::vector<PackItem> items = pack_ ? worth_packing(wanted) : std::vector<PackItem>();
   if (pack_ && items.empty())
     throw InvalidArgument(
         fmt::format("'{}': no weight gets smaller packed; leave --pack out", input_));
-  if (moves_weights(pruner_options_.scoring.method)) prune_layers(input, weights);
+  if (takes_long()) prune_layers(input, weights);
+  for (PackItem& item : items)
+    item.input_permutation = journal_ && journal_->has_order(item.weight, item.pattern);
 
   Progress progress(journal_ ? "writing" : "pruning");
   const WriteOptions options = write_options(threads(), progress);
@@ -283,10 +296,12 @@ bool PruneCommand::time_layers(LayerTimer& timer) {
 
 int PruneCommand::run() {
   parse_pattern(pattern_);  // a wrong pattern is the first thing to hear about
-  if ((restart_ || memory_ > 0) && !moves_weights(pruner_options_.scoring.method))
-    throw UsageError(fmt::format("{} is for methods that move weights, not for --method {}",
-                                 restart_ ? "--restart" : "--memory",
-                                 pruner_options_.scoring.method));
+  if ((restart_ || memory_ > 0) && !takes_long())
+    throw UsageError(
+        fmt::format("{} is for methods that move weights and --permute, not for --method {}",
+                    restart_ ? "--restart" : "--memory", pruner_options_.scoring.method));
+  if (pruner_options_.order.permute && !pack_)
+    throw UsageError("--permute needs --pack: dense weights have no place for an order");
   engine_.emplace(device(), asked_device() == "cuda");
   Checkpoint input = Checkpoint::open(input_);
   check_output(input_, output_);
@@ -313,6 +328,7 @@ int PruneCommand::run() {
   report_.has_error = scoring_->has_statistics();
   report_.has_held_out = scoring_->has_held_out();
   report_.packed = pack_;
+  report_.permuted = pruner_options_.order.permute;
   note_left_out(report_.written);
   LayerTimer timer(no_time_ ? std::vector<std::int64_t>{} : time_tokens_, threads());
   bool timed = time_layers(timer);

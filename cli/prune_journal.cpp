@@ -10,7 +10,6 @@
 #include <limits>
 
 #include "coppice/error.h"
-#include "coppice/safetensors.h"
 #include "core/file_output.h"
 
 namespace coppice::cli {
@@ -56,7 +55,9 @@ Json layer_json(const PrunedLayer& layer) {
           {"blocks", layer.blocks},
           {"unproven_blocks", layer.unproven_blocks},
           {"seconds", layer.seconds},
-          {"note", layer.note}};
+          {"note", layer.note},
+          {"input_permutation", layer.input_permutation},
+          {"order_gain", optional_json(layer.order_gain)}};
 }
 
 void parse_layer(const Json& json, PrunedLayer& layer) {
@@ -71,6 +72,10 @@ void parse_layer(const Json& json, PrunedLayer& layer) {
   layer.unproven_blocks = json.at("unproven_blocks").get<std::int64_t>();
   layer.seconds = json.at("seconds").get<double>();
   layer.note = json.at("note").get<std::string>();
+  layer.input_permutation = json.at("input_permutation").get<Permutation>();
+  if (!layer.input_permutation.empty())
+    check_permutation(layer.input_permutation, layer.weight.shape.cols, "input_permutation");
+  layer.order_gain = parse_optional(json.at("order_gain"));
 }
 
 std::string shown(const Json& settings, const std::string& key) {
@@ -163,20 +168,14 @@ void PruneJournal::store(const PrunedLayer& layer, const DenseView& pruned) {
   writer.commit();
 }
 
-PrunedLayer PruneJournal::load(const LinearWeight& weight, const Pattern& pattern,
-                               const MutableDenseView& pruned) const {
+// The layer's line, and what `use` does with the file, with one error for a damaged one.
+PrunedLayer PruneJournal::read(const LinearWeight& weight, const Pattern& pattern,
+                               const std::function<void(const SafetensorsFile&)>& use) const {
   const SafetensorsFile file = SafetensorsFile::open(file_of(weight));
   PrunedLayer layer{.weight = weight, .pattern = pattern};
   try {
-    const StoredTensor& tensor = file.at(kTensor);
-    if (tensor.dtype != pruned.dtype ||
-        tensor.shape != std::vector<std::int64_t>{pruned.rows, pruned.cols})
-      throw FileError("its shape or dtype is another one");
     parse_layer(Json::parse(file.metadata().at(kLayerKey)), layer);
-    const std::span<const std::byte> bytes = file.data(tensor);
-    const auto row_bytes = static_cast<std::size_t>(pruned.cols * dtype_bytes(pruned.dtype));
-    for (std::int64_t r = 0; r < pruned.rows; ++r)
-      std::memcpy(pruned.row(r), bytes.data() + static_cast<std::size_t>(r) * row_bytes, row_bytes);
+    if (use) use(file);
   } catch (const std::exception& error) {  // a damaged file: JSON, keys, shapes
     throw FileError(
         fmt::format("'{}' is not what a pruning run has left ({}); forget it with "
@@ -184,6 +183,24 @@ PrunedLayer PruneJournal::load(const LinearWeight& weight, const Pattern& patter
                     file.name(), error.what()));
   }
   return layer;
+}
+
+bool PruneJournal::has_order(const LinearWeight& weight, const Pattern& pattern) const {
+  return !read(weight, pattern, {}).input_permutation.empty();
+}
+
+PrunedLayer PruneJournal::load(const LinearWeight& weight, const Pattern& pattern,
+                               const MutableDenseView& pruned) const {
+  return read(weight, pattern, [&](const SafetensorsFile& file) {
+    const StoredTensor& tensor = file.at(kTensor);
+    if (tensor.dtype != pruned.dtype ||
+        tensor.shape != std::vector<std::int64_t>{pruned.rows, pruned.cols})
+      throw FileError("its shape or dtype is another one");
+    const std::span<const std::byte> bytes = file.data(tensor);
+    const auto row_bytes = static_cast<std::size_t>(pruned.cols * dtype_bytes(pruned.dtype));
+    for (std::int64_t r = 0; r < pruned.rows; ++r)
+      std::memcpy(pruned.row(r), bytes.data() + static_cast<std::size_t>(r) * row_bytes, row_bytes);
+  });
 }
 
 void PruneJournal::remove() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "console.h"
+#include "coppice/safetensors.h"
 #include "core/file.h"
 #include "prune_report.h"
 
@@ -42,6 +44,8 @@ class PruneJournal {
   /// Fills in the pruned weight. @returns what `store` was given. Throws FileError.
   PrunedLayer load(const LinearWeight& weight, const Pattern& pattern,
                    const MutableDenseView& pruned) const;
+  /// True if the stored layer has an order of its columns. Throws FileError.
+  bool has_order(const LinearWeight& weight, const Pattern& pattern) const;
 
   /// The output is complete: removes the directory.
   void remove();
@@ -50,6 +54,8 @@ class PruneJournal {
   const std::filesystem::path& file_of(const LinearWeight& weight) const {
     return files_.at(weight.name);
   }
+  PrunedLayer read(const LinearWeight& weight, const Pattern& pattern,
+                   const std::function<void(const SafetensorsFile&)>& use) const;
   void lock();
   void write_settings(const Json& settings) const;
   void check_settings(const Json& settings) const;

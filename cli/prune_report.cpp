@@ -73,13 +73,15 @@ void PruneReport::add(PrunedLayer layer) {
   blocks += layer.blocks;
   unproven_blocks += layer.unproven_blocks;
   layer.dense_bytes = dense_bytes(layer.weight);
-  layer.packed_bytes = packed_bytes({layer.weight, layer.pattern});
+  layer.packed_bytes =
+      packed_bytes({layer.weight, layer.pattern, !layer.input_permutation.empty()});
   layers.push_back(std::move(layer));
 }
 
 std::vector<std::string> PruneReport::score_titles() const {
   std::vector<std::string> titles;
   if (scores_shown()) titles.insert(titles.end(), {"scored by", "kept score"});
+  if (permuted) titles.push_back("order");
   if (has_error) titles.push_back("error");
   if (has_held_out) titles.push_back("held-out error");
   if (scores_shown()) titles.push_back("took");
@@ -92,6 +94,8 @@ std::vector<std::string> PruneReport::score_cells(const PrunedLayer& layer) cons
   };
   std::vector<std::string> cells;
   if (scores_shown()) cells.insert(cells.end(), {layer.scored_by, share(layer.kept_of_scores)});
+  if (permuted)
+    cells.push_back(layer.order_gain ? fmt::format("+{:.1f}", 100 * *layer.order_gain) : "-");
   if (has_error) cells.push_back(share(layer.errors.calibration));
   if (has_held_out) cells.push_back(share(layer.errors.held_out));
   if (scores_shown()) cells.push_back(human_seconds(layer.seconds));
@@ -139,6 +143,10 @@ std::string PruneReport::text(const LayerTimer& timer) const {
   std::string out = table.to_string() + legend(timer);
   if (scores_shown())
     out += "kept score: share of the sum of scores that is still there; took: time to prune it.\n";
+  if (permuted)
+    out +=
+        "order: points that the share of kept scores rises by the order of input channels that is "
+        "stored; '-': the weight's own.\n";
   if (has_error || has_held_out)
     out +=
         "error: |XW - XV| / |XW| of the layer's outputs with the weights before (W) and after (V), "
@@ -169,6 +177,7 @@ Json PruneReport::json(const LayerTimer& timer) const {
     row["kept_magnitude"] = layer.kept();
     row["scored_by"] = layer.scored_by;
     row["kept_score"] = optional_json(layer.kept_of_scores);
+    row["order_gain"] = optional_json(layer.order_gain);
     row["error"] = optional_json(layer.errors.calibration);
     row["held_out_error"] = optional_json(layer.errors.held_out);
     row["seconds"] = layer.seconds;

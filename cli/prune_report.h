@@ -7,6 +7,7 @@
 
 #include "console.h"
 #include "coppice/checkpoint.h"
+#include "coppice/permutation.h"
 #include "coppice/prune.h"
 #include "layer_timing.h"
 #include "scoring.h"
@@ -22,7 +23,9 @@ struct PrunedLayer {
   LayerErrors errors = {};
   std::int64_t blocks = 0, unproven_blocks = 0;  ///< column choices of V:N:M
   double seconds = 0;                            ///< to prune it
-  std::string note = {};  ///< what was done beyond the usual, in a line; often empty
+  std::string note = {};               ///< what was done beyond the usual, in a line; often empty
+  Permutation input_permutation = {};  ///< the order of columns that is stored; often empty
+  std::optional<double> order_gain = {};  ///< share of the scores that it keeps; if looked for
   std::int64_t dense_bytes = 0, packed_bytes = 0;
   std::vector<LayerTime> times = {};
 
@@ -37,6 +40,7 @@ struct PruneReport {
   std::int64_t blocks = 0, unproven_blocks = 0;  ///< column choices of V:N:M
   WriteReport written;
   bool packed = false;                           ///< written in the packed form
+  bool permuted = false;                         ///< orders of columns were looked for
   bool has_error = false, has_held_out = false;  ///< statistics were given
   double seconds = 0;                            ///< reading, pruning and writing
 
