@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "coppice/cuda.h"
+#include "coppice/cuda_update.h"
 #include "coppice/error.h"
 
 namespace coppice::cli {
@@ -10,9 +11,13 @@ namespace coppice::cli {
 #if COPPICE_HAS_CUDA
 constexpr bool kHasCuda = true;
 int usable_gpus() { return cuda::device_count(); }
+std::unique_ptr<UpdateEngine> make_update_engine(Device device) {
+  return device == Device::cuda ? cuda::make_update_engine() : nullptr;
+}
 #else
 constexpr bool kHasCuda = false;
 int usable_gpus() { return 0; }
+std::unique_ptr<UpdateEngine> make_update_engine(Device) { return nullptr; }
 #endif
 
 Device resolve_device(const std::string& name) {

@@ -108,14 +108,16 @@ UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> 
                         .damping = damping,
                         .choice = parse_choice(options_.scoring.choice),
                         .columns = options_.columns,
-                        .threads = threads});
+                        .threads = threads,
+                        .engine = options_.update_engine});
     return admm_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
                       {.row_segments = shape.row_segments,
                        .col_segments = shape.col_segments,
                        .damping = damping,
                        .iterations = options_.scoring.iterations.value_or(AdmmOptions{}.iterations),
                        .columns = options_.columns,
-                       .threads = threads});
+                       .threads = threads,
+                       .engine = options_.update_engine});
   } catch (const InvalidArgument& error) {
     throw InvalidArgument(fmt::format("'{}': {}", layer.weight.name, error.what()));
   }

@@ -20,6 +20,7 @@ class LayerPruner {
     bool allow_nonfinite = false;
     OrderOptions order;
     ScoringOptions scoring;
+    const UpdateEngine* update_engine = nullptr;  ///< of methods that move weights; null: the CPU
   };
 
   /// The arguments must outlive it.

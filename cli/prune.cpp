@@ -84,6 +84,7 @@ class PruneCommand final : public Command {
 
   std::map<std::string, Pattern> patterns_;  // of this run, by weight
   std::optional<MagnitudeEngine> engine_;
+  std::unique_ptr<UpdateEngine> update_engine_;
   std::optional<Scoring> scoring_;
   std::optional<LayerPruner> pruner_;
   std::optional<PruneJournal> journal_;  // of methods that take long
@@ -187,6 +188,7 @@ Json PruneCommand::journal_settings(const Checkpoint& input) const {
                    {"--columns", columns_},
                    {"--permute", pruner_options_.order.permute},
                    {"--permute-time", pruner_options_.order.seconds},
+                   {"--device cuda", update_engine_ != nullptr},
                    {"--allow-nonfinite", pruner_options_.allow_nonfinite}};
   for (const auto& [name, pattern] : patterns_)
     settings["the pattern of " + name] = pattern.to_string();
@@ -303,6 +305,10 @@ int PruneCommand::run() {
   if (pruner_options_.order.permute && !pack_)
     throw UsageError("--permute needs --pack: dense weights have no place for an order");
   engine_.emplace(device(), asked_device() == "cuda");
+  // Not on a GPU that is merely there: what comes out depends on it.
+  if (moves_weights(pruner_options_.scoring.method) && asked_device() == "cuda")
+    update_engine_ = make_update_engine(device());
+  pruner_options_.update_engine = update_engine_.get();
   Checkpoint input = Checkpoint::open(input_);
   check_output(input_, output_);
   if (input.is_packed())

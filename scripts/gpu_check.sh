@@ -59,13 +59,15 @@ stage_build() {
 stage_test() {
   COPPICE_GPU_TEST_CASES=${COPPICE_GPU_TEST_CASES:-2000} "$tests/cuda_test" --gtest_brief=1
   "$tests/cuda_compress_test" --gtest_brief=1
+  "$tests/cuda_update_test" --gtest_brief=1
   "$build/tests/cli/cli_parts_test" --gtest_brief=1 --gtest_filter='Magnitude.*'
-  "$build/tests/cli/cli_test" --gtest_brief=1 --gtest_filter='Gpu.*'
+  "$build/tests/cli/cli_test" --gtest_brief=1 --gtest_filter='Gpu*'
 }
 
 stage_memcheck() {
   COPPICE_GPU_TEST_CASES=${COPPICE_GPU_TEST_CASES:-300} sanitize memcheck "$tests/cuda_test" --gtest_brief=1
   sanitize memcheck "$tests/cuda_compress_test" --gtest_brief=1
+  sanitize memcheck "$tests/cuda_update_test" --gtest_brief=1 --gtest_filter='-*Larger*'
 }
 
 # racecheck does not follow releases through an mbarrier to the copy engine: it reports the wgmma kernels' metadata
@@ -77,6 +79,7 @@ stage_racecheck() {
     "$tests/cuda_test" --gtest_brief=1 \
     --gtest_filter='CudaProduct.RandomProblems:CudaProduct.CanBeCapturedAndReplayed:CudaRuntime.ThreadsShareAWeight'
   sanitize racecheck "$tests/cuda_compress_test" --gtest_brief=1 --gtest_filter='*Tail*:*Graph*:*FromTheHost*'
+  sanitize racecheck "$tests/cuda_update_test" --gtest_brief=1 --gtest_filter='*Hard*:*Named*'
 }
 
 gpu_bench() {

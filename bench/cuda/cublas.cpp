@@ -1,6 +1,6 @@
 #include "bench/cuda/cublas.h"
 
-#include "bench/cuda/runtime_library.h"
+#include "cuda/runtime_library.h"
 
 #define COPPICE_TEXT_OF(value) #value
 #define COPPICE_TEXT(value) COPPICE_TEXT_OF(value)
@@ -10,8 +10,10 @@ namespace {
 
 // The version whose headers this was compiled with: structures may differ in another one.
 bool find_all(Cublas& functions) {
-  const RuntimeLibrary lt("COPPICE_CUBLASLT", {"libcublasLt.so." COPPICE_TEXT(CUBLAS_VER_MAJOR)});
-  const RuntimeLibrary blas("COPPICE_CUBLAS", {"libcublas.so." COPPICE_TEXT(CUBLAS_VER_MAJOR)});
+  const cuda::RuntimeLibrary lt("COPPICE_CUBLASLT",
+                                {"libcublasLt.so." COPPICE_TEXT(CUBLAS_VER_MAJOR)});
+  const cuda::RuntimeLibrary blas("COPPICE_CUBLAS",
+                                  {"libcublas.so." COPPICE_TEXT(CUBLAS_VER_MAJOR)});
   bool all = blas.find(functions.cublasGemmEx, "cublasGemmEx");
 #define COPPICE_FIND_BLAS(name) all = all && blas.find(functions.name, #name);
 #define COPPICE_FIND_LT(name) all = all && lt.find(functions.name, #name);

@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "bench/cuda/runtime_library.h"
+#include "cuda/runtime_library.h"
 
 namespace coppice::bench {
 namespace {
@@ -31,7 +31,7 @@ struct Library {
 #undef COPPICE_FUNCTION
 
   bool load() {
-    const RuntimeLibrary file("COPPICE_CUSPARSELT", {"libcusparseLt.so.0"});
+    const cuda::RuntimeLibrary file("COPPICE_CUSPARSELT", {"libcusparseLt.so.0"});
     bool all = true;
 #define COPPICE_FIND(name) all = all && file.find(name, "cusparseLt" #name)
     COPPICE_FIND(Init);

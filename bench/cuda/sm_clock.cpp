@@ -2,7 +2,7 @@
 
 #include <cuda_runtime.h>
 
-#include "bench/cuda/runtime_library.h"
+#include "cuda/runtime_library.h"
 
 namespace coppice::bench {
 namespace {
@@ -13,7 +13,7 @@ constexpr int kSmClock = 1;  // NVML_CLOCK_SM
 
 // NVML's header is not part of every toolkit; these three functions have kept their form.
 SmClock::SmClock(int device) {
-  const RuntimeLibrary nvml("COPPICE_NVML", {"libnvidia-ml.so.1"});
+  const cuda::RuntimeLibrary nvml("COPPICE_NVML", {"libnvidia-ml.so.1"});
   int (*init)() = nullptr;
   int (*by_bus)(const char*, void**) = nullptr;
   char bus[32] = {};

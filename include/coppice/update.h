@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,6 +18,19 @@
 #include "coppice/prune.h"
 
 namespace coppice {
+
+namespace prune {
+class LayerEngine;
+struct UpdateProblem;
+}  // namespace prune
+
+/// Where the linear algebra of a layer is done. Without one it is the CPU; cuda_update.h has a GPU.
+class UpdateEngine {
+ public:
+  virtual ~UpdateEngine();
+  /// For the library.
+  virtual std::unique_ptr<prune::LayerEngine> open(const prune::UpdateProblem& problem) const = 0;
+};
 
 /// How a group's mask is chosen, and what compensates for it.
 enum class GroupChoice : std::uint8_t {
@@ -32,6 +46,7 @@ struct ObsOptions {
   GroupChoice choice = GroupChoice::automatic;
   ColumnSearch columns = ColumnSearch::automatic;  ///< V:N:M, choice by saliency
   int threads = 1;
+  const UpdateEngine* engine = nullptr;  ///< null: the CPU
 };
 
 struct AdmmOptions {
@@ -42,6 +57,7 @@ struct AdmmOptions {
   int refinements = 20;   ///< steps of conjugate gradients on the support
   ColumnSearch columns = ColumnSearch::automatic;
   int threads = 1;
+  const UpdateEngine* engine = nullptr;  ///< null: the CPU
 };
 
 /// Errors are ‖XW − XŴ‖ / ‖XW‖ on the statistics given, see output_error.h.

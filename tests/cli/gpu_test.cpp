@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "fixtures.h"
+#include "statistics_fixture.h"
 #include "subprocess.h"
 
 namespace coppice::cli::test {
@@ -157,6 +158,32 @@ TEST(Gpu, BenchWritesCsvAndJson) {
   Result refused = coppice({"bench", "--device", "cuda", "--pattern", "vw32/8:32"});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_EQ(refused.err_lines(), 1) << refused.err;
+}
+
+class GpuUpdate : public PruneWithStatistics {
+ protected:
+  std::vector<double> errors(const std::string& method, const std::string& device) const {
+    const Result result = prune(
+        {"--method", method, "--stats", (dir / "stats").string(), "--device", device, "--json"});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    std::filesystem::remove_all(out());
+    std::vector<double> errors;
+    for (const auto& layer : result.json()["layers"]) errors.push_back(layer["error"]);
+    return errors;
+  }
+};
+
+// Compensated weights are not the CPU's bits, so only a GPU that was asked for changes them.
+TEST_F(GpuUpdate, PrunesAsWellAsTheCpu) {
+  COPPICE_NEEDS_GPU();
+  write_statistics(model, dir / "stats");
+  for (const char* method : {"obs", "admm"}) {
+    const std::vector<double> cpu = errors(method, "cpu"), gpu = errors(method, "cuda");
+    ASSERT_EQ(cpu.size(), gpu.size());
+    for (std::size_t i = 0; i < cpu.size(); ++i) EXPECT_NEAR(gpu[i], cpu[i], 0.01 * cpu[i]);
+    EXPECT_EQ(errors(method, "cuda"), gpu) << method;
+    EXPECT_EQ(errors(method, "auto"), cpu) << method;
+  }
 }
 
 }  // namespace

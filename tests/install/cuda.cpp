@@ -2,6 +2,7 @@
 // to start, a GPU.
 #include <coppice/cuda.h>
 #include <coppice/cuda_compress.h>
+#include <coppice/cuda_update.h>
 #include <coppice/error.h>
 
 #include <cstdio>
@@ -16,6 +17,7 @@ int main() {
     const auto sparse = coppice::cuda::magnitude_compress(coppice::dense_view(weight, kRows, kCols),
                                                           coppice::Pattern::parse("2:4"));
     std::printf("cuda_consumer: %lld bytes packed\n", static_cast<long long>(sparse.own_bytes()));
+    coppice::cuda::make_update_engine();
     const coppice::cuda::PackedWeight packed(sparse.view());  // f32: refused
     coppice::cuda::multiply(packed, {}, {});
   } catch (const coppice::DeviceError& error) {

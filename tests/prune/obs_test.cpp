@@ -7,6 +7,7 @@
 
 #include "coppice/error.h"
 #include "coppice/score.h"
+#include "prune/second_order/engine.h"
 #include "prune/second_order_problem.h"
 
 namespace coppice {
@@ -194,6 +195,27 @@ TEST(ObsScore, WithoutFactorisationInputsCountAlone) {
   EXPECT_THROW(score_weights_obs(dense_view(weights, 1, 3), std::span(gram).first(8), 0.01, scores),
                InvalidArgument);
   EXPECT_THROW(score_weights_obs(dense_view(weights, 1, 3), gram, -1, scores), InvalidArgument);
+}
+
+// An engine that does all on the CPU, and counts the layers.
+class CountingEngine final : public UpdateEngine {
+ public:
+  std::unique_ptr<prune::LayerEngine> open(const prune::UpdateProblem& problem) const override {
+    ++layers;
+    return prune::open_cpu_engine(problem);
+  }
+  mutable int layers = 0;
+};
+
+TEST(Obs, RunsOnTheEngineThatIsGiven) {
+  const Problem problem(16, 64, 15);
+  const CountingEngine engine;
+  const Pruned obs = prune(problem, "2:4", {.engine = &engine});
+  EXPECT_EQ(engine.layers, 1);
+  EXPECT_EQ(obs.weights, prune(problem, "2:4").weights);
+  EXPECT_EQ(testing::prune_by_admm(problem, "2:4", {.engine = &engine}).weights,
+            testing::prune_by_admm(problem, "2:4").weights);
+  EXPECT_EQ(engine.layers, 2);
 }
 
 TEST(Obs, EmptyWeights) {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "coppice/error.h"
-#include "prune/second_order/row_errors.h"
+#include "prune/second_order/engine.h"
 
 namespace coppice::prune {
 namespace {
@@ -86,19 +86,11 @@ std::vector<std::span<const RowVector>> split_vectors(const Grid& grid) {
   return parts;
 }
 
-Candidate magnitude_candidate(const UpdateProblem& problem) {
-  const Grid& grid = problem.grid;
-  Candidate candidate{{problem.weights.begin(), problem.weights.end()}, {}, {}};
-  candidate.mask =
-      magnitude_mask(dense_view(problem.weights, grid.rows(), grid.cols()), grid.pattern(),
-                     {.row_segments = grid.shape().row_segments,
-                      .col_segments = grid.shape().col_segments,
-                      .columns = problem.columns,
-                      .threads = problem.threads})
-          .mask;
+Candidate magnitude_candidate(const UpdateProblem& problem, LayerEngine& engine) {
+  Candidate candidate{
+      {problem.weights.begin(), problem.weights.end()}, engine.magnitude_mask(), {}};
   clear_unkept(candidate.weights, candidate.mask, problem.threads);
-  candidate.errors = squared_outputs(problem.weights.data(), candidate.weights.data(), grid.rows(),
-                                     problem.gram, problem.threads);
+  candidate.errors = engine.squared_outputs(candidate.weights.data());
   return candidate;
 }
 
@@ -126,22 +118,18 @@ void add_note(std::string& note, std::string_view part) {
   note += part;
 }
 
-void finish(const UpdateProblem& problem, Candidate best, const Candidate& magnitude,
-            std::span<float> weights, UpdateResult& result) {
+void finish(const UpdateProblem& problem, LayerEngine& engine, Candidate best,
+            const Candidate& magnitude, std::span<float> weights, UpdateResult& result) {
   const Grid& grid = problem.grid;
-  const auto squares = [&](const float* other) {
-    return squared_outputs(problem.weights.data(), other, grid.rows(), problem.gram,
-                           problem.threads);
-  };
   result.magnitude_rows = take_better(best, magnitude, grid);
   if (result.magnitude_rows > 0)
     add_note(result.note, fmt::format("magnitude was better in {} of {} rows, and kept there",
                                       result.magnitude_rows, grid.rows()));
-  const std::vector<double> outputs = squares(nullptr);
+  const std::vector<double> outputs = engine.squared_outputs(nullptr);
   const double whole = std::accumulate(outputs.begin(), outputs.end(), 0.0);
   std::vector<float> uncompensated(weights.begin(), weights.end());
   clear_unkept(uncompensated, best.mask, problem.threads);
-  result.uncompensated_error = relative(squares(uncompensated.data()), whole);
+  result.uncompensated_error = relative(engine.squared_outputs(uncompensated.data()), whole);
   result.magnitude_error = relative(magnitude.errors, whole);
   result.error = relative(best.errors, whole);
   std::ranges::copy(best.weights, weights.begin());

@@ -42,7 +42,9 @@ struct Candidate {
   std::vector<double> errors;
 };
 
-Candidate magnitude_candidate(const UpdateProblem& problem);
+class LayerEngine;
+
+Candidate magnitude_candidate(const UpdateProblem& problem, LayerEngine& engine);
 
 /// Takes over the vectors in which `other` changes the output less. @returns their rows
 std::int64_t take_better(Candidate& candidate, const Candidate& other, const Grid& grid);
@@ -52,7 +54,7 @@ void add_note(std::string& note, std::string_view part);
 
 /// Writes the better of `best` and `magnitude` for each vector to `weights`, and what there is to
 /// say about it to `result`.
-void finish(const UpdateProblem& problem, Candidate best, const Candidate& magnitude,
-            std::span<float> weights, UpdateResult& result);
+void finish(const UpdateProblem& problem, LayerEngine& engine, Candidate best,
+            const Candidate& magnitude, std::span<float> weights, UpdateResult& result);
 
 }  // namespace coppice::prune

@@ -12,27 +12,6 @@ namespace coppice::prune {
 namespace {
 
 constexpr double kFirstRaisedDamping = 1e-4, kLargestDamping = 1e4;
-// Columns without input: so little, beside the damping of the others, that they are pruned first,
-// and of them the smallest weights.
-constexpr double kDeadDamping = 1e-8;
-
-double mean_of_diagonal(const GramView& gram) {
-  double sum = 0;
-  for (std::int64_t i = 0; i < gram.cols; ++i) {
-    const double value = gram.at(i, i);
-    if (!std::isfinite(value) || value < 0)
-      throw InvalidArgument(
-          fmt::format("the Gram matrix has {} at [{}, {}]; a sum of squares is finite and not "
-                      "negative",
-                      value, i, i));
-    sum += value / static_cast<double>(gram.cols);
-  }
-  return sum;
-}
-
-double damping_of(double diagonal, double damping) {
-  return diagonal > 0 ? damping : std::max(damping, 1e-6) * kDeadDamping;
-}
 
 // H with rows and columns in reverse order, the lower triangle. The reverse makes of LLᵀ the
 // product of an upper triangle with its transpose, whose inverse is UᵀU: one factorisation and one
@@ -66,6 +45,20 @@ bool store_upper(const std::vector<double>& h, std::int64_t n, std::vector<float
 
 }  // namespace
 
+double mean_of_diagonal(const GramView& gram) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < gram.cols; ++i) {
+    const double value = gram.at(i, i);
+    if (!std::isfinite(value) || value < 0)
+      throw InvalidArgument(
+          fmt::format("the Gram matrix has {} at [{}, {}]; a sum of squares is finite and not "
+                      "negative",
+                      value, i, i));
+    sum += value / static_cast<double>(gram.cols);
+  }
+  return sum;
+}
+
 std::vector<double> damped_gram(const GramView& gram, double damping) {
   const std::int64_t n = gram.cols;
   const double scale = 1 / mean_of_diagonal(gram);
@@ -76,20 +69,32 @@ std::vector<double> damped_gram(const GramView& gram, double damping) {
   return h;
 }
 
+bool invert_damped(const GramView& gram, double mean, double damping, std::vector<float>& upper) {
+  const std::int64_t n = gram.cols;
+  std::vector<double> h(static_cast<std::size_t>(n * n));
+  load_reversed(gram, mean, damping, h);
+  return factorise_lower(h.data(), n) && invert_lower(h.data(), n) && store_upper(h, n, upper);
+}
+
 std::optional<InverseFactor> factorise_inverse(const GramView& gram, double damping) {
+  return factorise_inverse(gram, damping,
+                           [&gram](double mean, double used, std::vector<float>& upper) {
+                             return invert_damped(gram, mean, used, upper);
+                           });
+}
+
+std::optional<InverseFactor> factorise_inverse(
+    const GramView& gram, double damping,
+    const std::function<bool(double, double, std::vector<float>&)>& attempt) {
   const double mean = mean_of_diagonal(gram);
   const std::int64_t n = gram.cols;
   if (!(mean > 0) || !std::isfinite(1 / mean)) return std::nullopt;
   InverseFactor factor;
   factor.cols = n;
   for (std::int64_t i = 0; i < n; ++i) factor.dead += gram.at(i, i) == 0 ? 1 : 0;
-  std::vector<double> h(static_cast<std::size_t>(n * n));
   while (damping <= kLargestDamping) {
-    load_reversed(gram, mean, damping, h);
     factor.damping = damping;
-    if (factorise_lower(h.data(), n) && invert_lower(h.data(), n) &&
-        store_upper(h, n, factor.upper))
-      return factor;
+    if (attempt(mean, damping, factor.upper)) return factor;
     damping = std::max(10 * damping, kFirstRaisedDamping);
   }
   return std::nullopt;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -26,6 +27,24 @@ struct InverseFactor {
 /// Raises the damping by tens where the factorisation fails. @returns nothing if all failed, or if
 /// the diagonal is zero
 std::optional<InverseFactor> factorise_inverse(const GramView& gram, double damping);
+
+/// One attempt of it. @returns false if H is not positive, or U does not fit floats
+bool invert_damped(const GramView& gram, double mean, double damping, std::vector<float>& upper);
+
+/// The same with attempts that are made elsewhere.
+std::optional<InverseFactor> factorise_inverse(
+    const GramView& gram, double damping,
+    const std::function<bool(double mean, double damping, std::vector<float>& upper)>& attempt);
+
+/// What a damping adds to an entry of the diagonal, in units of its mean. Columns without input
+/// get so little, beside the others, that they are pruned first, and of them the smallest weights.
+constexpr double damping_of(double diagonal, double damping) {
+  constexpr double kDead = 1e-8, kLeast = 1e-6;
+  return diagonal > 0 ? damping : (damping > kLeast ? damping : kLeast) * kDead;
+}
+
+/// Mean of the diagonal. Throws InvalidArgument as factorise_inverse.
+double mean_of_diagonal(const GramView& gram);
 
 /// H of InverseFactor, the diagonal and above; `[cols, cols]`. The diagonal of `gram` is not zero.
 std::vector<double> damped_gram(const GramView& gram, double damping);

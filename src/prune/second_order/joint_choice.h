@@ -43,6 +43,13 @@ class JointGroup {
   /// e U_G,. off; [rows, *] with `error_stride`.
   void choose(const GroupSlab& slab, float* errors, std::int64_t error_stride) const;
 
+  /// What `choose` reads, for choices made elsewhere: U_GG⁻¹ (upper) and K, [cols, cols], and for
+  /// each set L⁻¹ of K_PP = L Lᵀ, [sets, kept, kept].
+  const KeptSets& sets() const { return *sets_; }
+  const std::vector<double>& inverse() const { return inverse_; }
+  const std::vector<double>& curvature() const { return curvature_; }
+  const std::vector<double>& set_factors() const { return set_factors_; }
+
  private:
   const double* factor_of(std::int64_t set) const {
     return set_factors_.data() + set * sets_->kept * sets_->kept;
@@ -54,9 +61,7 @@ class JointGroup {
 
   std::shared_ptr<const KeptSets> sets_;
   bool usable_ = true;
-  std::vector<double> inverse_;      // U_GG⁻¹, upper, [cols, cols]
-  std::vector<double> curvature_;    // K, [cols, cols]
-  std::vector<double> set_factors_;  // L⁻¹ of K_PP = L Lᵀ, [sets, kept, kept]
+  std::vector<double> inverse_, curvature_, set_factors_;
 };
 
 }  // namespace coppice::prune

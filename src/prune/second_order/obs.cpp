@@ -2,34 +2,38 @@
 
 #include <fmt/format.h>
 
-#include <numeric>
 #include <utility>
 
-#include "coppice/cancel.h"
 #include "coppice/error.h"
-#include "core/parallel_for.h"
 #include "prune/second_order/obs_sweep.h"
-#include "prune/second_order/row_errors.h"
 
 namespace coppice {
+
+UpdateEngine::~UpdateEngine() = default;
+
 namespace prune {
 
-Candidate obs_candidate(const UpdateProblem& problem, const InverseFactor& factor,
-                        const ObsOptions& options, std::int64_t& unproven) {
+std::unique_ptr<LayerEngine> open_engine(const UpdateProblem& problem, const UpdateEngine* engine) {
+  return engine == nullptr ? open_cpu_engine(problem) : engine->open(problem);
+}
+
+std::optional<InverseFactor> factorise_on(LayerEngine& engine, const GramView& gram,
+                                          double damping) {
+  return factorise_inverse(gram, damping,
+                           [&engine](double mean, double used, std::vector<float>& upper) {
+                             return engine.invert_damped(mean, used, upper);
+                           });
+}
+
+Candidate obs_candidate(const UpdateProblem& problem, LayerEngine& engine,
+                        const InverseFactor& factor, const ObsOptions& options,
+                        std::int64_t& unproven) {
   const Grid& grid = problem.grid;
   Candidate candidate{
       {problem.weights.begin(), problem.weights.end()}, Mask(grid.rows(), grid.cols()), {}};
   const ObsSweep sweep(grid, factor, options, problem.largest);
-  const auto parts = split_vectors(grid);
-  std::vector<std::int64_t> unproven_parts(parts.size());
-  parallel_for(std::ssize(parts), problem.threads, [&](std::int64_t i) {
-    throw_if_cancelled();
-    const auto part = static_cast<std::size_t>(i);
-    unproven_parts[part] = sweep.run(parts[part], candidate.weights.data(), candidate.mask);
-  });
-  unproven = std::accumulate(unproven_parts.begin(), unproven_parts.end(), std::int64_t{0});
-  candidate.errors = squared_outputs(problem.weights.data(), candidate.weights.data(), grid.rows(),
-                                     problem.gram, problem.threads);
+  unproven = engine.sweep(sweep, candidate);
+  candidate.errors = engine.squared_outputs(candidate.weights.data());
   return candidate;
 }
 
@@ -41,10 +45,10 @@ void describe_factor(const InverseFactor& factor, double damping, UpdateResult& 
     add_note(result.note, fmt::format("damping raised to {:g}", factor.damping));
 }
 
-void keep_magnitude(const UpdateProblem& problem, Candidate magnitude, std::span<float> weights,
-                    UpdateResult& result) {
+void keep_magnitude(const UpdateProblem& problem, LayerEngine& engine, Candidate magnitude,
+                    std::span<float> weights, UpdateResult& result) {
   result.note = "no factorisation of the Gram matrix: pruned by magnitude";
-  finish(problem, magnitude, magnitude, weights, result);
+  finish(problem, engine, magnitude, magnitude, weights, result);
   result.magnitude_rows = problem.grid.rows();
 }
 
@@ -64,15 +68,17 @@ UpdateResult obs_prune(std::span<float> weights, std::int64_t rows, std::int64_t
   result.mask = Mask(rows, cols);
   if (weights.empty()) return result;
 
-  prune::Candidate magnitude = prune::magnitude_candidate(problem);
-  const auto factor = prune::factorise_inverse(problem.gram, options.damping);
+  const auto engine = prune::open_engine(problem, options.engine);
+  prune::Candidate magnitude = prune::magnitude_candidate(problem, *engine);
+  const auto factor = prune::factorise_on(*engine, problem.gram, options.damping);
   if (!factor) {
-    prune::keep_magnitude(problem, std::move(magnitude), weights, result);
+    prune::keep_magnitude(problem, *engine, std::move(magnitude), weights, result);
     return result;
   }
   prune::describe_factor(*factor, options.damping, result);
-  prune::Candidate best = prune::obs_candidate(problem, *factor, options, result.unproven_blocks);
-  prune::finish(problem, std::move(best), magnitude, weights, result);
+  prune::Candidate best =
+      prune::obs_candidate(problem, *engine, *factor, options, result.unproven_blocks);
+  prune::finish(problem, *engine, std::move(best), magnitude, weights, result);
   return result;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "coppice/grid.h"
@@ -32,6 +33,17 @@ class ObsSweep {
 
   /// Groups in which the choice is joint.
   std::int64_t joint_groups() const { return joint_groups_; }
+
+  /// The plan of a sweep, for one that runs elsewhere.
+  const Grid& grid() const { return grid_; }
+  const InverseFactor& factor() const { return factor_; }
+  ColumnSearch search() const { return search_; }
+  std::span<const ColumnBlock> blocks() const { return blocks_; }
+  std::int64_t widest_block() const { return error_stride_; }
+  /// Of the saliencies w² / U_jj², in units that keep them small; [cols].
+  const std::vector<double>& saliency_factors() const { return saliency_factors_; }
+  /// Null: by saliency.
+  const JointGroup* joint(std::size_t group) const { return joint_[group].get(); }
 
   /// Replaces the rows of some consecutive vectors, and sets their bits. weights: the whole matrix.
   /// @returns vectors times groups whose columns are not proven to be the best

@@ -1,10 +1,10 @@
-#include "bench/cuda/runtime_library.h"
+#include "cuda/runtime_library.h"
 
 #include <dlfcn.h>
 
 #include <cstdlib>
 
-namespace coppice::bench {
+namespace coppice::cuda {
 
 RuntimeLibrary::RuntimeLibrary(const char* variable, std::initializer_list<const char*> files) {
   const char* named = std::getenv(variable);
@@ -20,4 +20,4 @@ void* RuntimeLibrary::address(const char* name) const {
   return handle_ != nullptr ? dlsym(handle_, name) : nullptr;
 }
 
-}  // namespace coppice::bench
+}  // namespace coppice::cuda

@@ -1,10 +1,10 @@
-// A shared library that is looked for when it is needed: the benchmark's baselines must not tie the
-// command to the libraries that they come from.
+// A shared library that is looked for when it is needed: what few calls need must not keep programs
+// from starting where it is missing. Not part of the public API.
 #pragma once
 
 #include <initializer_list>
 
-namespace coppice::bench {
+namespace coppice::cuda {
 
 class RuntimeLibrary {
  public:
@@ -24,4 +24,4 @@ class RuntimeLibrary {
   void* handle_ = nullptr;
 };
 
-}  // namespace coppice::bench
+}  // namespace coppice::cuda
