@@ -40,6 +40,12 @@ void copy_values(const DenseCopy& from, const MutableDenseView& to) {
   for (std::int64_t r = 0; r < to.rows; ++r) std::memcpy(to.row(r), from.view.row(r), row_bytes);
 }
 
+FisherSearch parse_search(const std::optional<std::string>& name) {
+  if (name == "exhaustive") return FisherSearch::exhaustive;
+  if (name == "pairwise") return FisherSearch::pairwise;
+  return FisherSearch::automatic;
+}
+
 GroupChoice parse_choice(const std::optional<std::string>& name) {
   if (name == "joint") return GroupChoice::joint;
   if (name == "saliency") return GroupChoice::saliency;
@@ -99,28 +105,33 @@ MaskResult LayerPruner::choose(PrunedLayer& layer, const DenseView& dense, bool 
 UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> weights,
                                      std::span<const double> gram, int threads) const {
   const WeightShape& shape = layer.weight.shape;
-  const double damping = options_.scoring.damping.value_or(ObsOptions{}.damping);
-  try {
-    if (layer.scored_by == "obs")
-      return obs_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
-                       {.row_segments = shape.row_segments,
-                        .col_segments = shape.col_segments,
-                        .damping = damping,
-                        .choice = parse_choice(options_.scoring.choice),
-                        .columns = options_.columns,
-                        .threads = threads,
-                        .engine = options_.update_engine});
-    return admm_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
-                      {.row_segments = shape.row_segments,
-                       .col_segments = shape.col_segments,
-                       .damping = damping,
-                       .iterations = options_.scoring.iterations.value_or(AdmmOptions{}.iterations),
-                       .columns = options_.columns,
-                       .threads = threads,
-                       .engine = options_.update_engine});
-  } catch (const InvalidArgument& error) {
-    throw InvalidArgument(fmt::format("'{}': {}", layer.weight.name, error.what()));
-  }
+  const ScoringOptions& chosen = options_.scoring;
+  const double damping = chosen.damping.value_or(ObsOptions{}.damping);
+  if (layer.scored_by == "fisher")
+    return fisher_prune(weights, shape.rows, shape.cols, layer.pattern,
+                        scoring_.fisher(layer.weight, threads),
+                        {.row_segments = shape.row_segments,
+                         .col_segments = shape.col_segments,
+                         .damping = damping,
+                         .search = parse_search(chosen.choice),
+                         .threads = threads});
+  if (layer.scored_by == "obs")
+    return obs_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
+                     {.row_segments = shape.row_segments,
+                      .col_segments = shape.col_segments,
+                      .damping = damping,
+                      .choice = parse_choice(chosen.choice),
+                      .columns = options_.columns,
+                      .threads = threads,
+                      .engine = options_.update_engine});
+  return admm_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
+                    {.row_segments = shape.row_segments,
+                     .col_segments = shape.col_segments,
+                     .damping = damping,
+                     .iterations = chosen.iterations.value_or(AdmmOptions{}.iterations),
+                     .columns = options_.columns,
+                     .threads = threads,
+                     .engine = options_.update_engine});
 }
 
 // In the weight's own order and in the best that scores by Optimal Brain Surgeon find; the result
@@ -150,10 +161,16 @@ UpdateResult LayerPruner::run_reordered(PrunedLayer& layer, std::vector<float>& 
 void LayerPruner::update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const {
   const DenseCopy before = copy_of(dense, threads);
   std::vector<float> weights = floats_of(dense, threads);
-  const auto statistics = scoring_.statistics(layer.weight, threads);  // held for the errors, too
-  UpdateResult updated = reorders(layer.pattern)
-                             ? run_reordered(layer, weights, statistics->gram, threads)
-                             : run_update(layer, weights, statistics->gram, threads);
+  std::shared_ptr<const InputStatistics> input;  // held for the errors, too
+  if (layer.scored_by != "fisher") input = scoring_.statistics(layer.weight, threads);
+  const std::span<const double> gram = input ? input->gram : std::span<const double>();
+  UpdateResult updated;
+  try {
+    updated = reorders(layer.pattern) && input ? run_reordered(layer, weights, gram, threads)
+                                               : run_update(layer, weights, gram, threads);
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument(fmt::format("'{}': {}", layer.weight.name, error.what()));
+  }
   if (!updated.note.empty()) prune::add_note(layer.note, updated.note);
   store_floats(weights, dense, threads);
   // Compensation makes weights larger, and a narrow dtype has an end.
@@ -205,7 +222,8 @@ std::uint64_t LayerPruner::bytes_needed(const LinearWeight& weight) const {
              cols = static_cast<std::uint64_t>(weight.shape.cols);
   const bool admm = options_.scoring.method == "admm";
   const std::uint64_t order = options_.order.permute ? 16 * cols * cols + 24 * rows * cols : 0;
-  return order + (admm ? 56 : 36) * cols * cols + (admm ? 64 : 36) * rows * cols;
+  const auto blocks = static_cast<std::uint64_t>(scoring_.fisher_block(weight)) * rows * cols;
+  return 8 * blocks + order + (admm ? 48 : 28) * cols * cols + (admm ? 40 : 28) * rows * cols;
 }
 
 PrunedLayer LayerPruner::prune(const LinearWeight& weight, const Pattern& pattern,

@@ -45,9 +45,11 @@ class LayerQueue {
     changed_.notify_all();
   }
 
-  void fail() {
+  // Of several errors that of the first layer stays: every run then says the same.
+  void fail(std::size_t layer) {
     const std::lock_guard lock(mutex_);
-    if (!error_) error_ = std::current_exception();
+    if (!error_ || layer < failed_) error_ = std::current_exception();
+    failed_ = std::min(failed_, layer);
     changed_.notify_all();
   }
 
@@ -79,6 +81,7 @@ class LayerQueue {
   int free_threads_;
   std::uint64_t used_bytes_ = 0;
   std::exception_ptr error_;
+  std::size_t failed_ = std::numeric_limits<std::size_t>::max();
 };
 
 // The number after `name`, in bytes; nothing if it is not there.
@@ -105,7 +108,7 @@ void run_layers(std::span<const std::uint64_t> needs, int threads, std::uint64_t
       try {
         work(ticket->layer, ticket->threads);
       } catch (...) {
-        queue.fail();
+        queue.fail(ticket->layer);
       }
       queue.finish(*ticket);
     }

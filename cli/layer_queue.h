@@ -10,8 +10,8 @@ namespace coppice::cli {
 
 /// Calls `work(i, threads)` for each i, begun in this order, several at a time: together they get
 /// at most `threads` threads and need at most `bytes`, but one of them always runs. A layer gets
-/// more threads where memory keeps others from running beside it. The first exception is rethrown
-/// after all that had begun have ended.
+/// more threads where memory keeps others from running beside it. After an exception no other
+/// one begins; that of the first of the layers that failed is rethrown in the end.
 /// @param needs  bytes that each one takes
 void run_layers(std::span<const std::uint64_t> needs, int threads, std::uint64_t bytes,
                 const std::function<void(std::size_t, int)>& work);

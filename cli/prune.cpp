@@ -65,6 +65,7 @@ class PruneCommand final : public Command {
   void edit(const LinearWeight& weight, const MutableDenseView& dense);
   SparseMatrix compress_pruned(const PackItem& item, const DenseView& dense);
   Json journal_settings(const Checkpoint& input) const;
+  void check_weights(const Checkpoint& input, std::span<const LinearWeight> weights);
   void prune_layers(const Checkpoint& input, std::span<const LinearWeight> weights);
   WriteReport write(const Checkpoint& input, std::span<const LinearWeight> weights);
   void write_keeping_journal(const Checkpoint& input, std::span<const LinearWeight> weights);
@@ -123,12 +124,14 @@ void PruneCommand::declare(CLI::App& app) {
           ->check(CLI::Range(1, 1 << 16))
           ->type_name("TOKENS,...");
   app.add_flag("--no-time", no_time_, "Do not time the layers")->excludes(time);
-  app.add_flag("--restart", restart_,
-               "Forget the finished layers of an interrupted run (obs, admm, --permute) instead of "
-               "going on");
-  app.add_option("--memory", memory_,
-                 "Gigabytes that layers worked on side by side may take (obs, admm, --permute; "
-                 "default: half of what is free)")
+  app.add_flag(
+      "--restart", restart_,
+      "Forget the finished layers of an interrupted run (obs, admm, fisher, --permute) instead of "
+      "going on");
+  app.add_option(
+         "--memory", memory_,
+         "Gigabytes that layers worked on side by side may take (obs, admm, fisher, --permute; "
+         "default: half of what is free)")
       ->check(CLI::PositiveNumber)
       ->type_name("GB");
   add_threads(app);
@@ -195,8 +198,23 @@ Json PruneCommand::journal_settings(const Checkpoint& input) const {
   return settings;
 }
 
+// A damaged weight is found before the work, not hours into it.
+void PruneCommand::check_weights(const Checkpoint& input, std::span<const LinearWeight> weights) {
+  Progress progress("checking");
+  std::int64_t done = 0, total = 0;
+  for (const LinearWeight& weight : weights) total += dense_bytes(weight);
+  for (const LinearWeight& weight : weights) {
+    throw_if_cancelled();
+    progress.update(done, total, weight.name);
+    check_finite(weight.name, input.read(weight, threads()).view(), false, threads());
+    input.drop(weight);
+    done += dense_bytes(weight);
+  }
+}
+
 // Side by side, into the journal.
 void PruneCommand::prune_layers(const Checkpoint& input, std::span<const LinearWeight> weights) {
+  if (!pruner_options_.allow_nonfinite) check_weights(input, weights);
   journal_.emplace(output_, weights, journal_settings(input), restart_);
   std::vector<const LinearWeight*> left;
   for (const LinearWeight& weight : weights)
@@ -304,6 +322,10 @@ int PruneCommand::run() {
                     restart_ ? "--restart" : "--memory", pruner_options_.scoring.method));
   if (pruner_options_.order.permute && !pack_)
     throw UsageError("--permute needs --pack: dense weights have no place for an order");
+  if (pruner_options_.order.permute && pruner_options_.scoring.method == "fisher")
+    throw UsageError("--permute is not for --method fisher, whose blocks are of neighbours");
+  if (pruner_options_.scoring.method == "fisher" && asked_device() == "cuda")
+    throw UsageError("--method fisher works on the CPU only; leave --device cuda out");
   engine_.emplace(device(), asked_device() == "cuda");
   // Not on a GPU that is merely there: what comes out depends on it.
   if (moves_weights(pruner_options_.scoring.method) && asked_device() == "cuda")

@@ -1,6 +1,7 @@
 #include "scoring.h"
 
 #include <algorithm>
+#include <set>
 
 #include "console.h"
 #include "coppice/error.h"
@@ -31,9 +32,16 @@ void check_usage(const ScoringOptions& options) {
   if (options.method == "scores" && options.scores.empty())
     throw UsageError("--method scores needs --scores FILE, a safetensors file of scores");
   refuse_unused(!options.scores.empty(), "--scores", options, {"scores"});
-  refuse_unused(options.damping.has_value(), "--damping", options, {"obs", "admm"});
+  refuse_unused(options.damping.has_value(), "--damping", options, {"obs", "admm", "fisher"});
   refuse_unused(options.iterations.has_value(), "--iterations", options, {"admm"});
-  refuse_unused(options.choice.has_value(), "--choice", options, {"obs"});
+  refuse_unused(options.choice.has_value(), "--choice", options, {"obs", "fisher"});
+  const std::set<std::string> of_obs = {"joint", "saliency"},
+                              of_fisher = {"exhaustive", "pairwise"};
+  const std::set<std::string>& others = options.method == "obs" ? of_fisher : of_obs;
+  if (options.choice && others.contains(*options.choice))
+    throw UsageError(fmt::format("--choice {} is not for --method {}; it has auto, {}",
+                                 *options.choice, options.method,
+                                 fmt::join(options.method == "obs" ? of_obs : of_fisher, ", ")));
 }
 
 // The scores' tensor looks like the checkpoint's, but for the dtype.
@@ -52,6 +60,13 @@ void check_scores(const SafetensorsFile& file, const Checkpoint& input,
 }
 
 void check_columns(const StatisticsFile& file, const LinearWeight& weight) {
+  const auto [rows, cols] = std::pair(weight.shape.rows, weight.shape.cols);
+  if (const FisherInfo* fisher = file.fisher_of(weight.name);
+      fisher != nullptr && fisher->blocks != rows * ((cols + fisher->block - 1) / fisher->block))
+    throw InvalidArgument(fmt::format(
+        "'{}': {} Fisher blocks of {} weights do not fit '{}', which is {} x {}; these are another "
+        "model's",
+        file.name(), fisher->blocks, fisher->block, weight.name, rows, cols));
   const InputInfo* info = file.input_of(weight.name);
   if (info != nullptr && info->cols != weight.shape.cols)
     throw InvalidArgument(fmt::format(
@@ -61,18 +76,20 @@ void check_columns(const StatisticsFile& file, const LinearWeight& weight) {
 
 }  // namespace
 
-bool moves_weights(const std::string& method) { return method == "obs" || method == "admm"; }
+bool moves_weights(const std::string& method) {
+  return method == "obs" || method == "admm" || method == "fisher";
+}
 
 void add_scoring(CLI::App& app, ScoringOptions& options) {
   app.add_option("--method", options.method,
                  "How weights are scored: magnitude, wanda, ria, scores; or pruned with "
-                 "compensation by those that stay: obs, admm")
-      ->check(CLI::IsMember({"magnitude", "wanda", "ria", "scores", "obs", "admm"}))
+                 "compensation by those that stay: obs, admm, fisher")
+      ->check(CLI::IsMember({"magnitude", "wanda", "ria", "scores", "obs", "admm", "fisher"}))
       ->type_name("METHOD")
       ->capture_default_str();
   app.add_option("--stats", options.stats,
-                 "Statistics of the layers' inputs, for wanda, ria, obs and admm, and for output "
-                 "errors")
+                 "Statistics of the layers' inputs, and gradients: for all methods but magnitude "
+                 "and scores, and for output errors")
       ->type_name("FILE");
   app.add_option("--held-out", options.held_out,
                  "Statistics of other samples, only to measure output errors")
@@ -85,18 +102,20 @@ void add_scoring(CLI::App& app, ScoringOptions& options) {
       ->check(CLI::IsMember({"error", "magnitude"}))
       ->type_name("WHAT")
       ->capture_default_str();
-  app.add_option("--damping", options.damping,
-                 "obs, admm: added to the Gram matrix's diagonal, in units of its mean (default "
-                 "0.01)")
+  app.add_option(
+         "--damping", options.damping,
+         "obs, admm, fisher: added to the diagonal of the Gram matrix or the Fisher blocks, "
+         "in units of its mean (default 0.01)")
       ->check(CLI::Range(0.0, 1e6))
       ->type_name("X");
   app.add_option("--iterations", options.iterations, "admm: at most (default 300)")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N");
   app.add_option("--choice", options.choice,
-                 "obs: how a group's mask is chosen: joint (by what sets of weights cost "
-                 "together), saliency (SparseGPT), or auto (joint where it is affordable)")
-      ->check(CLI::IsMember({"auto", "joint", "saliency"}))
+                 "How a group's mask is chosen. obs: joint (by what sets of weights cost "
+                 "together), saliency (SparseGPT); fisher: exhaustive, pairwise; auto: the first "
+                 "where it is affordable")
+      ->check(CLI::IsMember({"auto", "joint", "saliency", "exhaustive", "pairwise"}))
       ->type_name("CHOICE");
 }
 
@@ -131,12 +150,14 @@ std::unique_ptr<Scoring::Source> Scoring::open(const std::string& path, Statisti
 
 const char* Scoring::needed() const {
   if (method_ == "scores") return "scores";
+  if (method_ == "fisher") return "gradients (Fisher blocks)";
   return moves_weights(method_) ? "Gram matrix of the input" : "statistics";
 }
 
 bool Scoring::scorable(const LinearWeight& weight) const {
   if (method_ == "scores") return scores_->find(weight.tensor) != nullptr;
   if (method_ == magnitude_) return true;
+  if (method_ == "fisher") return stats_->file.fisher_of(weight.name) != nullptr;
   const InputInfo* input = stats_->file.input_of(weight.name);
   return input != nullptr && (input->has_gram || !moves_weights(method_));
 }
@@ -171,6 +192,15 @@ std::vector<float> Scoring::scores(const LinearWeight& weight, const DenseView& 
 std::shared_ptr<const InputStatistics> Scoring::statistics(const LinearWeight& weight,
                                                            int threads) const {
   return stats_->of(weight, threads);
+}
+
+FisherStatistics Scoring::fisher(const LinearWeight& weight, int threads) const {
+  return stats_->file.read(*stats_->file.fisher_of(weight.name), threads);
+}
+
+std::int64_t Scoring::fisher_block(const LinearWeight& weight) const {
+  const FisherInfo* info = method_ == "fisher" ? stats_->file.fisher_of(weight.name) : nullptr;
+  return info != nullptr ? info->block : 0;
 }
 
 std::shared_ptr<const InputStatistics> Scoring::Source::of(const LinearWeight& weight,

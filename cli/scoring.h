@@ -19,15 +19,15 @@ namespace coppice::cli {
 
 struct ScoringOptions {
   std::string method = "magnitude", stats, held_out, scores, missing = "error";
-  std::optional<double> damping = {};      ///< of obs and admm
+  std::optional<double> damping = {};      ///< of methods that move weights
   std::optional<int> iterations = {};      ///< of admm
-  std::optional<std::string> choice = {};  ///< of obs: auto, joint or saliency
+  std::optional<std::string> choice = {};  ///< of obs and fisher
 };
 
 /// Adds --method, --stats, --held-out, --scores, --missing-stats and the options of single methods.
 void add_scoring(CLI::App& app, ScoringOptions& options);
 
-/// True if the method moves the weights that stay, from a Gram matrix: obs, admm.
+/// True if the method moves the weights that stay: obs, admm, fisher.
 bool moves_weights(const std::string& method);
 
 /// ||XW - XV|| / ||XW|| on the samples of each file; nothing without a Gram matrix of the input.
@@ -50,6 +50,10 @@ class Scoring {
   std::vector<float> scores(const LinearWeight& weight, const DenseView& dense, int threads) const;
   /// What --stats knows of the input of a weight that is pruned by a method that needs it.
   std::shared_ptr<const InputStatistics> statistics(const LinearWeight& weight, int threads) const;
+  /// The same of its gradients.
+  FisherStatistics fisher(const LinearWeight& weight, int threads) const;
+  /// Weights in one of its Fisher blocks; 0 without a method that looks at them.
+  std::int64_t fisher_block(const LinearWeight& weight) const;
 
   /// True if `errors` has something to say about the weight.
   bool measures(const LinearWeight& weight) const;

@@ -16,6 +16,7 @@
 #include "coppice/mask.h"
 #include "coppice/pattern.h"
 #include "coppice/prune.h"
+#include "coppice/statistics.h"
 
 namespace coppice {
 
@@ -60,7 +61,22 @@ struct AdmmOptions {
   const UpdateEngine* engine = nullptr;  ///< null: the CPU
 };
 
-/// Errors are ‖XW − XŴ‖ / ‖XW‖ on the statistics given, see output_error.h.
+/// How `fisher_prune` chooses what goes.
+enum class FisherSearch : std::uint8_t {
+  automatic,   ///< exhaustive where it is affordable, pairwise elsewhere
+  exhaustive,  ///< every set that the pattern allows in a group; refused where there are too many
+  pairwise,    ///< two at a time, the pair that costs least given those before
+};
+
+struct FisherOptions {
+  std::vector<std::int64_t> row_segments = {}, col_segments = {};  ///< see WeightShape
+  double damping = 0.01;  ///< added to the diagonal, in units of its mean over the weight
+  FisherSearch search = FisherSearch::automatic;
+  int threads = 1;
+};
+
+/// Errors are ‖XW − XŴ‖ / ‖XW‖ on the statistics given, see output_error.h; of `fisher_prune`
+/// √(δᵀFδ / wᵀFw), w being the weights, δ their change and F the mean of g gᵀ in its blocks.
 struct UpdateResult {
   Mask mask;
   double error = 0;                  ///< of the new weights
@@ -98,5 +114,15 @@ UpdateResult obs_prune(std::span<float> weights, std::int64_t rows, std::int64_t
 UpdateResult admm_prune(std::span<float> weights, std::int64_t rows, std::int64_t cols,
                         const Pattern& pattern, std::span<const double> gram,
                         const AdmmOptions& = {});
+
+/// Prunes by the second-order change of the loss, from gradients (Optimal BERT Surgeon; VENOM,
+/// section 5), with every pattern: F is block-diagonal, each row has blocks of its own, and
+/// correlations between rows are ignored. Groups from left to right, each with the sets that cost
+/// least given what went before; all weights of a block that stay compensate, exactly for the mask
+/// that comes out. Weights without any gradients go by magnitude. No vector of rows ends with a
+/// larger loss δᵀFδ than magnitude pruning gives it. Parameters and errors as with `obs_prune`.
+UpdateResult fisher_prune(std::span<float> weights, std::int64_t rows, std::int64_t cols,
+                          const Pattern& pattern, const FisherStatistics& fisher,
+                          const FisherOptions& = {});
 
 }  // namespace coppice

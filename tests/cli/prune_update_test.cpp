@@ -58,6 +58,43 @@ TEST_F(PruneUpdate, WeightsAndErrorsAreThoseOfTheLibrary) {
   }
 }
 
+TEST_F(PruneUpdate, FisherIsThatOfTheLibrary) {
+  const std::string stats = write_statistics(model, dir / "stats", {.fisher = 12});
+  for (const FisherSearch search : {FisherSearch::exhaustive, FisherSearch::pairwise}) {
+    const Result result =
+        coppice({"prune", model, "--pattern", "16:2:8", "--no-time", "-o", out(), "--json",
+                 "--method", "fisher", "--stats", stats, "--damping", "0.002", "--choice",
+                 search == FisherSearch::pairwise ? "pairwise" : "exhaustive"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const Checkpoint before = Checkpoint::open(model), after = Checkpoint::open(out());
+    const StatisticsFile file = StatisticsFile::open(stats);
+    const nlohmann::json layers = result.json()["layers"];
+    std::size_t layer = 0;
+    for (const LinearWeight& weight : before.linear_weights()) {
+      const std::vector<float> original = values(before.read(weight));
+      std::vector<float> want = original;
+      const std::int64_t rows = weight.shape.rows, cols = weight.shape.cols;
+      fisher_prune(want, rows, cols, Pattern::parse("16:2:8"),
+                   file.read(*file.fisher_of(weight.name)), {.damping = 0.002, .search = search});
+      EXPECT_EQ(values(after.read(weight)), want) << weight.name;
+      EXPECT_EQ(layers[layer]["scored_by"], "fisher");
+      EXPECT_EQ(layers[layer++]["error"],
+                output_error(dense_view(original, rows, cols), dense_view(want, rows, cols),
+                             file.read(*file.input_of(weight.name)).gram));
+    }
+    remove_output();
+  }
+  const std::string without = write_statistics(model, dir / "without");
+  expect_failure({"--method", "fisher", "--stats", without}, 1, "no gradients (Fisher blocks) of");
+  const std::string wide = make_tiny(dir / "wide", [](auto& spec) {
+    spec.hidden = 64;
+    spec.intermediate = 176;
+  });
+  expect_failure(
+      {"--method", "fisher", "--stats", write_statistics(wide, dir / "176", {.fisher = 8})}, 1,
+      "another model");
+}
+
 TEST_F(PruneUpdate, OrderOfTheMethods) {
   const std::string stats = write_statistics(model, dir / "stats");
   std::vector<std::vector<double>> errors;
@@ -163,6 +200,11 @@ TEST_F(PruneUpdate, WrongUse) {
   expect_failure({"--method", "wanda", "--stats", stats, "--damping", "0.1"}, 2, "--damping");
   expect_failure({"--method", "obs", "--stats", stats, "--iterations", "3"}, 2, "--iterations");
   expect_failure({"--method", "admm", "--stats", stats, "--choice", "joint"}, 2, "--choice");
+  expect_failure({"--method", "obs", "--stats", stats, "--choice", "pairwise"}, 2,
+                 "joint, saliency");
+  expect_failure({"--method", "fisher", "--stats", stats, "--choice", "joint"}, 2, "exhaustive");
+  expect_failure({"--method", "fisher", "--stats", stats, "--device", "cuda"}, 2, "CPU only");
+  expect_failure({"--method", "fisher", "--stats", stats, "--permute", "--pack"}, 2, "--permute");
   expect_failure({"--method", "obs", "--stats", stats, "--damping", "-1"}, 2, "--damping");
   expect_failure({"--method", "surgeon", "--stats", stats}, 2, "surgeon");
   const Result refused = coppice({"prune", model, "--pattern", "8:16", "--method", "obs", "--stats",

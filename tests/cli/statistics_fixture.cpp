@@ -27,6 +27,26 @@ InputStatistics random_input(std::int64_t cols, const StatisticsSpec& spec, std:
   return statistics;
 }
 
+FisherStatistics random_fisher(const LinearWeight& weight, std::int64_t block,
+                               std::mt19937& random) {
+  constexpr std::int64_t kSamples = 30;
+  const std::int64_t rows = weight.shape.rows, cols = weight.shape.cols,
+                     per_row = (cols + block - 1) / block;
+  FisherStatistics fisher{
+      rows * per_row, block, kSamples,
+      std::vector<double>(static_cast<std::size_t>(rows * per_row * block * block))};
+  for (std::int64_t b = 0; b < fisher.blocks; ++b) {
+    const std::int64_t used = std::min(block, cols - b % per_row * block);
+    const std::vector<float> g = coppice::testing::random_activations(kSamples, used, random);
+    const InputStatistics sums = coppice::testing::reference_statistics(g, used);
+    for (std::int64_t i = 0; i < used; ++i)
+      for (std::int64_t j = 0; j < used; ++j)
+        fisher.sums[static_cast<std::size_t>((b * block + i) * block + j)] =
+            sums.gram[static_cast<std::size_t>(i * used + j)];
+  }
+  return fisher;
+}
+
 }  // namespace
 
 std::string write_statistics(const std::string& model, const std::filesystem::path& path,
@@ -34,16 +54,23 @@ std::string write_statistics(const std::string& model, const std::filesystem::pa
   std::mt19937 random(spec.seed);
   StatisticsContents contents{spec.set, {}, {}, {}};
   std::map<std::string, InputStatistics> inputs;
+  std::map<std::string, FisherStatistics> gradients;
   for (const LinearWeight& weight : Checkpoint::open(model).linear_weights()) {
     if (weight.name == spec.without) continue;
     const std::string input = input_of(weight.name);
     contents.weights[weight.name] = input;
+    if (spec.fisher > 0) {
+      FisherStatistics& fisher = gradients[weight.name] =
+          random_fisher(weight, spec.fisher, random);
+      contents.fisher.push_back({weight.name, fisher.blocks, fisher.block, fisher.samples});
+    }
     if (inputs.contains(input)) continue;
     inputs[input] = random_input(weight.shape.cols, spec, random);
     contents.inputs.push_back({input, weight.shape.cols, spec.samples, spec.gram});
   }
   StatisticsWriter writer(path, contents);
   for (const auto& [name, statistics] : inputs) writer.add(name, statistics);
+  for (const auto& [name, fisher] : gradients) writer.add_fisher(name, fisher);
   writer.commit();
   return path.string();
 }

@@ -20,7 +20,8 @@ struct StatisticsSpec {
   bool gram = true;
   std::string without = {};  ///< a weight that is left out
   std::int64_t samples = 80;
-  std::int64_t dead = 0;  ///< so many first columns of every input are always 0
+  std::int64_t dead = 0;    ///< so many first columns of every input are always 0
+  std::int64_t fisher = 0;  ///< weights in a Fisher block; 0: no gradients
 };
 
 /// Random statistics of the model's linear weights; q, k and v share an input, as do gate and up.

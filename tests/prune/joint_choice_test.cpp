@@ -4,36 +4,16 @@
 #include <gtest/gtest.h>
 
 #include "coppice/update.h"
-#include "prune/mask_reference.h"
+#include "prune/legal_masks.h"
 #include "prune/second_order_reference.h"
 
 namespace coppice::prune {
 namespace {
 
 using testing::best_update;
+using testing::legal_masks;
 using testing::Matrix;
-
-// All legal masks of a vector in a group: for each set of blocks, the sets of columns a row keeps.
-std::vector<std::vector<std::uint64_t>> legal_masks(const ColumnGroup& group) {
-  std::vector<std::vector<std::uint64_t>> outer;
-  for (std::uint64_t blocks = 0; blocks < std::uint64_t{1} << group.blocks; ++blocks) {
-    if (std::popcount(blocks) != group.kept_blocks) continue;
-    std::uint64_t live = 0;
-    for (int c = 0; c < group.cols; ++c) live |= (blocks >> (c / group.block_cols) & 1) << c;
-    std::vector<std::uint64_t> inner;
-    for (std::uint64_t set = 0; set < std::uint64_t{1} << group.cols; ++set)
-      if ((set & ~live) == 0 && std::popcount(set) == group.kept) inner.push_back(set);
-    outer.push_back(inner);
-  }
-  return outer;
-}
-
-std::vector<std::int64_t> pruned_columns(std::uint64_t kept, int cols) {
-  std::vector<std::int64_t> pruned;
-  for (int c = 0; c < cols; ++c)
-    if ((kept >> c & 1) == 0) pruned.push_back(c);
-  return pruned;
-}
+using testing::pruned_columns;
 
 // Rows are independent once the vector's blocks are: a row takes its cheapest set.
 double least_cost(const std::vector<std::vector<double>>& rows, const Matrix& h_inverse,

@@ -32,12 +32,6 @@ double relative(const std::vector<double>& errors, double whole) {
   return whole > 0 ? std::sqrt(change / whole) : std::numeric_limits<double>::infinity();
 }
 
-// As apply_mask, for weights that lie packed.
-void clear_unkept(std::vector<float>& weights, const Mask& mask, int threads) {
-  apply_mask({reinterpret_cast<std::byte*>(weights.data()), Dtype::f32, mask.rows(), mask.cols()},
-             mask, threads);
-}
-
 }  // namespace
 
 UpdateProblem::UpdateProblem(std::span<const float> weights_, Grid grid_,
@@ -84,6 +78,11 @@ std::vector<std::span<const RowVector>> split_vectors(const Grid& grid) {
     parts.push_back(vectors.subspan(begin, end - begin));
   }
   return parts;
+}
+
+void clear_unkept(std::vector<float>& weights, const Mask& mask, int threads) {
+  apply_mask({reinterpret_cast<std::byte*>(weights.data()), Dtype::f32, mask.rows(), mask.cols()},
+             mask, threads);
 }
 
 Candidate magnitude_candidate(const UpdateProblem& problem, LayerEngine& engine) {

@@ -44,6 +44,9 @@ struct Candidate {
 
 class LayerEngine;
 
+/// As apply_mask, for weights `[rows, cols]` that lie packed.
+void clear_unkept(std::vector<float>& weights, const Mask& mask, int threads);
+
 Candidate magnitude_candidate(const UpdateProblem& problem, LayerEngine& engine);
 
 /// Takes over the vectors in which `other` changes the output less. @returns their rows

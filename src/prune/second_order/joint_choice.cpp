@@ -67,6 +67,34 @@ std::shared_ptr<const KeptSets> list_kept_sets(const ColumnGroup& group) {
   return sets;
 }
 
+std::int64_t best_outer(const KeptSets& sets, const std::vector<double>& savings,
+                        std::int64_t rows) {
+  std::int64_t best = 0;
+  double most = -1;
+  const std::uint16_t* outer = sets.outer.data();
+  for (std::int64_t o = 0; o < sets.outers(); ++o, outer += sets.per_outer) {
+    double total = 0;
+    const double* row = savings.data();
+    for (std::int64_t r = 0; r < rows; ++r, row += sets.sets()) {
+      double largest = row[outer[0]];
+      for (int i = 1; i < sets.per_outer; ++i) largest = std::max(largest, row[outer[i]]);
+      total += largest;
+    }
+    if (total > most) {
+      most = total;
+      best = o;
+    }
+  }
+  return best;
+}
+
+std::int64_t best_inner(const KeptSets& sets, std::int64_t outer, const double* savings) {
+  const std::uint16_t* first = sets.outer.data() + outer * sets.per_outer;
+  return *std::max_element(
+      first, first + sets.per_outer,
+      [savings](std::uint16_t a, std::uint16_t b) { return savings[a] < savings[b]; });
+}
+
 JointGroup::JointGroup(std::shared_ptr<const KeptSets> sets, const InverseFactor& factor,
                        const ColumnGroup& group)
     : sets_(std::move(sets)) {
@@ -116,27 +144,6 @@ void JointGroup::gradient(const float* row, double* out) const {
     out[i] = std::inner_product(k, k + sets_->cols, row, 0.0);
 }
 
-// savings: [rows, sets]
-std::int64_t JointGroup::best_outer(const std::vector<double>& savings, std::int64_t rows) const {
-  std::int64_t best = 0;
-  double most = -1;
-  const std::uint16_t* outer = sets_->outer.data();
-  for (std::int64_t o = 0; o < sets_->outers(); ++o, outer += sets_->per_outer) {
-    double total = 0;
-    const double* row = savings.data();
-    for (std::int64_t r = 0; r < rows; ++r, row += sets_->sets()) {
-      double largest = row[outer[0]];
-      for (int i = 1; i < sets_->per_outer; ++i) largest = std::max(largest, row[outer[i]]);
-      total += largest;
-    }
-    if (total > most) {
-      most = total;
-      best = o;
-    }
-  }
-  return best;
-}
-
 void JointGroup::settle(float* row, std::uint8_t* keep, std::int64_t set, float* errors) const {
   const int m = sets_->cols, kept = sets_->kept;
   const std::uint8_t* columns = sets_->set(set);
@@ -175,16 +182,11 @@ void JointGroup::choose(const GroupSlab& slab, float* errors, std::int64_t error
       for (std::int64_t s = 0; s < sets; ++s)
         savings[static_cast<std::size_t>(r * sets + s)] = saving(s, g.data());
     }
-    const std::uint16_t* outer =
-        sets_->outer.data() + best_outer(savings, vector.rows) * sets_->per_outer;
-    for (std::int64_t r = 0; r < vector.rows; ++r) {
-      const double* row = savings.data() + r * sets;
-      const std::uint16_t best =
-          *std::max_element(outer, outer + sets_->per_outer,
-                            [row](std::uint16_t a, std::uint16_t b) { return row[a] < row[b]; });
-      settle(slab.row(first + r), slab.keep_row(first + r), best,
+    const std::int64_t outer = best_outer(*sets_, savings, vector.rows);
+    for (std::int64_t r = 0; r < vector.rows; ++r)
+      settle(slab.row(first + r), slab.keep_row(first + r),
+             best_inner(*sets_, outer, savings.data() + r * sets),
              errors + (first + r) * error_stride);
-    }
   }
 }
 

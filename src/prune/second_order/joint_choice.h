@@ -26,6 +26,13 @@ struct KeptSets {
 /// @returns null if there are too many sets to try all of them on every row
 std::shared_ptr<const KeptSets> list_kept_sets(const ColumnGroup& group);
 
+/// The outer choice whose best sets save most in all rows together. savings: [rows, sets]
+std::int64_t best_outer(const KeptSets& sets, const std::vector<double>& savings,
+                        std::int64_t rows);
+
+/// The set of an outer choice that saves most in a row. savings: [sets]
+std::int64_t best_inner(const KeptSets& sets, std::int64_t outer, const double* savings);
+
 /// Joint choice in one group. With the weights before the group settled and those after it free,
 /// a row w of the group that becomes v costs (w - v)ᵀ K (w - v), K = (U_GGᵀ U_GG)⁻¹. Of the rows
 /// that are zero outside of the set P the best is v_P = K_PP⁻¹ (K w)_P, and it costs
@@ -56,7 +63,6 @@ class JointGroup {
   }
   double saving(std::int64_t set, const double* gradient) const;
   void gradient(const float* row, double* out) const;
-  std::int64_t best_outer(const std::vector<double>& savings, std::int64_t rows) const;
   void settle(float* row, std::uint8_t* keep, std::int64_t set, float* errors) const;
 
   std::shared_ptr<const KeptSets> sets_;
