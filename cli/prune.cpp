@@ -22,6 +22,7 @@
 #include "prune_report.h"
 #include "scoring.h"
 #include "selection.h"
+#include "speed_choice.h"
 
 namespace coppice::cli {
 namespace {
@@ -37,6 +38,7 @@ constexpr const char* kDetails =
     "OUT\n"
     "  coppice prune MODEL_DIR --pattern 64:2:8 --method obs --stats STATS -o OUT\n"
     "  coppice prune MODEL_DIR --pattern 64:2:8 --permute --pack -o PACKED_DIR\n"
+    "  coppice prune MODEL_DIR --speedup 1.5 --speeds speeds.csv -o PRUNED_DIR\n"
     "\n"
     "The output holds dense weights with zeros in them and opens wherever the input does, stock "
     "transformers included; 'coppice pack' makes it small. --pack writes that small form at once; "
@@ -61,7 +63,7 @@ class PruneCommand final : public Command {
   int run() override;
 
  private:
-  std::map<std::string, Pattern> patterns_by_weight(const Checkpoint& input) const;
+  std::map<std::string, Pattern> patterns_by_weight(const Checkpoint& input);
   void edit(const LinearWeight& weight, const MutableDenseView& dense);
   SparseMatrix compress_pruned(const PackItem& item, const DenseView& dense);
   Json journal_settings(const Checkpoint& input) const;
@@ -82,8 +84,10 @@ class PruneCommand final : public Command {
   bool no_time_ = false, pack_ = false, restart_ = false;
   double memory_ = 0;
   LayerPruner::Options pruner_options_;
+  SpeedOptions speed_options_;
 
   std::map<std::string, Pattern> patterns_;  // of this run, by weight
+  std::optional<SpeedChoice> choice_;        // with --speedup
   std::optional<MagnitudeEngine> engine_;
   std::unique_ptr<UpdateEngine> update_engine_;
   std::optional<Scoring> scoring_;
@@ -96,18 +100,20 @@ void PruneCommand::declare(CLI::App& app) {
   app.add_option("model_dir", input_, "Checkpoint directory (config.json and safetensors)")
       ->required()
       ->type_name("MODEL_DIR");
-  app.add_option("--pattern", pattern_, "Pattern, such as 2:4, vw32/8:32 or 64:2:8")
-      ->required()
-      ->type_name("P");
+  auto* pattern = app.add_option("--pattern", pattern_, "Pattern, such as 2:4, vw32/8:32 or 64:2:8")
+                      ->type_name("P");
   app.add_option("-o,--output", output_, "Directory to write; must not exist")
       ->required()
       ->type_name("OUT");
+  add_speed(app, speed_options_);
+  app.get_option("--speedup")->excludes(pattern);
   add_scoring(app, pruner_options_.scoring);
   add_order(app, pruner_options_.order);
   add_selection(app, selection_);
   app.add_option("--pattern-for", pattern_for_,
                  "Another pattern for the weights whose name matches (may be repeated)")
       ->type_name("GLOB=P")
+      ->needs(pattern)
       ->allow_extra_args(false);
   app.add_option("--columns", columns_,
                  "How V:N:M finds its columns: auto (exact up to M = 32, then swaps), exact, swaps "
@@ -139,8 +145,16 @@ void PruneCommand::declare(CLI::App& app) {
   add_json(app);
 }
 
-std::map<std::string, Pattern> PruneCommand::patterns_by_weight(const Checkpoint& input) const {
+std::map<std::string, Pattern> PruneCommand::patterns_by_weight(const Checkpoint& input) {
   std::map<std::string, Pattern> patterns;
+  if (speed_options_.speedup) {
+    choice_ = choose_for_speed(
+        speed_options_, input, input.linear_weights(selection_),
+        {pruner_options_.scoring.stats, pruner_options_.allow_nonfinite, threads()});
+    for (const ChosenPattern& layer : choice_->layers)
+      if (!layer.pattern.is_dense()) patterns[layer.weight.name] = layer.pattern;
+    return patterns;
+  }
   Pattern base = parse_pattern(pattern_);
   for (const auto& weight : input.linear_weights(selection_)) patterns[weight.name] = base;
   for (const auto& entry : pattern_for_) {
@@ -315,7 +329,9 @@ bool PruneCommand::time_layers(LayerTimer& timer) {
 }
 
 int PruneCommand::run() {
-  parse_pattern(pattern_);  // a wrong pattern is the first thing to hear about
+  if (pattern_.empty() && !speed_options_.speedup)
+    throw UsageError("--pattern P is required, or --speedup S with --speeds FILE");
+  if (!pattern_.empty()) parse_pattern(pattern_);  // a wrong one is the first thing to hear about
   if ((restart_ || memory_ > 0) && !takes_long())
     throw UsageError(
         fmt::format("{} is for methods that move weights and --permute, not for --method {}",
@@ -360,10 +376,13 @@ int PruneCommand::run() {
   note_left_out(report_.written);
   LayerTimer timer(no_time_ ? std::vector<std::int64_t>{} : time_tokens_, threads());
   bool timed = time_layers(timer);
-  if (json_)
-    print_json(report_.json(timer));
-  else
-    print(report_.text(timer));
+  if (json_) {
+    Json json = report_.json(timer);
+    if (choice_) json["choice"] = choice_->json();
+    print_json(json);
+  } else {
+    print((choice_ ? choice_->text() + "\n" : std::string()) + report_.text(timer));
+  }
   return timed ? 0 : 1;
 }
 

@@ -29,10 +29,13 @@ struct MeasuredSpeed {
   Pattern pattern;
   std::int64_t rows = 0, cols = 0, tokens = 0;
   double speedup = 0;
+  double dense_seconds = 0;  ///< of the dense product; 0: not measured
 };
 
 /// Measured speeds, from a CSV file whose first line names its columns: `pattern`, `rows`, `cols`,
-/// `tokens` and `speedup` in any order; others are ignored. No quoting; `#` starts a comment line.
+/// `tokens` and `speedup` (or `ratio`), if it has it `baseline_us` (or `dense_us`), in any order;
+/// others are ignored. What `coppice bench --csv` writes, on either device. `#` starts a comment
+/// line; commas between quotes are text.
 class SpeedTable {
  public:
   /// Throws FileError with the line and the fault.
@@ -50,11 +53,17 @@ class SpeedTable {
 struct PatternCandidate {
   Pattern pattern;
   double speedup = 0, diversity = 0;
+  double dense_seconds = 0;  ///< of the dense product; 0: not measured
 };
 
 /// Those of which no other is at least as fast and at least as diverse, and better in one of both;
 /// by falling diversity. Of equal ones the first stays.
 std::vector<PatternCandidate> undominated(std::span<const PatternCandidate> candidates);
+
+/// What was measured on a weight of this shape with so many tokens, dense left out. Throws
+/// InvalidArgument if that is nothing.
+std::vector<PatternCandidate> measured_patterns(const SpeedTable& speeds, std::int64_t rows,
+                                                std::int64_t cols, std::int64_t tokens);
 
 /// The most diverse pattern that was measured to be `speedup` times as fast as dense, or faster, on
 /// a weight of this shape with so many tokens; of equals the fastest. Dense counts as 1. Throws

@@ -88,6 +88,26 @@ TEST(Undominated, KeepsTheFront) {
   }
 }
 
+TEST(SpeedTable, ReadsWhatTheBenchmarkWrites) {
+  const auto cpu = SpeedTable::parse(
+      "# two cores\nset,pattern,tokens,cols,rows,baseline_us,baseline,speedup,check\n"
+      ",2:4,256,64,128,50.5,\"OpenBLAS 0.3 (Zen, \"\"openmp\"\")\",1.5,ok\n",
+      "cpu.csv");
+  ASSERT_EQ(cpu.entries().size(), 1u);
+  EXPECT_EQ(cpu.entries()[0].rows, 128);
+  EXPECT_EQ(cpu.entries()[0].speedup, 1.5);
+  EXPECT_DOUBLE_EQ(cpu.entries()[0].dense_seconds, 50.5e-6);
+  const auto gpu =
+      SpeedTable::parse("pattern,tokens,cols,rows,us,dense_us,ratio\n64:2:8,1,2,3,4,8,2\n");
+  EXPECT_EQ(gpu.entries()[0].speedup, 2);
+  EXPECT_DOUBLE_EQ(gpu.entries()[0].dense_seconds, 8e-6);
+  EXPECT_EQ(SpeedTable::parse(kSpeeds).entries()[0].dense_seconds, 0);
+  const auto found = measured_patterns(gpu, 3, 2, 1);
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_DOUBLE_EQ(found[0].dense_seconds, 8e-6);
+  EXPECT_THROW(measured_patterns(gpu, 3, 2, 2), InvalidArgument);
+}
+
 TEST(SpeedTable, SaysWhatIsWrongAndWhere) {
   auto fault = [](const std::string& text) {
     try {

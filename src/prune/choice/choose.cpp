@@ -18,18 +18,25 @@ std::vector<PatternCandidate> undominated(std::span<const PatternCandidate> cand
   return kept;
 }
 
-PatternCandidate choose_pattern(const SpeedTable& speeds, std::int64_t rows, std::int64_t cols,
-                                std::int64_t tokens, double speedup) {
+std::vector<PatternCandidate> measured_patterns(const SpeedTable& speeds, std::int64_t rows,
+                                                std::int64_t cols, std::int64_t tokens) {
   std::vector<PatternCandidate> candidates;
   for (const MeasuredSpeed& entry : speeds.entries())
     if (entry.rows == rows && entry.cols == cols && entry.tokens == tokens &&
         !entry.pattern.is_dense())
-      candidates.push_back({entry.pattern, entry.speedup, mask_diversity(entry.pattern)});
+      candidates.push_back(
+          {entry.pattern, entry.speedup, mask_diversity(entry.pattern), entry.dense_seconds});
   if (candidates.empty())
     throw InvalidArgument(fmt::format(
         "no speed was measured for {} x {} with {} tokens; measure it with `coppice bench`", rows,
         cols, tokens));
-  if (speedup <= 1) return {Pattern{}, 1, mask_diversity(Pattern{})};
+  return candidates;
+}
+
+PatternCandidate choose_pattern(const SpeedTable& speeds, std::int64_t rows, std::int64_t cols,
+                                std::int64_t tokens, double speedup) {
+  const std::vector<PatternCandidate> candidates = measured_patterns(speeds, rows, cols, tokens);
+  if (speedup <= 1) return {Pattern{}, 1, mask_diversity(Pattern{}), 0};
   const std::vector<PatternCandidate> front = undominated(candidates);
   for (const PatternCandidate& candidate : front)
     if (candidate.speedup >= speedup) return candidate;

@@ -19,13 +19,19 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
 }
 
+// A comma between quotes is text; a doubled quote inside of them ends and begins them again, which
+// leaves both in the field: no column that is read has any.
 std::vector<std::string_view> fields_of(std::string_view line) {
   std::vector<std::string_view> fields;
-  for (std::size_t begin = 0; begin <= line.size();) {
-    const std::size_t end = std::min(line.find(',', begin), line.size());
-    fields.push_back(trimmed(line.substr(begin, end - begin)));
-    begin = end + 1;
+  std::size_t begin = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    if (line[i] == '"') quoted = !quoted;
+    if (line[i] != ',' || quoted) continue;
+    fields.push_back(trimmed(line.substr(begin, i - begin)));
+    begin = i + 1;
   }
+  fields.push_back(trimmed(line.substr(begin)));
   return fields;
 }
 
@@ -46,9 +52,18 @@ class Reader {
   }
 
  private:
-  enum Column : std::uint8_t { kPattern, kRows, kCols, kTokens, kSpeedup, kColumns };
-  static constexpr std::array<std::string_view, kColumns> kNames = {"pattern", "rows", "cols",
-                                                                    "tokens", "speedup"};
+  enum Column : std::uint8_t { kPattern, kRows, kCols, kTokens, kSpeedup, kDense, kColumns };
+  // What `coppice bench` calls them on the CPU and on a GPU.
+  struct Name {
+    std::string_view name, other;
+  };
+  static constexpr std::array<Name, kColumns> kNames = {{{"pattern", ""},
+                                                         {"rows", ""},
+                                                         {"cols", ""},
+                                                         {"tokens", ""},
+                                                         {"speedup", "ratio"},
+                                                         {"baseline_us", "dense_us"}}};
+  static constexpr std::size_t kAbsent = static_cast<std::size_t>(-1);
 
   [[noreturn]] void fault(const std::string& what) const {
     throw FileError(
@@ -71,14 +86,19 @@ class Reader {
     entry.cols = number<std::int64_t>(fields, kCols);
     entry.tokens = number<std::int64_t>(fields, kTokens);
     entry.speedup = number<double>(fields, kSpeedup);
+    if (columns_[kDense] != kAbsent) entry.dense_seconds = 1e-6 * number<double>(fields, kDense);
     entries_.push_back(entry);
   }
 
   void take_names(const std::vector<std::string_view>& fields) {
     for (std::size_t i = 0; i < kColumns; ++i) {
-      const auto found = std::ranges::find(fields, kNames[i]);
-      if (found == fields.end()) fault(fmt::format("names no column '{}'", kNames[i]));
-      columns_[i] = static_cast<std::size_t>(found - fields.begin());
+      auto found = std::ranges::find(fields, kNames[i].name);
+      if (found == fields.end() && !kNames[i].other.empty())
+        found = std::ranges::find(fields, kNames[i].other);
+      if (found == fields.end() && i != kDense)
+        fault(fmt::format("names no column '{}'", kNames[i].name));
+      columns_[i] =
+          found == fields.end() ? kAbsent : static_cast<std::size_t>(found - fields.begin());
     }
     width_ = fields.size();
   }
@@ -90,7 +110,7 @@ class Reader {
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
     if (error != std::errc() || end != text.data() + text.size() || !(value > 0) ||
         !std::isfinite(static_cast<double>(value)))
-      fault(fmt::format("{} is '{}', not a positive number", kNames[column], text));
+      fault(fmt::format("{} is '{}', not a positive number", kNames[column].name, text));
     return value;
   }
 
