@@ -52,11 +52,21 @@ class Explain final : public Command {
     return "Examples:\n"
            "  coppice explain 2:4\n"
            "  coppice explain 64:2:8 vw32/8:32 --json\n"
+           "  coppice explain 64:2:8 --decay\n"
            "\n" +
            std::string(pattern_grammar());
   }
   void declare(CLI::App& app) override {
     app.add_option("pattern", patterns_, "One or more patterns")->required()->type_name("PATTERN");
+    app.add_flag("--decay", decay_,
+                 "Also list the patterns on the way there, for pruning between epochs of "
+                 "fine-tuning (structure decay)");
+    auto* steps = app.add_option("--decay-steps", options_.steps,
+                                 "Steps of --decay (default: one for each weight a group loses, at "
+                                 "most 8)")
+                      ->check(CLI::Range(1, 256))
+                      ->type_name("N");
+    steps->needs("--decay");
     add_json(app);
   }
   int run() override {
@@ -67,6 +77,10 @@ class Explain final : public Command {
       if (!text.empty()) text += "\n";
       text += explain_text(pattern);
       all.push_back(explain_json(pattern));
+      if (!decay_) continue;
+      const std::vector<DecayStep> steps = structure_decay(pattern, options_);
+      text += "\n" + decay_text(steps);
+      all.back()["decay"] = decay_json(steps);
     }
     if (json_)
       print_json(all);
@@ -77,6 +91,8 @@ class Explain final : public Command {
 
  private:
   std::vector<std::string> patterns_;
+  bool decay_ = false;
+  DecayOptions options_;
 };
 
 }  // namespace
@@ -115,6 +131,23 @@ Json explain_json(const Pattern& pattern) {
           {"shape", {kRows, kCols}},
           {"bits_per_weight", bits},
           {"engines", takes}};
+}
+
+std::string decay_text(const std::vector<DecayStep>& steps) {
+  Table table({{"epoch"}, {"pattern", Align::left}, {"kept"}});
+  for (const DecayStep& step : steps)
+    table.add(
+        {std::to_string(step.epoch), step.pattern.to_string(), percent(step.pattern.density())});
+  return table.to_string() + "Structure decay: prune to each pattern before its epoch.\n";
+}
+
+Json decay_json(const std::vector<DecayStep>& steps) {
+  Json list = Json::array();
+  for (const DecayStep& step : steps)
+    list.push_back({{"epoch", step.epoch},
+                    {"pattern", step.pattern.to_string()},
+                    {"density", step.pattern.density()}});
+  return list;
 }
 
 std::unique_ptr<Command> make_explain() { return std::make_unique<Explain>(); }

@@ -18,4 +18,5 @@
 #include "coppice/score.h"
 #include "coppice/sparse_matrix.h"
 #include "coppice/statistics.h"
+#include "coppice/structure_decay.h"
 #include "coppice/update.h"

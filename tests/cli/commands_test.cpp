@@ -61,6 +61,20 @@ TEST(Explain, TextAndJson) {
   EXPECT_EQ(coppice({"inspect", "64:2:8"}).out, coppice({"explain", "64:2:8"}).out);
 }
 
+TEST(Explain, StructureDecay) {
+  Result text = coppice({"explain", "64:2:8", "--decay"});
+  expect_ok(text);
+  EXPECT_THAT(text.out, HasSubstr("    2  64:5/7:8  62.5 %"));
+  const auto json =
+      coppice({"explain", "64:2:8,2:4", "--decay", "--decay-steps", "2", "--json"}).json();
+  ASSERT_EQ(json[0]["decay"].size(), 2u);
+  EXPECT_EQ(json[0]["decay"][1]["pattern"], "64:2:8");
+  EXPECT_EQ(json[0]["decay"][1]["epoch"], 6);
+  EXPECT_EQ(json[1]["decay"].size(), 2u);
+  EXPECT_EQ(coppice({"explain", "dense", "--decay"}).exit_code, 1);
+  EXPECT_EQ(coppice({"explain", "2:4", "--decay-steps", "2"}).exit_code, 2);
+}
+
 TEST(Inspect, DenseCheckpoint) {
   TempDir dir;
   std::string model = make_tiny(dir / "model");
