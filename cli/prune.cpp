@@ -361,7 +361,7 @@ int PruneCommand::run() {
         fmt::format("'{}': no linear weight is left to prune; see 'coppice inspect'", input_));
 
   pruner_options_.columns = parse_search(columns_);
-  scoring_.emplace(pruner_options_.scoring, input, weights);
+  scoring_.emplace(pruner_options_.scoring, input, weights, update_engine_.get());
   pruner_.emplace(pruner_options_, *scoring_, *engine_);
   auto start = std::chrono::steady_clock::now();
   write_keeping_journal(input, weights);

@@ -120,8 +120,8 @@ void add_scoring(CLI::App& app, ScoringOptions& options) {
 }
 
 Scoring::Scoring(const ScoringOptions& options, const Checkpoint& input,
-                 std::span<const LinearWeight> weights)
-    : method_(options.method), missing_(options.missing) {
+                 std::span<const LinearWeight> weights, const UpdateEngine* engine)
+    : engine_(engine), method_(options.method), missing_(options.missing) {
   check_usage(options);
   if (!options.stats.empty()) stats_ = open(options.stats, StatisticsSet::calibration, "--stats");
   if (!options.held_out.empty())
@@ -219,10 +219,11 @@ std::shared_ptr<const InputStatistics> Scoring::Source::of(const LinearWeight& w
 }
 
 std::optional<double> Scoring::Source::error(const LinearWeight& weight, const DenseView& before,
-                                             const DenseView& after, int threads) {
+                                             const DenseView& after, int threads,
+                                             const UpdateEngine* engine) {
   const InputInfo* info = file.input_of(weight.name);
   if (info == nullptr || !info->has_gram) return std::nullopt;
-  return output_error(before, after, of(weight, threads)->gram, threads);
+  return output_error(before, after, of(weight, threads)->gram, threads, engine);
 }
 
 bool Scoring::measures(const LinearWeight& weight) const {
@@ -236,8 +237,8 @@ bool Scoring::measures(const LinearWeight& weight) const {
 LayerErrors Scoring::errors(const LinearWeight& weight, const DenseView& before,
                             const DenseView& after, int threads) const {
   LayerErrors errors;
-  if (stats_) errors.calibration = stats_->error(weight, before, after, threads);
-  if (held_out_) errors.held_out = held_out_->error(weight, before, after, threads);
+  if (stats_) errors.calibration = stats_->error(weight, before, after, threads, engine_);
+  if (held_out_) errors.held_out = held_out_->error(weight, before, after, threads, engine_);
   return errors;
 }
 

@@ -14,6 +14,7 @@
 #include "coppice/checkpoint.h"
 #include "coppice/score.h"
 #include "coppice/statistics.h"
+#include "coppice/update.h"
 
 namespace coppice::cli {
 
@@ -40,8 +41,9 @@ class Scoring {
  public:
   /// Opens the files and looks for every weight in them. Throws UsageError (a method without its
   /// file), FileError, or InvalidArgument naming the first weight that is absent or does not fit.
+  /// @param engine what measures errors, see output_error; must outlive it
   Scoring(const ScoringOptions& options, const Checkpoint& input,
-          std::span<const LinearWeight> weights);
+          std::span<const LinearWeight> weights, const UpdateEngine* engine = nullptr);
 
   /// How the weight is pruned: the method, or "magnitude" where its statistics are missing.
   const std::string& method_of(const LinearWeight& weight) const;
@@ -70,7 +72,7 @@ class Scoring {
     explicit Source(StatisticsFile opened) : file(std::move(opened)) {}
     std::shared_ptr<const InputStatistics> of(const LinearWeight& weight, int threads);
     std::optional<double> error(const LinearWeight& weight, const DenseView& before,
-                                const DenseView& after, int threads);
+                                const DenseView& after, int threads, const UpdateEngine* engine);
     const StatisticsFile file;
 
    private:
@@ -85,6 +87,7 @@ class Scoring {
   const char* needed() const;
   std::vector<float> scores_from_file(const LinearWeight& weight, int threads) const;
 
+  const UpdateEngine* engine_;
   std::string method_, magnitude_ = "magnitude", missing_;
   std::unique_ptr<Source> stats_, held_out_;
   std::optional<SafetensorsFile> scores_;

@@ -11,6 +11,7 @@
 #include "coppice/cancel.h"
 #include "coppice/error.h"
 #include "core/parallel_for.h"
+#include "prune/second_order/engine.h"
 #include "prune/second_order/row_errors.h"
 
 namespace coppice {
@@ -51,21 +52,45 @@ double sum(const std::vector<double>& rows) {
   return std::accumulate(rows.begin(), rows.end(), 0.0);
 }
 
-}  // namespace
-
-double output_error(const DenseView& before, const DenseView& after, std::span<const double> gram,
-                    int threads) {
-  check(before, after, gram);
-  const prune::GramView view{gram.data(), before.cols};
+struct SquaredErrors {
   double output = 0, change = 0;
+};
+
+SquaredErrors on_cpu(const DenseView& before, const DenseView& after, std::span<const double> gram,
+                     int threads) {
+  SquaredErrors total;
+  const prune::GramView view{gram.data(), before.cols};
   for (std::int64_t first = 0; first < before.rows; first += kBlockRows) {
     throw_if_cancelled();
     const std::int64_t count = std::min(kBlockRows, before.rows - first);
     const std::vector<float> w = load(before, first, count, threads);
     const std::vector<float> v = load(after, first, count, threads);
-    output += sum(prune::squared_outputs(w.data(), nullptr, count, view, threads));
-    change += sum(prune::squared_outputs(w.data(), v.data(), count, view, threads));
+    total.output += sum(prune::squared_outputs(w.data(), nullptr, count, view, threads));
+    total.change += sum(prune::squared_outputs(w.data(), v.data(), count, view, threads));
   }
+  return total;
+}
+
+SquaredErrors on_engine(const DenseView& before, const DenseView& after,
+                        std::span<const double> gram, int threads, const UpdateEngine& engine) {
+  const std::vector<float> w = load(before, 0, before.rows, threads);
+  const std::vector<float> v = load(after, 0, after.rows, threads);
+  const prune::UpdateProblem problem(
+      w, Grid(Pattern::parse("dense"), {before.rows, before.cols, {}, {}}), gram,
+      ColumnSearch::automatic, threads);
+  const auto layer = engine.open(problem);
+  return {sum(layer->squared_outputs(nullptr)), sum(layer->squared_outputs(v.data()))};
+}
+
+}  // namespace
+
+double output_error(const DenseView& before, const DenseView& after, std::span<const double> gram,
+                    int threads, const UpdateEngine* engine) {
+  check(before, after, gram);
+  if (before.rows == 0 || before.cols == 0) return 0;
+  const auto [output, change] = engine == nullptr
+                                    ? on_cpu(before, after, gram, threads)
+                                    : on_engine(before, after, gram, threads, *engine);
   if (change == 0) return 0;
   return output > 0 ? std::sqrt(change / output) : std::numeric_limits<double>::infinity();
 }

@@ -100,6 +100,10 @@ TEST(GpuUpdate, ObsIsAsGoodAsOnTheCpu) {
         const Pruned gpu = prune(layer, text, options);
         expect_sound(layer, gpu, grid, what);
         expect_as_good(gpu.result.error, cpu.result.error, what);
+        const double measured =
+            output_error(dense_view(layer.weights, rows, cols), dense_view(gpu.weights, rows, cols),
+                         layer.gram.data, 1, engine.get());
+        EXPECT_NEAR(measured, gpu.result.error, 1e-9) << what;
         expect_same_bits(gpu, prune(layer, text, options), what);
         EXPECT_EQ(gpu.result.note, cpu.result.note) << what;
       }

@@ -216,6 +216,14 @@ TEST(Obs, RunsOnTheEngineThatIsGiven) {
   EXPECT_EQ(testing::prune_by_admm(problem, "2:4", {.engine = &engine}).weights,
             testing::prune_by_admm(problem, "2:4").weights);
   EXPECT_EQ(engine.layers, 2);
+  const DenseView before = dense_view(problem.weights, 16, 64);
+  const DenseView after = dense_view(obs.weights, 16, 64);
+  EXPECT_NEAR(output_error(before, after, problem.gram.data, 1, &engine), obs.result.error, 1e-12);
+  EXPECT_EQ(engine.layers, 3);
+  EXPECT_THROW(output_error(before, dense_view(obs.weights, 64, 16), problem.gram.data, 1, &engine),
+               InvalidArgument);
+  EXPECT_EQ(
+      output_error(dense_view({}, 0, 64), dense_view({}, 0, 64), problem.gram.data, 1, &engine), 0);
 }
 
 TEST(Obs, EmptyWeights) {
