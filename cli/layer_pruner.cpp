@@ -40,6 +40,24 @@ void copy_values(const DenseCopy& from, const MutableDenseView& to) {
   for (std::int64_t r = 0; r < to.rows; ++r) std::memcpy(to.row(r), from.view.row(r), row_bytes);
 }
 
+// The share that a mask keeps of the sum of w² Σx², in the order of the rows: the outputs' squares
+// if inputs were independent.
+double kept_of_outputs(const DenseView& dense, std::span<const double> square_sums,
+                       const Mask& mask) {
+  double total = 0, kept = 0;
+  std::vector<float> row(static_cast<std::size_t>(dense.cols));
+  for (std::int64_t r = 0; r < dense.rows; ++r) {
+    to_float(dense.dtype, dense.row(r), row);
+    for (std::int64_t c = 0; c < dense.cols; ++c) {
+      const double weight = row[static_cast<std::size_t>(c)];
+      const double square = weight * weight * square_sums[static_cast<std::size_t>(c)];
+      total += square;
+      if (mask.get(r, c)) kept += square;
+    }
+  }
+  return total > 0 ? kept / total : 1;
+}
+
 FisherSearch parse_search(const std::optional<std::string>& name) {
   if (name == "exhaustive") return FisherSearch::exhaustive;
   if (name == "pairwise") return FisherSearch::pairwise;
@@ -188,6 +206,8 @@ void LayerPruner::update(PrunedLayer& layer, const MutableDenseView& dense, int 
     magnitudes.unproven_blocks = updated.unproven_blocks;
   }
   layer.set_scores(magnitudes);
+  if (input != nullptr)
+    layer.kept_of_scores = kept_of_outputs(before.view, input->square_sums, magnitudes.mask);
   layer.errors = scoring_.errors(layer.weight, before.view, dense, threads);
 }
 

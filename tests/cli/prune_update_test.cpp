@@ -53,6 +53,14 @@ TEST_F(PruneUpdate, WeightsAndErrorsAreThoseOfTheLibrary) {
                 output_error(dense_view(original, rows, cols), dense_view(want, rows, cols),
                              other.read(*other.input_of(weight.name)).gram));
       EXPECT_GT(row["kept_magnitude"], 0.3);
+      double total = 0, kept = 0;
+      for (std::size_t i = 0; i < want.size(); ++i) {
+        const double square = double{original[i]} * double{original[i]} *
+                              known.square_sums[i % static_cast<std::size_t>(cols)];
+        total += square;
+        kept += want[i] != 0 ? square : 0;
+      }
+      EXPECT_NEAR(row["kept_score"].get<double>(), kept / total, 1e-6);
     }
     remove_output();
   }

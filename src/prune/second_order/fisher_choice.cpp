@@ -32,10 +32,12 @@ std::vector<KeptColumns> FisherChoice::by_sets(const ColumnGroup& group, const K
   std::vector<double> savings;
   savings.reserve(static_cast<std::size_t>(rows.rows() * sets.sets()));
   SmallSystem scratch;
-  for (const GroupCurvature& row : curvatures(rows, group))
+  for (const GroupRow& row : group_rows(rows, group)) {
+    const GroupCurvature curvature(row);
     for (std::int64_t s = 0; s < sets.sets(); ++s)
       savings.push_back(
-          row.saving(std::span(sets.set(s), static_cast<std::size_t>(sets.kept)), scratch));
+          curvature.saving(std::span(sets.set(s), static_cast<std::size_t>(sets.kept)), scratch));
+  }
   const std::int64_t outer = best_outer(sets, savings, rows.rows());
   std::vector<KeptColumns> kept(static_cast<std::size_t>(rows.rows()));
   for (std::int64_t r = 0; r < rows.rows(); ++r) {

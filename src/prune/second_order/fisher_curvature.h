@@ -28,32 +28,58 @@ struct SmallSystem {
   }
 };
 
-/// The group S of one row: K = (A_SS)⁻¹ and K w. Keeping the weights P of it saves
-/// (K w)_Pᵀ K_PP⁻¹ (K w)_P of the cost of pruning all of them.
+/// A group S of one row by itself: A_SS and w_S of FisherRows.
+struct GroupRow {
+  std::size_t cols = 0;
+  std::vector<double> a, w;
+
+  GroupRow(const FisherRows& rows, std::int64_t r, const ColumnGroup& group)
+      : cols(static_cast<std::size_t>(group.cols)), a(cols * cols), w(cols) {
+    const auto column = [&](std::size_t i) { return group.col + static_cast<std::int64_t>(i); };
+    for (std::size_t i = 0; i < cols; ++i) {
+      w[i] = rows.weight(r, column(i));
+      for (std::size_t j = 0; j < cols; ++j)
+        a[i * cols + j] = rows.inverse(r, column(i), column(j));
+    }
+  }
+
+  double at(std::size_t i, std::size_t j) const { return a[i * cols + j]; }
+
+  /// As FisherRows::prune, but for what lies outside of the group.
+  void prune(std::size_t i) {
+    const double* pivot_row = a.data() + i * cols;
+    const double pivot = pivot_row[i], own = w[i];
+    for (std::size_t j = 0; pivot > 0 && j < cols; ++j) {
+      const double factor = at(j, i) / pivot;
+      if (j == i || factor == 0) continue;
+      w[j] -= factor * own;
+      for (std::size_t k = 0; k < cols; ++k) a[j * cols + k] -= factor * pivot_row[k];
+      a[j * cols + i] = 0;
+    }
+    std::fill_n(a.begin() + static_cast<std::ptrdiff_t>(i * cols), cols, 0.0);
+    w[i] = 0;
+  }
+};
+
+/// K = (A_SS)⁻¹ and K w of a GroupRow. Keeping the weights P of it saves (K w)_Pᵀ K_PP⁻¹ (K w)_P of
+/// the cost of pruning all of them.
 struct GroupCurvature {
   std::size_t cols = 0;
   std::vector<double> k, gradient;
 
-  GroupCurvature(const FisherRows& rows, std::int64_t r, const ColumnGroup& group)
-      : cols(static_cast<std::size_t>(group.cols)), k(cols * cols), gradient(cols) {
-    std::vector<double> diagonal(cols);
-    const auto column = [&](std::size_t i) { return group.col + static_cast<std::int64_t>(i); };
-    for (std::size_t i = 0; i < cols; ++i) {
-      for (std::size_t j = 0; j < cols; ++j)
-        k[i * cols + j] = rows.inverse(r, column(i), column(j));
-      diagonal[i] = k[i * cols + i];
-    }
-    if (factorise_small(k.data(), group.cols)) {
-      invert_factor(k.data(), group.cols);
+  explicit GroupCurvature(const GroupRow& row) : cols(row.cols), k(row.a), gradient(cols) {
+    if (factorise_small(k.data(), static_cast<int>(cols))) {
+      invert_factor(k.data(), static_cast<int>(cols));
     } else {  // no correlations
       std::ranges::fill(k, 0.0);
       for (std::size_t i = 0; i < cols; ++i)
-        k[i * cols + i] = diagonal[i] > 0 ? 1 / diagonal[i] : 0;
+        k[i * cols + i] = row.at(i, i) > 0 ? 1 / row.at(i, i) : 0;
     }
     for (std::size_t i = 0; i < cols; ++i)
-      for (std::size_t j = 0; j < cols; ++j)
-        gradient[i] += k[i * cols + j] * rows.weight(r, column(j));
+      for (std::size_t j = 0; j < cols; ++j) gradient[i] += k[i * cols + j] * row.w[j];
   }
+
+  double at(std::size_t i, std::size_t j) const { return k[i * cols + j]; }
 
   /// kept: columns of the group
   template <typename Index>
@@ -68,9 +94,9 @@ struct GroupCurvature {
   }
 };
 
-/// Of every row.
-inline std::vector<GroupCurvature> curvatures(const FisherRows& rows, const ColumnGroup& group) {
-  std::vector<GroupCurvature> result;
+/// The group in every row.
+inline std::vector<GroupRow> group_rows(const FisherRows& rows, const ColumnGroup& group) {
+  std::vector<GroupRow> result;
   for (std::int64_t r = 0; r < rows.rows(); ++r) result.emplace_back(rows, r, group);
   return result;
 }

@@ -7,183 +7,138 @@
 #include <span>
 
 #include "prune/second_order/fisher_curvature.h"
+#include "prune/second_order/unit_exchange.h"
 
 namespace coppice::prune {
 namespace {
 
 // Operations that a pass of exchanges may take in a row, one at a time and two.
-constexpr double kMostWork = 1e6, kMostPairWork = 1e5;
+constexpr double kMostWork = 3e5, kMostPairWork = 1e4;
 // Choices of a row inside of the blocks that are looked at for every exchange.
 constexpr std::size_t kMostInner = 100;
-// What an exchange has to gain, as a share: more than rounding.
-constexpr double kGain = 1e-10;
-
-// wᵀ_Q (A_QQ)⁻¹ w_Q: twice what pruning the columns Q of the group costs.
-double cost(const FisherRows& rows, std::int64_t r, const ColumnGroup& group,
-            const KeptColumns& set, SmallSystem& scratch) {
-  const std::size_t n = set.size();
-  scratch.resize(n);
-  double alone = 0;  // if there were no correlations
-  for (std::size_t i = 0; i < n; ++i) {
-    scratch.vector[i] = rows.weight(r, group.col + set[i]);
-    for (std::size_t j = 0; j <= i; ++j)
-      scratch.matrix[i * n + j] = rows.inverse(r, group.col + set[i], group.col + set[j]);
-    const double pivot = scratch.matrix[i * n + i];
-    if (pivot > 0) alone += scratch.vector[i] * scratch.vector[i] / pivot;
-  }
-  return scratch.solve(alone);
-}
 
 // Things that a pattern keeps or drops as a whole: columns of the group, the same in some rows.
 using Units = std::vector<KeptColumns>;
 
-KeptColumns columns_of(const Units& units, const std::vector<std::size_t>& chosen) {
+void append(KeptColumns& columns, const KeptColumns& unit) {
+  columns.insert(columns.end(), unit.begin(), unit.end());
+}
+
+KeptColumns columns_of(const Units& units, const UnitList& chosen) {
   KeptColumns columns;
-  for (std::size_t unit : chosen)
-    columns.insert(columns.end(), units[unit].begin(), units[unit].end());
+  for (std::size_t unit : chosen) append(columns, units[unit]);
   return columns;
 }
 
-// Drops all but `keep` units in the rows [begin, end), two at a time. @returns those left
-std::vector<std::size_t> drop_by_pairs(FisherRows& rows, std::int64_t begin, std::int64_t end,
-                                       const ColumnGroup& group, const Units& units,
-                                       std::size_t keep) {
-  std::vector<std::size_t> left(units.size());
+double cost_alone(const GroupRow& row, std::size_t c) {
+  return row.at(c, c) > 0 ? row.w[c] * row.w[c] / row.at(c, c) : 0;
+}
+
+// wᵀ_Q (A_QQ)⁻¹ w_Q: twice what pruning the columns Q of the group costs. Where A_QQ is not
+// positive, as if there were no correlations.
+double cost(const GroupRow& row, const KeptColumns& set, SmallSystem& scratch) {
+  const std::size_t n = set.size();
+  if (n == 1) return cost_alone(row, static_cast<std::size_t>(set[0]));
+  double alone = 0;
+  for (const std::int32_t c : set) alone += cost_alone(row, static_cast<std::size_t>(c));
+  if (n == 2) {
+    const auto i = static_cast<std::size_t>(set[0]), j = static_cast<std::size_t>(set[1]);
+    const double aii = row.at(i, i), ajj = row.at(j, j), aij = row.at(i, j);
+    const double determinant = aii * ajj - aij * aij;
+    if (!(determinant > 0)) return alone;
+    return (row.w[i] * row.w[i] * ajj - 2 * row.w[i] * row.w[j] * aij + row.w[j] * row.w[j] * aii) /
+           determinant;
+  }
+  scratch.resize(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    scratch.vector[i] = row.w[static_cast<std::size_t>(set[i])];
+    for (std::size_t j = 0; j <= i; ++j)
+      scratch.matrix[i * n + j] =
+          row.at(static_cast<std::size_t>(set[i]), static_cast<std::size_t>(set[j]));
+  }
+  return scratch.solve(alone);
+}
+
+// Drops all but `keep` units in the rows, two at a time. @returns those left
+UnitList drop_by_pairs(std::span<GroupRow> rows, const Units& units, std::size_t keep) {
+  UnitList left(units.size());
   std::iota(left.begin(), left.end(), std::size_t{0});
   SmallSystem scratch;
+  KeptColumns columns;
   while (left.size() > keep) {
     const bool pair = left.size() - keep > 1;
-    std::vector<std::size_t> best = {left[0]};
-    if (pair) best.push_back(left[1]);
+    std::size_t first = 0, second = pair ? 1 : 0;
     double least = std::numeric_limits<double>::infinity();
     for (std::size_t i = 0; i < left.size(); ++i)
       for (std::size_t j = pair ? i + 1 : i; j < (pair ? left.size() : i + 1); ++j) {
-        std::vector<std::size_t> dropped = {left[i]};
-        if (pair) dropped.push_back(left[j]);
-        const KeptColumns columns = columns_of(units, dropped);
+        columns = units[left[i]];
+        if (pair) append(columns, units[left[j]]);
         double total = 0;
-        for (std::int64_t r = begin; r < end && total < least; ++r)
-          total += cost(rows, r, group, columns, scratch);
+        for (std::size_t r = 0; r < rows.size() && total < least; ++r)
+          total += cost(rows[r], columns, scratch);
         if (!(total < least)) continue;
         least = total;
-        best = dropped;
+        first = i;
+        second = j;
       }
-    for (const std::int32_t c : columns_of(units, best))
-      for (std::int64_t r = begin; r < end; ++r) rows.prune(r, group.col + c);
-    std::erase_if(left, [&](std::size_t unit) { return std::ranges::count(best, unit) > 0; });
+    columns = units[left[first]];
+    if (pair) append(columns, units[left[second]]);
+    for (GroupRow& row : rows)
+      for (const std::int32_t c : columns) row.prune(static_cast<std::size_t>(c));
+    if (pair) left.erase(left.begin() + static_cast<std::ptrdiff_t>(second));
+    left.erase(left.begin() + static_cast<std::ptrdiff_t>(first));
   }
   return left;
 }
 
-// Kept units and others, some of which change places.
-struct Exchange {
-  std::vector<std::size_t> positions, units;  // kept[positions[i]] becomes units[i]
-
-  std::vector<std::size_t> of(std::vector<std::size_t> kept) const {
-    for (std::size_t i = 0; i < units.size(); ++i) kept[positions[i]] = units[i];
-    return kept;
-  }
-};
-
-// Calls body(exchange) for every exchange of `count` kept units, 1 or 2.
-template <typename Body>
-void for_exchanges(const std::vector<std::size_t>& kept, std::size_t units, std::size_t count,
-                   Body body) {
-  std::vector<std::size_t> others;
-  for (std::size_t unit = 0; unit < units; ++unit)
-    if (std::ranges::count(kept, unit) == 0) others.push_back(unit);
-  const auto for_subsets = [count](std::size_t of, auto visit) {
-    for (std::size_t i = 0; i < of; ++i) {
-      if (count == 1) visit(std::vector{i});
-      for (std::size_t j = i + 1; count == 2 && j < of; ++j) visit(std::vector{i, j});
-    }
-  };
-  for_subsets(kept.size(), [&](const std::vector<std::size_t>& positions) {
-    for_subsets(others.size(), [&](const std::vector<std::size_t>& places) {
-      Exchange exchange{positions, {}};
-      for (std::size_t place : places) exchange.units.push_back(others[place]);
-      body(exchange);
-    });
-  });
-}
-
-// Exchanges kept units for others while that raises value(kept), the best exchange first, two at a
-// time where one does not help. @returns the value
-template <typename Value>
-double exchange(std::vector<std::size_t>& kept, std::size_t units, std::size_t most_at_once,
-                Value value) {
-  double current = value(kept);
-  for (std::size_t count = 1, pass = 0; count <= most_at_once && pass < 2 * units; ++pass) {
-    double most = current;
-    Exchange best;
-    for_exchanges(kept, units, count, [&](const Exchange& tried) {
-      if (const double saved = value(tried.of(kept)); saved > most) {
-        most = saved;
-        best = tried;
-      }
-    });
-    const bool gained = most - current > kGain * current;
-    if (gained) {
-      kept = best.of(kept);
-      current = most;
-    }
-    count = gained ? 1 : count + 1;
-  }
-  return current;
-}
-
 // The `keep` units that cost most by themselves.
-std::vector<std::size_t> most_costly(const FisherRows& rows, std::int64_t begin, std::int64_t end,
-                                     const ColumnGroup& group, const Units& units,
-                                     std::size_t keep) {
+UnitList most_costly(std::span<const GroupRow> rows, const Units& units, std::size_t keep) {
   SmallSystem scratch;
   std::vector<double> costs(units.size());
   for (std::size_t unit = 0; unit < units.size(); ++unit)
-    for (std::int64_t r = begin; r < end; ++r)
-      costs[unit] += cost(rows, r, group, units[unit], scratch);
-  std::vector<std::size_t> order(units.size());
+    for (const GroupRow& row : rows) costs[unit] += cost(row, units[unit], scratch);
+  UnitList order(units.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::stable_sort(order, std::greater(), [&](std::size_t unit) { return costs[unit]; });
   order.resize(keep);
   return order;
 }
 
-// The best of three starts, after exchanges: `kept`, `other`, and what neither of them has come
-// to keep. at_once: 0 for no exchanges
-template <typename Value>
-std::vector<std::size_t> refine(std::vector<std::size_t> kept, std::vector<std::size_t> other,
-                                std::size_t units, std::size_t at_once, Value value) {
-  if (at_once == 0) return kept;
-  double best = exchange(kept, units, at_once, value);
-  const auto try_start = [&](std::vector<std::size_t> start) {
-    const double saved = exchange(start, units, at_once, value);
-    if (saved <= best * (1 + kGain)) return;
-    best = saved;
-    kept = std::move(start);
-  };
-  try_start(std::move(other));
-  std::vector<std::size_t> opposite(units);
-  std::iota(opposite.begin(), opposite.end(), std::size_t{0});
-  std::ranges::stable_partition(
-      opposite, [&](std::size_t unit) { return std::ranges::count(kept, unit) == 0; });
-  opposite.resize(kept.size());
-  try_start(std::move(opposite));
-  return kept;
+// Adds to values[i] what a row saves by keeping `base` and candidates[i], all of them columns: one
+// factor serves all candidates.
+void add_savings(const GroupCurvature& row, const UnitList& base, const UnitList& candidates,
+                 SmallSystem& scratch, std::vector<double>& y, std::vector<double>& values) {
+  const std::size_t n = base.size();
+  scratch.resize(n);
+  y.resize(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    scratch.vector[i] = row.gradient[base[i]];
+    for (std::size_t j = 0; j <= i; ++j) scratch.matrix[i * n + j] = row.at(base[i], base[j]);
+  }
+  const int size = static_cast<int>(n);
+  if (!factorise_small(scratch.matrix.data(), size)) return;
+  const double saved = solve_small(scratch.matrix.data(), scratch.vector.data(), size);
+  for (std::size_t c = 0; c < candidates.size(); ++c) {
+    const std::size_t column = candidates[c];
+    for (std::size_t i = 0; i < n; ++i) y[i] = row.at(column, base[i]);
+    const double curvature =
+        row.at(column, column) - solve_small(scratch.matrix.data(), y.data(), size);
+    const double gradient =
+        row.gradient[column] - std::inner_product(y.begin(), y.end(), scratch.vector.begin(), 0.0);
+    values[c] += saved + (curvature > 0 ? gradient * gradient / curvature : 0);
+  }
 }
 
 // Units that are exchanged at once: 0 to 2, by the operations that takes in a row.
-std::size_t affordable(std::size_t kept, std::size_t units, std::size_t inner,
-                       std::int64_t weights) {
-  const auto n = static_cast<double>(weights), k = static_cast<double>(kept),
-             others = static_cast<double>(units - kept);
-  const double one = static_cast<double>(inner) * n * n * (n / 3 + 1);
-  if (k * (k - 1) / 2 * others * (others - 1) / 2 * one <= kMostPairWork) return 2;
-  return k * others * one <= kMostWork ? 1 : 0;
+std::size_t affordable(std::size_t kept, std::size_t units, double work) {
+  const auto k = static_cast<double>(kept), others = static_cast<double>(units - kept);
+  if (k * (k - 1) / 2 * others * (others - 1) / 2 * work <= kMostPairWork) return 2;
+  return k * others * work <= kMostWork ? 1 : 0;
 }
 
 // All choices of `kept` of `of`; empty if there are too many or there is nothing to choose.
-std::vector<std::vector<std::size_t>> list_choices(std::size_t of, std::size_t kept) {
-  std::vector<std::vector<std::size_t>> choices;
+std::vector<UnitList> list_choices(std::size_t of, std::size_t kept) {
+  std::vector<UnitList> choices;
   std::vector<std::uint8_t> chosen(of);
   std::fill_n(chosen.begin(), kept, std::uint8_t{1});
   if (kept == of) return choices;
@@ -200,19 +155,17 @@ class PairChoice {
  public:
   PairChoice(const ColumnGroup& group, const FisherRows& rows)
       : group_(group),
-        rows_(rows),
-        curvatures_(curvatures(rows, group)),
+        rows_(group_rows(rows, group)),
+        curvatures_(rows_.begin(), rows_.end()),
         inner_(list_choices(static_cast<std::size_t>(group.kept_cols),
                             static_cast<std::size_t>(group.kept))) {}
 
   std::vector<KeptColumns> run() {
     const KeptColumns live = choose_blocks();
-    std::vector<KeptColumns> kept(static_cast<std::size_t>(rows_.rows()), live);
+    std::vector<KeptColumns> kept(rows_.size(), live);
     if (group_.kept == group_.kept_cols) return kept;
-    FisherRows left = rows_;
-    for (std::int64_t r = 0; r < rows_.rows(); ++r)
-      kept[static_cast<std::size_t>(r)] =
-          inner_.empty() ? inner_by_pairs(r, live, left) : best_inner(r, live).columns;
+    for (std::size_t r = 0; r < rows_.size(); ++r)
+      kept[r] = inner_.empty() ? inner_by_pairs(r, live) : best_inner(r, live).columns;
     return kept;
   }
 
@@ -226,61 +179,93 @@ class PairChoice {
     Units blocks(static_cast<std::size_t>(group_.blocks));
     for (std::int32_t c = 0; c < group_.cols; ++c)
       blocks[static_cast<std::size_t>(c / group_.block_cols)].push_back(c);
-    FisherRows copy = rows_;
     const auto keep = static_cast<std::size_t>(group_.kept_blocks);
-    auto kept = drop_by_pairs(copy, 0, rows_.rows(), group_, blocks, keep);
-    const std::size_t at_once =
-        affordable(keep, blocks.size(), std::max<std::size_t>(inner_.size(), 1),
-                   inner_.empty() ? group_.kept_cols : group_.kept);
-    kept = refine(kept, most_costly(rows_, 0, rows_.rows(), group_, blocks, keep), blocks.size(),
-                  at_once, [&](const std::vector<std::size_t>& chosen) {
-                    const KeptColumns live = columns_of(blocks, chosen);
-                    double total = 0;
-                    for (std::int64_t r = 0; r < rows_.rows(); ++r)
-                      total += inner_.empty() ? saving(r, live) : best_inner(r, live).saving;
-                    return total;
-                  });
+    std::vector<GroupRow> left = rows_;
+    UnitList kept = drop_by_pairs(left, blocks, keep);
+    const UnitList other = most_costly(rows_, blocks, keep);
+    const auto n = static_cast<double>(inner_.empty() ? group_.kept_cols : group_.kept);
+    if (inner_.empty() && group_.block_cols == 1) {
+      kept = exchange(kept, other, blocks.size(), n * n / 2, 0, rows_.size(), {});
+    } else {
+      const double choices = std::max(1.0, static_cast<double>(inner_.size()));
+      const auto scan = [&](const UnitList& base, const UnitList& candidates,
+                            std::vector<double>& values) {
+        scan_blocks(blocks, base, candidates, values);
+      };
+      if (const auto at_once = affordable(keep, blocks.size(), choices * n * n * (n / 3 + 1)))
+        kept = UnitExchange(blocks.size(), at_once, scan).best_of(kept, other);
+    }
     KeptColumns live = columns_of(blocks, kept);
     std::ranges::sort(live);
     return live;
   }
 
-  double saving(std::int64_t r, const KeptColumns& columns) {
-    return curvatures_[static_cast<std::size_t>(r)].saving(std::span(columns), scratch_);
+  // Where units are columns (the group's own, or those listed), in the rows [begin, end).
+  UnitList exchange(const UnitList& kept, const UnitList& other, std::size_t units, double work,
+                    std::size_t begin, std::size_t end, const KeptColumns& listed) {
+    const std::size_t at_once = affordable(kept.size(), units, work);
+    if (at_once == 0) return kept;
+    const auto columns = [&listed](const UnitList& list) {
+      UnitList result = list;
+      for (std::size_t& unit : result)
+        if (!listed.empty()) unit = static_cast<std::size_t>(listed[unit]);
+      return result;
+    };
+    const auto scan = [&](const UnitList& base, const UnitList& candidates,
+                          std::vector<double>& values) {
+      values.assign(candidates.size(), 0.0);
+      const UnitList base_columns = columns(base), candidate_columns = columns(candidates);
+      for (std::size_t r = begin; r < end; ++r)
+        add_savings(curvatures_[r], base_columns, candidate_columns, scratch_, solution_, values);
+    };
+    return UnitExchange(units, at_once, scan).best_of(kept, other);
   }
 
-  Inner best_inner(std::int64_t r, const KeptColumns& live) {
+  void scan_blocks(const Units& blocks, const UnitList& base, const UnitList& candidates,
+                   std::vector<double>& values) {
+    values.assign(candidates.size(), 0.0);
+    const KeptColumns columns = columns_of(blocks, base);
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+      KeptColumns live = columns;
+      append(live, blocks[candidates[i]]);
+      for (std::size_t r = 0; r < rows_.size(); ++r)
+        values[i] += inner_.empty() ? saving(r, live) : best_inner(r, live).saving;
+    }
+  }
+
+  double saving(std::size_t r, const KeptColumns& columns) {
+    return curvatures_[r].saving(std::span(columns), scratch_);
+  }
+
+  Inner best_inner(std::size_t r, const KeptColumns& live) {
     Inner best{{}, -1};
     KeptColumns columns(static_cast<std::size_t>(group_.kept));
-    for (const auto& choice : inner_) {
+    for (const UnitList& choice : inner_) {
       std::ranges::transform(choice, columns.begin(), [&](std::size_t i) { return live[i]; });
       if (const double saved = saving(r, columns); saved > best.saving) best = {columns, saved};
     }
     return best;
   }
 
-  KeptColumns inner_by_pairs(std::int64_t r, const KeptColumns& live, FisherRows& left) {
-    Units singles;
+  KeptColumns inner_by_pairs(std::size_t r, const KeptColumns& live) {
+    GroupRow left = rows_[r];
     for (std::int32_t c = 0; c < group_.cols; ++c)
-      if (std::ranges::binary_search(live, c))
-        singles.push_back({c});
-      else
-        left.prune(r, group_.col + c);
+      if (!std::ranges::binary_search(live, c)) left.prune(static_cast<std::size_t>(c));
+    Units singles;
+    for (const std::int32_t c : live) singles.push_back({c});
     const auto keep = static_cast<std::size_t>(group_.kept);
-    const auto other = most_costly(left, r, r + 1, group_, singles, keep);
-    const auto kept = refine(drop_by_pairs(left, r, r + 1, group_, singles, keep), other,
-                             singles.size(), affordable(keep, singles.size(), 1, group_.kept),
-                             [&](const std::vector<std::size_t>& chosen) {
-                               return saving(r, columns_of(singles, chosen));
-                             });
-    return columns_of(singles, kept);
+    const UnitList other = most_costly(std::span(&left, 1), singles, keep);
+    const UnitList kept = drop_by_pairs(std::span(&left, 1), singles, keep);
+    const auto n = static_cast<double>(keep);
+    return columns_of(singles, exchange(kept, other, singles.size(), n * n / 2, r, r + 1, live));
   }
 
   const ColumnGroup& group_;
-  const FisherRows& rows_;
+  const std::vector<GroupRow> rows_;
   const std::vector<GroupCurvature> curvatures_;
-  const std::vector<std::vector<std::size_t>> inner_;  // of the live columns; empty: too many
+  const std::vector<UnitList> inner_;  // of the live columns; empty: too many
   SmallSystem scratch_;
+  std::vector<double> solution_;
 };
 
 }  // namespace
