@@ -4,7 +4,6 @@
 #include <chrono>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 
@@ -15,6 +14,7 @@
 #include "dense_copy.h"
 #include "layer_pruner.h"
 #include "layer_queue.h"
+#include "long_run.h"
 #include "magnitude.h"
 #include "pack_items.h"
 #include "progress.h"
@@ -67,7 +67,6 @@ class PruneCommand final : public Command {
   void edit(const LinearWeight& weight, const MutableDenseView& dense);
   SparseMatrix compress_pruned(const PackItem& item, const DenseView& dense);
   Json journal_settings(const Checkpoint& input) const;
-  void check_weights(const Checkpoint& input, std::span<const LinearWeight> weights);
   void prune_layers(const Checkpoint& input, std::span<const LinearWeight> weights);
   WriteReport write(const Checkpoint& input, std::span<const LinearWeight> weights);
   void write_keeping_journal(const Checkpoint& input, std::span<const LinearWeight> weights);
@@ -212,48 +211,12 @@ Json PruneCommand::journal_settings(const Checkpoint& input) const {
   return settings;
 }
 
-// A damaged weight is found before the work, not hours into it.
-void PruneCommand::check_weights(const Checkpoint& input, std::span<const LinearWeight> weights) {
-  Progress progress("checking");
-  std::int64_t done = 0, total = 0;
-  for (const LinearWeight& weight : weights) total += dense_bytes(weight);
-  for (const LinearWeight& weight : weights) {
-    throw_if_cancelled();
-    progress.update(done, total, weight.name);
-    check_finite(weight.name, input.read(weight, threads()).view(), false, threads());
-    input.drop(weight);
-    done += dense_bytes(weight);
-  }
-}
-
-// Side by side, into the journal.
 void PruneCommand::prune_layers(const Checkpoint& input, std::span<const LinearWeight> weights) {
-  if (!pruner_options_.allow_nonfinite) check_weights(input, weights);
+  if (!pruner_options_.allow_nonfinite) check_weights(input, weights, threads());
   journal_.emplace(output_, weights, journal_settings(input), restart_);
-  std::vector<const LinearWeight*> left;
-  for (const LinearWeight& weight : weights)
-    if (!journal_->has(weight)) left.push_back(&weight);
-  if (left.size() < weights.size())
-    note(fmt::format("going on where an earlier run stopped: {} of {} layers are finished",
-                     weights.size() - left.size(), weights.size()));
-  std::vector<std::uint64_t> needs;
-  for (const LinearWeight* weight : left) needs.push_back(pruner_->bytes_needed(*weight));
-  Progress progress("pruning");
-  std::mutex progress_mutex;
-  std::int64_t done = 0, total = 0;
-  for (const LinearWeight* weight : left) total += dense_bytes(*weight);
   const auto bytes =
       memory_ > 0 ? static_cast<std::uint64_t>(memory_ * 1e9) : available_memory() / 2;
-  run_layers(needs, threads(), bytes, [&](std::size_t i, int layer_threads) {
-    const LinearWeight& weight = *left[i];
-    throw_if_cancelled();
-    const DenseCopy pruned = copy_of(input.read(weight, layer_threads).view(), layer_threads);
-    input.drop(weight);
-    journal_->store(pruner_->prune(weight, patterns_.at(weight.name), pruned.view, layer_threads),
-                    pruned.view);
-    const std::lock_guard lock(progress_mutex);
-    progress.update(done += dense_bytes(weight), total, weight.name);
-  });
+  prune_into(*journal_, input, weights, patterns_, *pruner_, {threads(), bytes});
 }
 
 // Through the dense-with-zeros weight: the same bytes as pruning first and packing then, also where
