@@ -61,6 +61,13 @@ __device__ inline std::uint32_t load_shared(std::uint32_t shared) {
   return value;
 }
 
+/// Of memory that nobody writes any more: may be moved and left out.
+__device__ inline std::uint32_t load_table(std::uint32_t shared) {
+  std::uint32_t value;
+  asm("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(shared));
+  return value;
+}
+
 __device__ inline std::uint16_t load_shared_2(std::uint32_t shared) {
   std::uint16_t value;
   asm volatile("ld.shared.u16 %0, [%1];" : "=h"(value) : "r"(shared) : "memory");
@@ -83,6 +90,10 @@ __device__ inline uint4 load_shared_16(std::uint32_t shared) {
                : "r"(shared)
                : "memory");
   return value;
+}
+
+__device__ inline void store_shared(std::uint32_t shared, std::uint32_t value) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(shared), "r"(value) : "memory");
 }
 
 __device__ inline void store_shared(std::uint32_t shared, uint2 value) {
