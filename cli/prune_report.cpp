@@ -149,7 +149,7 @@ std::string PruneReport::text(const LayerTimer& timer) const {
   if (permuted)
     out +=
         "order: points that the share of kept scores rises by the order of input channels that is "
-        "stored; '-': the weight's own.\n";
+        "stored, or folded into the layer before; '-': the weight's own.\n";
   if (has_error || has_held_out)
     out +=
         "error: |XW - XV| / |XW| of the layer's outputs with the weights before (W) and after (V), "
