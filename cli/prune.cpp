@@ -227,6 +227,7 @@ void PruneCommand::edit(const LinearWeight& weight, const MutableDenseView& dens
 // All that the pruned weights and their lines of the table depend on.
 Json PruneCommand::journal_settings() const {
   const ScoringOptions& scoring = pruner_options_.scoring;
+  const OrderOptions& order = pruner_options_.order;
   const auto file = [](const std::string& path) {
     return path.empty() ? Json(nullptr) : Json(fingerprint({path}));
   };
@@ -241,14 +242,15 @@ Json PruneCommand::journal_settings() const {
                    {"--iterations", given(scoring.iterations)},
                    {"--choice", given(scoring.choice)},
                    {"--columns", columns_},
-                   {"--permute", pruner_options_.order.permute},
-                   {"--permute-time", pruner_options_.order.seconds},
+                   {"--permute", order.permute},
+                   {"--pack with --permute", order.permute && order.store},
+                   {"--permute-time", order.seconds},
                    {"--device cuda", update_engine_ != nullptr},
                    {"--allow-nonfinite", pruner_options_.allow_nonfinite}};
   for (const auto& [name, pattern] : patterns_)
     settings["the pattern of " + name] = pattern.to_string();
-  for (const auto& [name, order] : folded_)
-    settings["the order of " + name] = order.folded.permutation;
+  for (const auto& [name, folded] : folded_)
+    settings["the order of " + name] = folded.folded.permutation;
   return settings;
 }
 
