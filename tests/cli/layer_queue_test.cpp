@@ -79,6 +79,8 @@ TEST(LayerQueue, TheFirstErrorEndsIt) {
                           [&](std::size_t i, int) {
                             ++begun;
                             if (i == 4) throw std::runtime_error("a layer");
+                            // So that the others cannot all be done before it is thrown.
+                            std::this_thread::sleep_for(std::chrono::milliseconds(20));
                           }),
                std::runtime_error);
   EXPECT_LT(begun, 50);
