@@ -120,7 +120,8 @@ inline constexpr std::array kMmaKernels = {
     MmaKernel{MmaRows::gathered, 1, 4, 2, 2}, MmaKernel{MmaRows::gathered, 1, 4, 2, 1},
     MmaKernel{MmaRows::gathered, 1, 2, 2, 2}, MmaKernel{MmaRows::gathered, 1, 2, 1, 1},
     MmaKernel{MmaRows::gathered, 2, 2, 1, 1}, MmaKernel{MmaRows::gathered, 4, 2, 1, 1},
-    MmaKernel{MmaRows::gathered, 4, 1, 1, 1},
+    MmaKernel{MmaRows::gathered, 4, 1, 1, 1}, MmaKernel{MmaRows::gathered, 1, 1, 8, 2},
+    MmaKernel{MmaRows::gathered, 1, 2, 4, 2},
 };
 
 /// How an mma kernel is run.
