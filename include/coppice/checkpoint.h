@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -169,6 +170,10 @@ class Checkpoint {
   const Impl& impl() const { return *impl_; }
 
  private:
+  friend std::map<std::string, SparseMatrix, std::less<>> read_sparse(
+      const std::filesystem::path& path, int threads);
+  /// A file of sparse_file.h, for reading its weights.
+  static Checkpoint open_packed_file(const std::filesystem::path& path);
   explicit Checkpoint(std::unique_ptr<const Impl> impl);
   std::unique_ptr<const Impl> impl_;
 };

@@ -16,6 +16,7 @@
 #include "coppice/prune.h"
 #include "coppice/safetensors.h"
 #include "coppice/score.h"
+#include "coppice/sparse_file.h"
 #include "coppice/sparse_matrix.h"
 #include "coppice/statistics.h"
 #include "coppice/structure_decay.h"

@@ -153,8 +153,9 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
         fmt::format("{}: there is no {}; needed is a model directory as transformers' "
                     "save_pretrained writes it",
                     directory.string(), kConfigFile));
+  impl->config_name = config.string();
   impl->config_text = read_text(config, kMaxJson);
-  impl->config = parse_json_object(impl->config_text, config.string());
+  impl->config = parse_json_object(impl->config_text, impl->config_name);
   impl->model = model_config(impl->config);
   if (single) {
     add_file(*impl, kSingleFile);
@@ -164,6 +165,28 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
   }
   impl->packed = is_packed_config(impl->config, config.string());
   if (impl->packed) load_packed_entries(*impl);
+  return Checkpoint(std::move(impl));
+}
+
+Checkpoint Checkpoint::open_packed_file(const fs::path& path) {
+  auto impl = std::make_unique<Impl>();
+  impl->directory = path;
+  impl->config_name = path.string();
+  impl->files.push_back(SafetensorsFile::open(path));
+  impl->file_names.push_back(path.filename().string());
+  const SafetensorsMetadata& metadata = impl->files.front().metadata();
+  auto text = metadata.find(kQuantizationKey);
+  if (text == metadata.end())
+    throw FileError(
+        fmt::format("{}: it holds no compressed weights of Coppice that are described "
+                    "in the file; a checkpoint directory is opened as one",
+                    path.string()));
+  impl->config[kQuantizationKey] = parse_json_object(text->second, path.string());
+  if (!is_packed_config(impl->config, path.string()))
+    throw FileError(fmt::format("{}: its weights were not packed by Coppice", path.string()));
+  impl->packed = true;
+  list_tensors(*impl);
+  load_packed_entries(*impl);
   return Checkpoint(std::move(impl));
 }
 

@@ -15,6 +15,12 @@ inline constexpr const char* kSingleFile = "model.safetensors";
 inline constexpr const char* kIndexFile = "model.safetensors.index.json";
 inline constexpr const char* kConfigFile = "config.json";
 
+/// Metadata of a safetensors file with packed weights.
+inline constexpr const char* kFormatKey = "coppice_format";
+inline constexpr const char* kFormatText = "1";
+/// Where a packed file that stands alone keeps what config.json says in a checkpoint.
+inline constexpr const char* kQuantizationKey = "quantization_config";
+
 /// Names of the arrays of a packed weight.
 struct PackedNames {
   std::string values, columns, metadata, input_permutation;
@@ -29,6 +35,7 @@ struct Checkpoint::Impl {
   std::filesystem::path directory;
   std::string config_text;
   ConfigJson config;
+  std::string config_name;  // the file that holds it, for messages
   ModelConfig model;
   bool has_index = false;
   ConfigJson index;  // model.safetensors.index.json, if has_index

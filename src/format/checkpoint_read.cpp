@@ -114,8 +114,7 @@ void check_stacks(const Checkpoint::Impl& impl) {
 }  // namespace
 
 void load_packed_entries(Checkpoint::Impl& impl) {
-  std::vector<PackedEntry> entries =
-      parse_packed_entries(impl.config, (impl.directory / kConfigFile).string());
+  std::vector<PackedEntry> entries = parse_packed_entries(impl.config, impl.config_name);
   std::vector<std::pair<std::size_t, std::size_t>> order;  // position of values, entry
   for (std::size_t i = 0; i < entries.size(); ++i) {
     const std::shared_ptr<const Grid> grid = make_grid(impl, entries[i]);

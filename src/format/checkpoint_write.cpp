@@ -15,9 +15,6 @@
 namespace coppice {
 namespace {
 
-constexpr const char* kFormatKey = "coppice_format";
-constexpr const char* kFormatVersion = "1";
-
 using Buffer = std::unique_ptr<std::byte[]>;
 Buffer make_buffer(std::size_t bytes) { return std::make_unique_for_overwrite<std::byte[]>(bytes); }
 
@@ -219,7 +216,7 @@ WriteReport write_packed(const Checkpoint& checkpoint, const std::filesystem::pa
   plan.config = input.config;
   (*plan.config)["quantization_config"] = quantization_config(items);
   for (FilePlan& file : plan.files)
-    file.metadata.insert_or_assign(kFormatKey, std::string(kFormatVersion));
+    file.metadata.insert_or_assign(kFormatKey, std::string(kFormatText));
   for (std::size_t position = 0; position < input.tensors.size(); ++position) {
     const CheckpointTensor& tensor = input.tensors[position];
     FilePlan& file = plan.files[tensor.file];
