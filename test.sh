@@ -4,15 +4,17 @@
 #   ./test.sh                    everything this machine can run
 #   COPPICE_REQUIRE_GPU=1 ./test.sh   a GPU test that is skipped fails
 #   COPPICE_CUDA=OFF ./test.sh   leaves the CUDA code out even where nvcc is found
+#   COPPICE_REQUIRE_PYTHON=1 ./test.sh   Python tests that are skipped (no headers, no PyPI) fail
 #
-# Installs system packages with apt-get (sudo if you are not root); builds in build/test.
+# Installs system packages with apt-get (sudo if you are not root); builds in build/test. The Python package goes into a virtual
+# environment in build/python-venv.
 set -euo pipefail
 cd "$(dirname "$0")"
 . scripts/common.sh
 
 say "What this machine needs"
 # shellcheck disable=SC2086
-ensure_packages $coppice_build_packages $coppice_test_packages
+ensure_packages $coppice_build_packages $coppice_test_packages $coppice_extension_packages
 
 build=${COPPICE_BUILD_DIR:-build/test}
 options=("-DCOPPICE_CUDA=${COPPICE_CUDA:-AUTO}" "-DCOPPICE_WERROR=${COPPICE_WERROR:-OFF}")
@@ -27,3 +29,6 @@ cmake --build "$build" -j "$coppice_jobs" | grep -vE '^\[[0-9]+/[0-9]+\] (Buildi
 
 say "Testing"
 ctest --test-dir "$build" --output-on-failure -j "$coppice_jobs" | tee "$build/ctest.log"
+
+say "Testing the Python package"
+scripts/test_python.sh

@@ -6,6 +6,7 @@
 coppice_build_packages="g++ cmake ninja-build libhwy-dev libfmt-dev nlohmann-json3-dev libcli11-dev libopenblas-openmp-dev"
 coppice_test_packages="libgtest-dev libgmock-dev"
 coppice_python_packages="python3 python3-venv"
+coppice_extension_packages="$coppice_python_packages python3-dev"
 
 say() { printf '\n\033[1m==> %s\033[0m\n' "$*" >&2; }
 note() { printf '    %s\n' "$*" >&2; }

@@ -1,0 +1,17 @@
+// Every file of bindings fills the one module; errors come first, for their classes.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace coppice::python {
+
+void bind_errors(nanobind::module_& module);
+void bind_pattern(nanobind::module_& module);
+void bind_masks(nanobind::module_& module);
+void bind_sparse_matrix(nanobind::module_& module);
+void bind_product(nanobind::module_& module);
+void bind_permutations(nanobind::module_& module);
+void bind_updates(nanobind::module_& module);
+void bind_checkpoint(nanobind::module_& module);
+
+}  // namespace coppice::python

@@ -1,0 +1,238 @@
+// Checkpoint directories: what is in them, and pruned, packed and unpacked copies.
+#include "coppice/checkpoint.h"
+
+#include <fmt/format.h>
+#include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/variant.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+
+#include "arrays.h"
+#include "bindings.h"
+#include "coppice/error.h"
+#include "coppice/prune.h"
+#include "sparse_matrix.h"
+
+using namespace nb::literals;
+namespace fs = std::filesystem;
+
+namespace coppice::python {
+namespace {
+
+using Globs = std::vector<std::string>;
+
+// Lets Ctrl-C through; the writer then removes what it wrote.
+void check_signals(const WriteProgress&) {
+  nb::gil_scoped_acquire acquire;
+  if (PyErr_CheckSignals() != 0) throw nb::python_error();
+}
+
+WriteOptions write_options(int threads) { return {.threads = threads, .progress = check_signals}; }
+
+const LinearWeight& linear_weight(const std::vector<LinearWeight>& weights,
+                                  const std::string& name) {
+  for (const LinearWeight& weight : weights)
+    if (weight.name == name) return weight;
+  throw InvalidArgument(
+      fmt::format("there is no linear weight '{}'; linear_weights() lists them", name));
+}
+
+nb::object read_weight(const Checkpoint& self, const LinearWeight& weight, int threads) {
+  const WeightOutput out = new_weight(weight.dtype, weight.shape.rows, weight.shape.cols);
+  const int used = thread_count(threads);
+  {
+    nb::gil_scoped_release release;
+    const WeightData data = self.read(weight, used);
+    const DenseView& from = data.view();
+    const auto row_bytes = static_cast<std::size_t>(from.cols * dtype_bytes(from.dtype));
+    for (std::int64_t r = 0; r < from.rows; ++r)
+      std::memcpy(out.view.row(r), from.row(r), row_bytes);
+  }
+  return out.array;
+}
+
+Sparse read_packed(const Checkpoint& self, const std::string& name, int threads) {
+  const PackedEntry* entry = self.find_packed(name);
+  if (entry == nullptr)
+    throw InvalidArgument(
+        fmt::format("there is no packed weight '{}'; packed_weights() lists them", name));
+  const int used = thread_count(threads);
+  nb::gil_scoped_release release;
+  const PackedData data = self.read_packed(*entry, used);
+  const SparseView& view = data.view();
+  return Sparse({view.grid,
+                 view.dtype,
+                 {view.values.begin(), view.values.end()},
+                 {view.columns.begin(), view.columns.end()},
+                 {view.metadata.begin(), view.metadata.end()},
+                 {view.input_permutation.begin(), view.input_permutation.end()}});
+}
+
+// Magnitude pruning, or what a Python function makes of a copy of the weight.
+DenseEdit dense_edit(const Pattern& pattern, nb::handle edit, int threads) {
+  if (edit.is_none())
+    return [pattern, threads](const LinearWeight& weight, const MutableDenseView& dense) {
+      const MaskOptions options{.row_segments = weight.shape.row_segments,
+                                .col_segments = weight.shape.col_segments,
+                                .threads = threads};
+      apply_mask(dense, magnitude_mask(dense, pattern, options).mask, threads);
+    };
+  return [pattern, edit](const LinearWeight& weight, const MutableDenseView& dense) {
+    nb::gil_scoped_acquire acquire;
+    const WeightOutput copy = new_weight(dense.dtype, dense.rows, dense.cols);
+    const auto row_bytes = static_cast<std::size_t>(dense.cols * dtype_bytes(dense.dtype));
+    for (std::int64_t r = 0; r < dense.rows; ++r)
+      std::memcpy(copy.view.row(r), dense.row(r), row_bytes);
+    const WeightInput changed = weight_input(edit(weight, copy.array), "what prune returned");
+    const DenseView& from = changed.view;
+    if (from.dtype != dense.dtype || from.rows != dense.rows || from.cols != dense.cols)
+      throw InvalidArgument(
+          fmt::format("what prune returned for '{}' is {} [{}, {}], needed is {} [{}, {}]",
+                      weight.name, dtype_name(from.dtype), from.rows, from.cols,
+                      dtype_name(dense.dtype), dense.rows, dense.cols));
+    // Refuses weights that break the pattern, with the first place.
+    compress(
+        from, pattern,
+        {.row_segments = weight.shape.row_segments, .col_segments = weight.shape.col_segments});
+    for (std::int64_t r = 0; r < dense.rows; ++r) std::memcpy(dense.row(r), from.row(r), row_bytes);
+  };
+}
+
+WriteReport prune_checkpoint(const fs::path& model, const fs::path& out,
+                             const PatternArgument& pattern, nb::handle prune, Globs include,
+                             Globs exclude, int threads) {
+  const int used = thread_count(threads);
+  const DenseEdit edit = dense_edit(pattern_of(pattern), prune, used);
+  nb::gil_scoped_release release;
+  const Checkpoint input = Checkpoint::open(model);
+  const std::vector<LinearWeight> weights =
+      input.linear_weights({.include = std::move(include), .exclude = std::move(exclude)});
+  return write_dense(input, out, weights, edit, write_options(used));
+}
+
+WriteReport pack_checkpoint(const fs::path& model, const fs::path& out,
+                            const std::optional<PatternArgument>& pattern, Globs include,
+                            Globs exclude, int threads) {
+  const int used = thread_count(threads);
+  std::optional<Pattern> wanted;
+  if (pattern) wanted = pattern_of(*pattern);
+  nb::gil_scoped_release release;
+  const Checkpoint input = Checkpoint::open(model);
+  check_output(model, out);
+  std::vector<PackItem> items;
+  for (LinearWeight& weight :
+       input.linear_weights({.include = std::move(include), .exclude = std::move(exclude)})) {
+    const Pattern found =
+        wanted ? *wanted : detect(input.read(weight, used).view(), {}, used).tightest;
+    input.drop(weight);
+    if (!found.is_dense()) items.push_back({std::move(weight), found});
+  }
+  const auto compressor = [used](const PackItem& item, const DenseView& dense) {
+    return compress(dense, item.pattern,
+                    {.row_segments = item.weight.shape.row_segments,
+                     .col_segments = item.weight.shape.col_segments,
+                     .threads = used});
+  };
+  return write_packed(input, out, items, compressor, write_options(used));
+}
+
+WriteReport unpack_checkpoint(const fs::path& packed, const fs::path& out, int threads) {
+  const int used = thread_count(threads);
+  nb::gil_scoped_release release;
+  return write_unpacked(Checkpoint::open(packed), out, write_options(used));
+}
+
+void bind_values(nb::module_& module) {
+  nb::class_<LinearWeight>(module, "LinearWeight",
+                           "One weight [rows, cols] of a linear layer in a checkpoint.")
+      .def_ro("name", &LinearWeight::name)
+      .def_ro("tensor", &LinearWeight::tensor, "The tensor that holds it.")
+      .def_prop_ro("role", [](const LinearWeight& w) { return std::string(role_name(w.role)); })
+      .def_prop_ro("dtype", [](const LinearWeight& w) { return numpy_dtype(w.dtype); })
+      .def_prop_ro("shape",
+                   [](const LinearWeight& w) { return nb::make_tuple(w.shape.rows, w.shape.cols); })
+      .def_prop_ro(
+          "row_segments", [](const LinearWeight& w) { return w.shape.row_segments; },
+          "Rows of fused projections; no vector reaches across them.")
+      .def_prop_ro("col_segments", [](const LinearWeight& w) { return w.shape.col_segments; })
+      .def_ro("transposed", &LinearWeight::transposed, "Stored as [cols, rows].")
+      .def("__repr__", [](const LinearWeight& w) {
+        return fmt::format("LinearWeight(\"{}\", shape=({}, {}), dtype={})", w.name, w.shape.rows,
+                           w.shape.cols, dtype_name(w.dtype));
+      });
+  nb::class_<WriteReport>(module, "WriteReport")
+      .def_ro("tensor_bytes_in", &WriteReport::tensor_bytes_in)
+      .def_ro("tensor_bytes_out", &WriteReport::tensor_bytes_out)
+      .def_ro("left_out", &WriteReport::left_out, "Files that did not come along.");
+}
+
+void bind_class(nb::module_& module) {
+  nb::class_<Checkpoint>(module, "Checkpoint",
+                         "A Hugging Face model directory with safetensors, read only.")
+      .def(
+          "__init__",
+          [](Checkpoint* self, const fs::path& directory) {
+            new (self) Checkpoint(Checkpoint::open(directory));
+          },
+          "directory"_a, "Opens and checks it. Raises FileError with the way out.")
+      .def_prop_ro("model_type", &Checkpoint::model_type)
+      .def_prop_ro("tensor_bytes", &Checkpoint::tensor_bytes)
+      .def_prop_ro("is_packed", &Checkpoint::is_packed)
+      .def(
+          "linear_weights",
+          [](const Checkpoint& self, Globs include, Globs exclude) {
+            return self.linear_weights(
+                {.include = std::move(include), .exclude = std::move(exclude)});
+          },
+          nb::kw_only(), "include"_a = Globs{}, "exclude"_a = Globs{},
+          "The weights that pruning takes by default, or those that the globs choose.")
+      .def(
+          "read",
+          [](const Checkpoint& self, const LinearWeight& weight, int threads) {
+            return read_weight(self, weight, threads);
+          },
+          "weight"_a, nb::kw_only(), "threads"_a = 0, "The weight [rows, cols], a new array.")
+      .def(
+          "read",
+          [](const Checkpoint& self, const std::string& name, int threads) {
+            return read_weight(self, linear_weight(self.linear_weights(), name), threads);
+          },
+          "weight"_a, nb::kw_only(), "threads"_a = 0)
+      .def(
+          "packed_weights",
+          [](const Checkpoint& self) {
+            nb::dict patterns;
+            for (const PackedEntry& entry : self.packed_weights())
+              patterns[entry.weight.name.c_str()] = nb::cast(entry.pattern);
+            return patterns;
+          },
+          "The packed weights' patterns by name.")
+      .def("read_packed", &read_packed, "name"_a, nb::kw_only(), "threads"_a = 0,
+           "A packed weight as a SparseMatrix.");
+}
+
+}  // namespace
+
+void bind_checkpoint(nb::module_& module) {
+  bind_values(module);
+  bind_class(module);
+  module.def(
+      "prune_checkpoint", &prune_checkpoint, "model_dir"_a, "out_dir"_a, "pattern"_a, nb::kw_only(),
+      "prune"_a = nb::none(), "include"_a = Globs{}, "exclude"_a = Globs{}, "threads"_a = 0,
+      "Writes the checkpoint with its linear weights pruned, dense with zeros: it opens in "
+      "stock transformers. By magnitude, or by prune(weight: LinearWeight, array) -> array "
+      "of the same dtype and shape that satisfies the pattern. out_dir appears complete or not "
+      "at all.");
+  module.def("pack_checkpoint", &pack_checkpoint, "model_dir"_a, "out_dir"_a,
+             "pattern"_a = nb::none(), nb::kw_only(), "include"_a = Globs{}, "exclude"_a = Globs{},
+             "threads"_a = 0,
+             "Writes a pruned checkpoint compressed; pattern None: the tightest that each weight "
+             "satisfies.");
+  module.def("unpack_checkpoint", &unpack_checkpoint, "packed_dir"_a, "out_dir"_a, nb::kw_only(),
+             "threads"_a = 0, "Writes the dense checkpoint with zeros of a packed one.");
+}
+
+}  // namespace coppice::python

@@ -1,0 +1,15 @@
+#include "bindings.h"
+
+NB_MODULE(_core, module) {
+  using namespace coppice::python;
+  module.doc() = "Bindings of the Coppice library; use them through the package coppice.";
+  module.attr("__version__") = COPPICE_VERSION;
+  bind_errors(module);
+  bind_pattern(module);
+  bind_masks(module);
+  bind_sparse_matrix(module);
+  bind_product(module);
+  bind_permutations(module);
+  bind_updates(module);
+  bind_checkpoint(module);
+}

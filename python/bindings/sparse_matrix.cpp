@@ -1,0 +1,203 @@
+#include "sparse_matrix.h"
+
+#include <fmt/format.h>
+#include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/variant.h>
+#include <nanobind/stl/vector.h>
+
+#include "arrays.h"
+#include "bindings.h"
+#include "coppice/error.h"
+#include "coppice/sparse_file.h"
+
+using namespace nb::literals;
+
+namespace coppice::python {
+namespace {
+
+using Segments = std::vector<std::int64_t>;
+
+Sparse compress_array(nb::handle dense, nb::handle mask, const PatternArgument& pattern,
+                      Segments row_segments, Segments col_segments, nb::handle input_permutation,
+                      int threads) {
+  const WeightInput input = weight_input(dense, "dense");
+  const Pattern parsed = pattern_of(pattern);
+  const CompressOptions options{
+      .row_segments = std::move(row_segments),
+      .col_segments = std::move(col_segments),
+      .input_permutation = permutation_input(input_permutation, "input_permutation"),
+      .threads = thread_count(threads)};
+  std::optional<Mask> kept;
+  if (!mask.is_none()) kept = mask_input(mask, "mask");
+  nb::gil_scoped_release release;
+  return Sparse(kept ? compress(input.view, *kept, parsed, options)
+                     : compress(input.view, parsed, options));
+}
+
+nb::object to_dense(const Sparse& self, nb::handle out, int threads) {
+  const SparseMatrix& matrix = *self.matrix;
+  const WeightOutput target = out.is_none() ? new_weight(matrix.dtype, matrix.rows(), matrix.cols())
+                                            : weight_output(out, "out");
+  const MutableDenseView& view = target.view;
+  if (view.dtype != matrix.dtype || view.rows != matrix.rows() || view.cols != matrix.cols())
+    throw InvalidArgument(fmt::format("out: needs {} [{}, {}], got {} [{}, {}]",
+                                      dtype_name(matrix.dtype), matrix.rows(), matrix.cols(),
+                                      dtype_name(view.dtype), view.rows, view.cols));
+  const int used = thread_count(threads);
+  {
+    nb::gil_scoped_release release;
+    decompress(matrix.view(), view, used);
+  }
+  return target.array;
+}
+
+// A read-only NumPy array of the matrix's own bytes, which it keeps alive.
+nb::object bytes_array(nb::handle self, const std::vector<std::byte>& bytes, std::size_t rows) {
+  const std::size_t width = rows == 0 ? 0 : bytes.size() / rows;
+  return nb::cast(
+      nb::ndarray<nb::numpy, const std::uint8_t, nb::ndim<2>>(bytes.data(), {rows, width}, self));
+}
+
+nb::object values_array(nb::handle self) {
+  const SparseMatrix& matrix = *nb::cast<const Sparse&>(self).matrix;
+  const nb::object bytes =
+      bytes_array(self, matrix.values, static_cast<std::size_t>(matrix.rows()));
+  return bytes.attr("view")(numpy_dtype(matrix.dtype));
+}
+
+std::map<std::string, SparseView, std::less<>> views_of(
+    const std::map<std::string, const Sparse*>& weights) {
+  std::map<std::string, SparseView, std::less<>> views;
+  for (const auto& [name, sparse] : weights) views.emplace(name, sparse->matrix->view());
+  return views;
+}
+
+void save_file(const std::map<std::string, const Sparse*>& weights,
+               const std::filesystem::path& path) {
+  const auto views = views_of(weights);
+  nb::gil_scoped_release release;
+  write_sparse(path, views);
+}
+
+nb::dict load_file(const std::filesystem::path& path, int threads) {
+  const int used = thread_count(threads);
+  std::map<std::string, SparseMatrix, std::less<>> loaded;
+  {
+    nb::gil_scoped_release release;
+    loaded = read_sparse(path, used);
+  }
+  nb::dict result;
+  for (auto& [name, matrix] : loaded) result[name.c_str()] = nb::cast(Sparse(std::move(matrix)));
+  return result;
+}
+
+std::vector<Pattern> detect_patterns(nb::handle dense, int threads) {
+  const WeightInput input = weight_input(dense, "dense");
+  const int used = thread_count(threads);
+  Detection found;
+  {
+    nb::gil_scoped_release release;
+    found = detect(input.view, {}, used);
+  }
+  std::vector<Pattern> patterns;
+  for (const DetectedPattern& one : found.satisfied) patterns.push_back(one.pattern);
+  return patterns;
+}
+
+std::string describe(const Sparse& self) {
+  const SparseMatrix& m = *self.matrix;
+  return fmt::format("SparseMatrix(shape=({}, {}), pattern=\"{}\", dtype={}, nbytes={})", m.rows(),
+                     m.cols(), m.pattern().to_string(), dtype_name(m.dtype), m.own_bytes());
+}
+
+void bind_class(nb::module_& module) {
+  nb::class_<Sparse>(module, "SparseMatrix",
+                     "A compressed weight [rows, cols] in its canonical form. Immutable. Made by "
+                     "compress, load_file and Checkpoint.read_packed.")
+      .def_prop_ro(
+          "shape",
+          [](const Sparse& s) { return nb::make_tuple(s.matrix->rows(), s.matrix->cols()); })
+      .def_prop_ro(
+          "dtype", [](const Sparse& s) { return numpy_dtype(s.matrix->dtype); },
+          "The NumPy dtype; of bfloat16 and fp8 that of ml_dtypes.")
+      .def_prop_ro("pattern", [](const Sparse& s) { return s.matrix->pattern(); })
+      .def_prop_ro(
+          "nbytes", [](const Sparse& s) { return s.matrix->own_bytes(); },
+          "Bytes of the compressed arrays.")
+      .def_prop_ro(
+          "density", [](const Sparse& s) { return s.matrix->grid->density(); },
+          "Stored weights over all weights of this very shape.")
+      .def_prop_ro("bits_per_weight",
+                   [](const Sparse& s) { return s.matrix->grid->bits_per_weight(s.matrix->dtype); })
+      .def_prop_ro("values", &values_array, "[rows, kept], read only, not a copy.")
+      .def_prop_ro(
+          "columns",
+          [](nb::handle self) {
+            const SparseMatrix& m = *nb::cast<const Sparse&>(self).matrix;
+            return bytes_array(self, m.columns, m.columns.empty() ? 0 : m.grid->vectors().size());
+          },
+          "uint8 [vectors, bytes], read only: the choice of columns (docs/format.md).")
+      .def_prop_ro(
+          "metadata",
+          [](nb::handle self) {
+            const SparseMatrix& m = *nb::cast<const Sparse&>(self).matrix;
+            return bytes_array(self, m.metadata,
+                               m.metadata.empty() ? 0 : static_cast<std::size_t>(m.rows()));
+          },
+          "uint8 [rows, bytes], read only: the choice row by row (docs/format.md).")
+      .def_prop_ro(
+          "input_permutation",
+          [](const Sparse& s) -> nb::object {
+            if (s.matrix->input_permutation.empty()) return nb::none();
+            return array_of(s.matrix->input_permutation);
+          },
+          "uint32 [cols], or None.")
+      .def(
+          "mask", [](const Sparse& s) { return mask_array(stored_mask(s.matrix->view())); },
+          "The bool mask of the stored positions.")
+      .def("to_dense", &to_dense, "out"_a = nb::none(), nb::kw_only(), "threads"_a = 0,
+           "The pruned weight, bit for bit where it is stored and +0 elsewhere: a new NumPy array, "
+           "or out, a writable array of the same dtype and shape (a PyTorch tensor, say), filled "
+           "and returned.")
+      .def(
+          "pack", [](Sparse& s, int threads) { return packed_of(s, thread_count(threads)); },
+          "threads"_a = 0, "The layout that this machine's kernels read; made once and kept.")
+      .def("__repr__", &describe);
+}
+
+}  // namespace
+
+const Packed& packed_of(Sparse& sparse, int threads) {
+  if (sparse.packed.weight) return sparse.packed;
+  const std::shared_ptr<const SparseMatrix> matrix = sparse.matrix;
+  std::shared_ptr<const cpu::PackedWeight> made;
+  {
+    nb::gil_scoped_release release;
+    made = std::make_shared<const cpu::PackedWeight>(matrix->view(), threads);
+  }
+  if (!sparse.packed.weight) sparse.packed.weight = std::move(made);  // else another thread did
+  return sparse.packed;
+}
+
+void bind_sparse_matrix(nb::module_& module) {
+  bind_class(module);
+  module.def("compress", &compress_array, "dense"_a, "mask"_a.none(), "pattern"_a, nb::kw_only(),
+             "row_segments"_a = Segments{}, "col_segments"_a = Segments{},
+             "input_permutation"_a = nb::none(), "threads"_a = 0,
+             "Stores the weights that the bool mask keeps, bit for bit; mask None: those that are "
+             "not zero. Raises InvalidArgument, with the first place, if that breaks the pattern.");
+  module.def(
+      "detect", &detect_patterns, "dense"_a, nb::kw_only(), "threads"_a = 0,
+      "The patterns that a dense weight with zeros satisfies, tightest first; Pattern(\"dense\") "
+      "is always the last.");
+  module.def("save_file", &save_file, "weights"_a, "path"_a,
+             "Writes compressed weights by name to one safetensors file, which appears complete or "
+             "not at all.");
+  module.def("load_file", &load_file, "path"_a, nb::kw_only(), "threads"_a = 0,
+             "The compressed weights of such a file by name, validated.");
+}
+
+}  // namespace coppice::python

@@ -1,0 +1,51 @@
+"""N:M sparse transformers: prune, store, multiply.
+
+    import coppice
+
+    mask = coppice.magnitude_mask(weight, "64:2:8")           # weight: [rows, cols]
+    sparse = coppice.compress(weight, mask, "64:2:8")
+    y = coppice.multiply(sparse, x, bias=b, activation="relu")  # x: [tokens, cols]
+
+Arrays are NumPy arrays or anything that exports DLPack or the buffer protocol, such as PyTorch tensors on the CPU. They are
+read in place, never copied: what cannot be read so is refused, with the way out. Results are NumPy arrays; bfloat16 and fp8
+have the types of ml_dtypes. Long calls release the GIL: do not change an array that another thread is working on.
+threads=0 uses every processor of this process; results do not depend on it.
+"""
+
+from ._core import (
+    Cancelled,
+    Checkpoint,
+    DeviceError,
+    Error,
+    FileError,
+    Gram,
+    InvalidArgument,
+    LinearWeight,
+    PackedWeight,
+    Pattern,
+    PermutationResult,
+    SparseMatrix,
+    UpdateResult,
+    WriteReport,
+    __version__,
+    admm_prune,
+    compress,
+    cpu_target,
+    detect,
+    find_input_permutation,
+    find_output_permutation,
+    load_file,
+    magnitude_mask,
+    multiply,
+    obs_prune,
+    output_error,
+    pack_checkpoint,
+    prune_checkpoint,
+    save_file,
+    score_mask,
+    score_weights,
+    score_weights_obs,
+    unpack_checkpoint,
+)
+
+__all__ = [name for name in dir() if not name.startswith("_")]
