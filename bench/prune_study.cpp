@@ -116,6 +116,7 @@ class Study {
     for (const auto& weight :
          checkpoint_.linear_weights({.include = options_.include, .exclude = {}})) {
       fmt::print(stderr, "{}\n", weight.name);
+      orders_.clear();
       const Layer layer = load(weight);
       const Layer held_out = of(held_out_, weight.name, layer);
       for (const auto& text : options_.patterns)
@@ -152,12 +153,23 @@ class Study {
   void measure(const std::string& name, const Layer& layer, const Layer& held_out,
                const coppice::Pattern& pattern, const std::string& method) {
     line(name, layer, held_out, pattern, method, "identity", 0);
-    const std::vector<float> scores = scores_of(layer, method, options_.threads);
-    const auto found = coppice::find_input_permutation(
-        coppice::dense_view(scores, layer.rows, layer.cols), pattern,
-        {.threads = options_.threads, .limit_seconds = options_.limit});
+    const coppice::PermutationResult& found = order_of(layer, pattern, method);
     line(name, permuted(layer, found.permutation), permuted(held_out, found.permutation), pattern,
          method, "permuted", found.seconds);
+  }
+
+  // The methods that compensate are served by the same scores.
+  const coppice::PermutationResult& order_of(const Layer& layer, const coppice::Pattern& pattern,
+                                             const std::string& method) {
+    const std::string kind = coppice::parse_score(method) ? method : "obs";
+    const auto [at, fresh] = orders_.try_emplace(pattern.to_string() + " by " + kind);
+    if (fresh) {
+      const std::vector<float> scores = scores_of(layer, kind, options_.threads);
+      at->second = coppice::find_input_permutation(
+          coppice::dense_view(scores, layer.rows, layer.cols), pattern,
+          {.threads = options_.threads, .limit_seconds = options_.limit});
+    }
+    return at->second;
   }
 
   void line(const std::string& name, const Layer& layer, const Layer& held_out,
@@ -175,6 +187,7 @@ class Study {
   }
 
   Options options_;
+  std::map<std::string, coppice::PermutationResult> orders_;  // of this layer
   coppice::Checkpoint checkpoint_;
   coppice::StatisticsFile stats_, held_out_;
   fmt::ostream csv_;

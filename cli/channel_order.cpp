@@ -6,10 +6,11 @@
 namespace coppice::cli {
 
 void add_order(CLI::App& app, OrderOptions& options) {
-  auto* permute = app.add_flag("--permute", options.permute,
-                               "With --pack: store the input channels of vector-wise (also blocks "
-                               "one column wide) and V:N:M "
-                               "weights in the order under which the pattern keeps more");
+  auto* permute = app.add_flag(
+      "--permute", options.permute,
+      "Input channels in the order under which the pattern keeps more: stored beside packed "
+      "weights "
+      "(vector-wise, blocks one column wide, V:N:M), else folded into the layer before");
   app.add_option("--permute-time", options.seconds,
                  "Seconds that the search for an order of one layer may take (default 60)")
       ->check(CLI::PositiveNumber)
@@ -55,6 +56,13 @@ std::vector<double> gather_gram(std::span<const double> gram, std::span<const st
     double* to = gathered.data() + static_cast<std::size_t>(r) * cols;
     for (std::size_t c = 0; c < cols; ++c) to[c] = from[order[c]];
   });
+  return gathered;
+}
+
+std::vector<double> gather_values(std::span<const double> values,
+                                  std::span<const std::uint32_t> order) {
+  std::vector<double> gathered(order.size());
+  for (std::size_t c = 0; c < order.size(); ++c) gathered[c] = values[order[c]];
   return gathered;
 }
 

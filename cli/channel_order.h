@@ -15,6 +15,7 @@ namespace coppice::cli {
 
 struct OrderOptions {
   bool permute = false;
+  bool store = false;   ///< the output is packed: it has a place for orders
   double seconds = 60;  ///< of a search, at most
 };
 
@@ -42,6 +43,9 @@ std::vector<float> gather_cols(std::span<const float> values, std::span<const st
 /// Rows and columns of [cols, cols] gathered by `order`.
 std::vector<double> gather_gram(std::span<const double> gram, std::span<const std::uint32_t> order,
                                 int threads);
+/// [cols] gathered by `order`.
+std::vector<double> gather_values(std::span<const double> values,
+                                  std::span<const std::uint32_t> order);
 /// The mask of gathered columns, in the order before.
 Mask put_back(const Mask& mask, std::span<const std::uint32_t> order);
 

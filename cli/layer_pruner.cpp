@@ -83,6 +83,18 @@ void LayerPruner::find_order(PrunedLayer& layer, const DenseView& scores, int th
   layer.order_gain = order.gain;
 }
 
+std::vector<float> LayerPruner::order_scores(const LinearWeight& weight, const DenseView& dense,
+                                             int threads) const {
+  const bool damaged = check_finite(weight.name, dense, options_.allow_nonfinite, threads);
+  const std::string& method = scoring_.method_of(weight);
+  std::vector<float> scores = finite_scores(dense);
+  if (damaged || method == "magnitude") return scores;
+  if (!moves_weights(method)) return scoring_.scores(weight, dense, threads);
+  score_weights_obs(dense, scoring_.statistics(weight, threads)->gram,
+                    options_.scoring.damping.value_or(ObsOptions{}.damping), scores, threads);
+  return scores;
+}
+
 MaskResult LayerPruner::select(const PrunedLayer& layer, const DenseView& scores,
                                const MaskOptions& options) const {
   try {

@@ -32,6 +32,10 @@ class LayerPruner {
   PrunedLayer prune(const LinearWeight& weight, const Pattern& pattern,
                     const MutableDenseView& dense, int threads) const;
 
+  /// Scores by which an order of the weight's columns is looked for: the method's.
+  std::vector<float> order_scores(const LinearWeight& weight, const DenseView& dense,
+                                  int threads) const;
+
   /// Bytes that `prune` takes for a weight, its Gram matrices included: an estimate from above.
   std::uint64_t bytes_needed(const LinearWeight& weight) const;
 
@@ -42,7 +46,7 @@ class LayerPruner {
                     const MaskOptions& options) const;
   void mask(PrunedLayer& layer, const MutableDenseView& dense, bool damaged, int threads) const;
   bool reorders(const Pattern& pattern) const {
-    return options_.order.permute && stores_order(pattern);
+    return options_.order.permute && options_.order.store && stores_order(pattern);
   }
   void find_order(PrunedLayer& layer, const DenseView& scores, int threads) const;
   void update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const;

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <set>
 
@@ -13,8 +12,10 @@
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
 #include "dense_copy.h"
+#include "fold_orders.h"
 #include "layer_pruner.h"
 #include "layer_queue.h"
+#include "long_run.h"
 #include "magnitude.h"
 #include "pack_items.h"
 #include "progress.h"
@@ -64,10 +65,11 @@ class PruneCommand final : public Command {
 
  private:
   std::map<std::string, Pattern> patterns_by_weight(const Checkpoint& input);
+  std::vector<LinearWeight> pruned_weights(const Checkpoint& checkpoint) const;
+  std::unique_ptr<FoldedCheckpoint> fold_orders(const Checkpoint& input);
   void edit(const LinearWeight& weight, const MutableDenseView& dense);
   SparseMatrix compress_pruned(const PackItem& item, const DenseView& dense);
-  Json journal_settings(const Checkpoint& input) const;
-  void check_weights(const Checkpoint& input, std::span<const LinearWeight> weights);
+  Json journal_settings() const;
   void prune_layers(const Checkpoint& input, std::span<const LinearWeight> weights);
   WriteReport write(const Checkpoint& input, std::span<const LinearWeight> weights);
   void write_keeping_journal(const Checkpoint& input, std::span<const LinearWeight> weights);
@@ -86,8 +88,10 @@ class PruneCommand final : public Command {
   LayerPruner::Options pruner_options_;
   SpeedOptions speed_options_;
 
-  std::map<std::string, Pattern> patterns_;  // of this run, by weight
-  std::optional<SpeedChoice> choice_;        // with --speedup
+  std::map<std::string, Pattern> patterns_;    // of this run, by weight
+  std::map<std::string, FoldedOrder> folded_;  // of weights that read channels in another order
+  std::vector<std::filesystem::path> model_files_;
+  std::optional<SpeedChoice> choice_;  // with --speedup
   std::optional<MagnitudeEngine> engine_;
   std::unique_ptr<UpdateEngine> update_engine_;
   std::optional<Scoring> scoring_;
@@ -178,23 +182,58 @@ std::map<std::string, Pattern> PruneCommand::patterns_by_weight(const Checkpoint
   return patterns;
 }
 
+std::vector<LinearWeight> PruneCommand::pruned_weights(const Checkpoint& checkpoint) const {
+  std::vector<LinearWeight> weights;
+  for (auto& weight : checkpoint.linear_weights(selection_))
+    if (patterns_.contains(weight.name)) weights.push_back(std::move(weight));
+  return weights;
+}
+
+// The model with its channels in other orders, where a layer gains by that and cannot store one.
+std::unique_ptr<FoldedCheckpoint> PruneCommand::fold_orders(const Checkpoint& input) {
+  if (!pruner_options_.order.permute) return nullptr;
+  auto orders = find_folded_orders(
+      input, patterns_,
+      [&](const LinearWeight& weight, const DenseView& dense) {
+        return pruner_->order_scores(weight, dense, threads());
+      },
+      pruner_options_.order, threads());
+  if (orders.empty()) {
+    if (!pack_) note("--permute: no layer gains by an order that the layer before it can take");
+    return nullptr;
+  }
+  Progress progress("folding");
+  auto folded = std::make_unique<FoldedCheckpoint>(input, output_, orders,
+                                                   write_options(threads(), progress));
+  std::map<std::string, Permutation> by_weight;
+  for (FoldedOrder& order : orders) {
+    const std::string& name = order.folded.fold.consumer;
+    by_weight[name] = order.folded.permutation;
+    folded_.emplace(name, std::move(order));
+  }
+  scoring_->reorder(by_weight);
+  return folded;
+}
+
 void PruneCommand::edit(const LinearWeight& weight, const MutableDenseView& dense) {
   const Pattern& pattern = patterns_.at(weight.name);
-  report_.add(journal_ ? journal_->load(weight, pattern, dense)
-                       : pruner_->prune(weight, pattern, dense, threads()));
+  PrunedLayer layer = journal_ ? journal_->load(weight, pattern, dense)
+                               : pruner_->prune(weight, pattern, dense, threads());
+  if (const auto order = folded_.find(weight.name); order != folded_.end())
+    layer.order_gain = order->second.gain;
+  report_.add(std::move(layer));
 }
 
 // All that the pruned weights and their lines of the table depend on.
-Json PruneCommand::journal_settings(const Checkpoint& input) const {
+Json PruneCommand::journal_settings() const {
   const ScoringOptions& scoring = pruner_options_.scoring;
+  const OrderOptions& order = pruner_options_.order;
   const auto file = [](const std::string& path) {
     return path.empty() ? Json(nullptr) : Json(fingerprint({path}));
   };
   const auto given = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
-  std::vector<std::filesystem::path> files;
-  for (const SafetensorsFile& tensors : input.files()) files.emplace_back(tensors.name());
   Json settings = {{"version", COPPICE_VERSION},
-                   {"the model", fingerprint(files)},
+                   {"the model", fingerprint(model_files_)},
                    {"--stats", file(scoring.stats)},
                    {"--held-out", file(scoring.held_out)},
                    {"--method", scoring.method},
@@ -203,57 +242,24 @@ Json PruneCommand::journal_settings(const Checkpoint& input) const {
                    {"--iterations", given(scoring.iterations)},
                    {"--choice", given(scoring.choice)},
                    {"--columns", columns_},
-                   {"--permute", pruner_options_.order.permute},
-                   {"--permute-time", pruner_options_.order.seconds},
+                   {"--permute", order.permute},
+                   {"--pack with --permute", order.permute && order.store},
+                   {"--permute-time", order.seconds},
                    {"--device cuda", update_engine_ != nullptr},
                    {"--allow-nonfinite", pruner_options_.allow_nonfinite}};
   for (const auto& [name, pattern] : patterns_)
     settings["the pattern of " + name] = pattern.to_string();
+  for (const auto& [name, folded] : folded_)
+    settings["the order of " + name] = folded.folded.permutation;
   return settings;
 }
 
-// A damaged weight is found before the work, not hours into it.
-void PruneCommand::check_weights(const Checkpoint& input, std::span<const LinearWeight> weights) {
-  Progress progress("checking");
-  std::int64_t done = 0, total = 0;
-  for (const LinearWeight& weight : weights) total += dense_bytes(weight);
-  for (const LinearWeight& weight : weights) {
-    throw_if_cancelled();
-    progress.update(done, total, weight.name);
-    check_finite(weight.name, input.read(weight, threads()).view(), false, threads());
-    input.drop(weight);
-    done += dense_bytes(weight);
-  }
-}
-
-// Side by side, into the journal.
 void PruneCommand::prune_layers(const Checkpoint& input, std::span<const LinearWeight> weights) {
-  if (!pruner_options_.allow_nonfinite) check_weights(input, weights);
-  journal_.emplace(output_, weights, journal_settings(input), restart_);
-  std::vector<const LinearWeight*> left;
-  for (const LinearWeight& weight : weights)
-    if (!journal_->has(weight)) left.push_back(&weight);
-  if (left.size() < weights.size())
-    note(fmt::format("going on where an earlier run stopped: {} of {} layers are finished",
-                     weights.size() - left.size(), weights.size()));
-  std::vector<std::uint64_t> needs;
-  for (const LinearWeight* weight : left) needs.push_back(pruner_->bytes_needed(*weight));
-  Progress progress("pruning");
-  std::mutex progress_mutex;
-  std::int64_t done = 0, total = 0;
-  for (const LinearWeight* weight : left) total += dense_bytes(*weight);
+  if (!pruner_options_.allow_nonfinite) check_weights(input, weights, threads());
+  journal_.emplace(output_, weights, journal_settings(), restart_);
   const auto bytes =
       memory_ > 0 ? static_cast<std::uint64_t>(memory_ * 1e9) : available_memory() / 2;
-  run_layers(needs, threads(), bytes, [&](std::size_t i, int layer_threads) {
-    const LinearWeight& weight = *left[i];
-    throw_if_cancelled();
-    const DenseCopy pruned = copy_of(input.read(weight, layer_threads).view(), layer_threads);
-    input.drop(weight);
-    journal_->store(pruner_->prune(weight, patterns_.at(weight.name), pruned.view, layer_threads),
-                    pruned.view);
-    const std::lock_guard lock(progress_mutex);
-    progress.update(done += dense_bytes(weight), total, weight.name);
-  });
+  prune_into(*journal_, input, weights, patterns_, *pruner_, {threads(), bytes});
 }
 
 // Through the dense-with-zeros weight: the same bytes as pruning first and packing then, also where
@@ -336,8 +342,8 @@ int PruneCommand::run() {
     throw UsageError(
         fmt::format("{} is for methods that move weights and --permute, not for --method {}",
                     restart_ ? "--restart" : "--memory", pruner_options_.scoring.method));
-  if (pruner_options_.order.permute && !pack_)
-    throw UsageError("--permute needs --pack: dense weights have no place for an order");
+  if (pruner_options_.order.permute && pruner_options_.scoring.method == "scores")
+    throw UsageError("--permute is not for --method scores, whose file knows the model's order");
   if (pruner_options_.order.permute && pruner_options_.scoring.method == "fisher")
     throw UsageError("--permute is not for --method fisher, whose blocks are of neighbours");
   if (pruner_options_.scoring.method == "fisher" && asked_device() == "cuda")
@@ -353,18 +359,23 @@ int PruneCommand::run() {
     throw InvalidArgument(fmt::format(
         "'{}' is packed: pruning needs dense weights; run 'coppice unpack' first", input_));
   patterns_ = patterns_by_weight(input);
-  std::vector<LinearWeight> weights;
-  for (auto& weight : input.linear_weights(selection_))
-    if (patterns_.contains(weight.name)) weights.push_back(std::move(weight));
+  std::vector<LinearWeight> weights = pruned_weights(input);
   if (weights.empty())
     throw InvalidArgument(
         fmt::format("'{}': no linear weight is left to prune; see 'coppice inspect'", input_));
 
+  pruner_options_.order.store = pack_;
   pruner_options_.columns = parse_search(columns_);
   scoring_.emplace(pruner_options_.scoring, input, weights, update_engine_.get());
   pruner_.emplace(pruner_options_, *scoring_, *engine_);
   auto start = std::chrono::steady_clock::now();
-  write_keeping_journal(input, weights);
+  for (const SafetensorsFile& tensors : input.files()) model_files_.emplace_back(tensors.name());
+  if (const auto folded = fold_orders(input)) {
+    write_keeping_journal(folded->checkpoint(), pruned_weights(folded->checkpoint()));
+    report_.written.left_out = folded->written().left_out;
+  } else {
+    write_keeping_journal(input, weights);
+  }
   report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report_.input = input_;
   report_.output = output_;

@@ -142,11 +142,14 @@ std::string PruneReport::text(const LayerTimer& timer) const {
 
   std::string out = table.to_string() + legend(timer);
   if (scores_shown())
-    out += "kept score: share of the sum of scores that is still there; took: time to prune it.\n";
+    out +=
+        "kept score: share of the sum of scores that is still there (obs, admm: of w^2 |x|^2); "
+        "took: "
+        "time to prune it.\n";
   if (permuted)
     out +=
         "order: points that the share of kept scores rises by the order of input channels that is "
-        "stored; '-': the weight's own.\n";
+        "stored, or folded into the layer before; '-': the weight's own.\n";
   if (has_error || has_held_out)
     out +=
         "error: |XW - XV| / |XW| of the layer's outputs with the weights before (W) and after (V), "

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "channel_order.h"
 #include "console.h"
 #include "coppice/error.h"
 #include "coppice/output_error.h"
@@ -203,15 +204,27 @@ std::int64_t Scoring::fisher_block(const LinearWeight& weight) const {
   return info != nullptr ? info->block : 0;
 }
 
+void Scoring::reorder(const std::map<std::string, Permutation>& orders) {
+  for (Source* source : {stats_.get(), held_out_.get()})
+    if (source != nullptr) source->orders = orders;
+}
+
 std::shared_ptr<const InputStatistics> Scoring::Source::of(const LinearWeight& weight,
                                                            int threads) {
   const InputInfo& info = *file.input_of(weight.name);
+  const auto order = orders.find(weight.name);
   const std::lock_guard lock(mutex_);
-  std::weak_ptr<const InputStatistics>& known = in_use_[info.name];
+  std::weak_ptr<const InputStatistics>& known =
+      in_use_[order == orders.end() ? info.name : info.name + " for " + weight.name];
   auto statistics = known.lock();
   if (statistics == nullptr) {
     last_.reset();  // before the next one takes its memory
-    statistics = std::make_shared<const InputStatistics>(file.read(info, threads));
+    InputStatistics read = file.read(info, threads);
+    if (order != orders.end()) {
+      if (info.has_gram) read.gram = gather_gram(read.gram, order->second, threads);
+      read.square_sums = gather_values(read.square_sums, order->second);
+    }
+    statistics = std::make_shared<const InputStatistics>(std::move(read));
     known = statistics;
   }
   last_ = statistics;

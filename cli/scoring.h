@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "coppice/checkpoint.h"
+#include "coppice/permutation.h"
 #include "coppice/score.h"
 #include "coppice/statistics.h"
 #include "coppice/update.h"
@@ -62,6 +63,9 @@ class Scoring {
   LayerErrors errors(const LinearWeight& weight, const DenseView& before, const DenseView& after,
                      int threads) const;
 
+  /// From now on the columns of these weights come in these orders. Before any other call.
+  void reorder(const std::map<std::string, Permutation>& orders);
+
   bool has_statistics() const { return stats_ != nullptr; }
   bool has_held_out() const { return held_out_ != nullptr; }
 
@@ -74,6 +78,7 @@ class Scoring {
     std::optional<double> error(const LinearWeight& weight, const DenseView& before,
                                 const DenseView& after, int threads, const UpdateEngine* engine);
     const StatisticsFile file;
+    std::map<std::string, Permutation> orders;  // of weights whose columns have another one
 
    private:
     std::mutex mutex_;

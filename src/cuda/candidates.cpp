@@ -14,13 +14,33 @@ std::int64_t token_tiles(const Selection& selection, const ProductInfo& product)
   return (product.tokens + tile - 1) / tile;
 }
 
-// Adds what `select` says of the same product where only one family is there.
-void add_family(std::vector<Selection>& all, const ProductInfo& product, const DeviceInfo& device) {
+// Adds the kernels of a family that can run the product, the best first, without `first`.
+void add_family(std::vector<Selection>& all, Family family, const ProductInfo& product,
+                const DeviceInfo& device) {
+  const std::string first = tile_name(all[0]);
+  const auto add = [&](Selection selection) {
+    if (tile_name(selection) == first) return;
+    selection.token_group = token_group(product, tile_tokens(selection), device);
+    all.push_back(selection);
+  };
+  Selection best;
   try {
-    const Selection one = select(product, device);
-    if (one.family != all[0].family) all.push_back(one);
+    best = select_of(family, product, device);
   } catch (const DeviceError&) {
-    // The portable kernels need more shared memory than there is: no candidate.
+    return;  // the portable kernels need more shared memory than there is
+  }
+  if (family != Family::mma) {
+    for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
+      best.shape = static_cast<int>(i);
+      if (has_tile(kWgmmaShapes[i], family, product)) add(best);
+    }
+  } else if (all[0].family == Family::mma) {
+    for (const MmaShape& shape : mma_shapes(product, device)) {
+      best.mma = shape;
+      add(best);
+    }
+  } else {
+    add(best);
   }
 }
 
@@ -34,27 +54,8 @@ int tile_tokens(const Selection& selection) {
 
 std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& device) {
   std::vector<Selection> all{select(product, device)};
-  if (all[0].family == Family::wgmma) {
-    for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
-      Selection other = all[0];
-      other.shape = static_cast<int>(i);
-      if (other.shape == all[0].shape) continue;
-      if (product.in_order && !kWgmmaShapes[i].in_order) continue;
-      other.token_group = token_group(product, tile_tokens(other), device);
-      all.push_back(other);
-    }
-    DeviceInfo portable = device;
-    portable.has_wgmma = false;
-    add_family(all, product, portable);
-  } else {
-    for (const MmaShape& shape : mma_shapes(product, device)) {
-      if (shape.kernel == all[0].mma.kernel) continue;
-      Selection other = all[0];
-      other.mma = shape;
-      other.token_group = token_group(product, tile_tokens(other), device);
-      all.push_back(other);
-    }
-  }
+  for (Family family : {Family::wgmma, Family::expand, Family::mma})
+    if (can_run(family, product, device)) add_family(all, family, product, device);
   return all;
 }
 
@@ -78,6 +79,9 @@ std::string tile_name(const Selection& selection) {
                        k.row_warps, k.token_warps, k.halves, m.stage_rows, m.stages);
   }
   const WgmmaShape& w = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
+  if (selection.family == Family::expand)
+    return fmt::format("expand {}x{} by {}x{} resident {}", w.row_groups, w.group_blocks,
+                       w.token_groups, w.tokens, w.thread_blocks);
   return fmt::format("wgmma {}x{} by {}x{} stages {} resident {}", w.row_groups, w.group_blocks,
                      w.token_groups, w.tokens, w.stages, w.thread_blocks);
 }

@@ -183,9 +183,14 @@ void run(const Selection& selection, const PackedWeight::Impl& impl, const Matri
   }
 #if COPPICE_CUDA_WGMMA
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
-  const std::size_t table = tile_table(shape.blocks());
   ProductArguments p = arguments_for(selection, impl, x, y, epilogue, shape.tile_tokens());
   p.staged = p.epilogue.wide && p.epilogue.residual == nullptr;
+  if (selection.family == Family::expand) {
+    p.row_tile_count = (p.block_count + shape.blocks() - 1) / shape.blocks();
+    launch_expanded_wgmma(selection.shape, impl.dtype, p, impl.device_info, stream);
+    return;
+  }
+  const std::size_t table = tile_table(shape.blocks());
   p.row_tiles = impl.tiles[table];
   p.row_tile_count = impl.tile_counts[table];
   launch_sparse_wgmma(selection.shape, selection.token_major, impl.dtype, p, impl.device_info,

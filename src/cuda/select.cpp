@@ -125,18 +125,52 @@ MmaShape mma_shape(const ProductInfo& p, const DeviceInfo& device) {
       shapes, {}, [&](const MmaShape& shape) { return predicted_clocks(shape, p, device); });
 }
 
-namespace {
-
-bool prefers_mma(const ProductInfo& p, const DeviceInfo& device) {
-  return !device.has_wgmma || p.vector_blocks == 0;
+// A part of a step: products of A in registers, N / 2 clocks each, and what comes in. A model that
+// orders the tiles as the times on an H200 did (256 tokens: 128 x 256, 128 x 128, 64 x 64); without
+// the registers' filling, so not to be compared with other families'.
+double predicted_expand_clocks(const WgmmaShape& s, const ProductInfo& p,
+                               const DeviceInfo& device) {
+  const expand::Parts parts = expand::parts(p.group == 5);
+  const double products = static_cast<double>(parts.products * s.blocks() * s.token_groups);
+  const double multiply = 1.13 * products * (s.tokens / 2.0 + 16);
+  const double incoming = s.expand_part_bytes(p.group == 5) + s.weight_bytes() / parts.count;
+  const double part = std::max(multiply, incoming / 66.0);
+  const std::int64_t tiles = ceil_div(p.blocks, s.blocks()) * ceil_div(p.tokens, s.tile_tokens());
+  const std::int64_t processors = device.multiprocessors;
+  const std::int64_t resident = std::min<std::int64_t>(
+      s.thread_blocks, std::max<std::int64_t>(1, ceil_div(tiles, processors)));
+  const double rounds = static_cast<double>(ceil_div(tiles, processors * resident));
+  return rounds * (static_cast<double>(p.steps * parts.count * resident) * part + 3000);
 }
 
-int best_wgmma(const ProductInfo& p, const DeviceInfo& device) {
+bool has_tile(const WgmmaShape& shape, Family family, const ProductInfo& p) {
+  return family == Family::expand ? shape.expands : !p.in_order || shape.in_order;
+}
+
+bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
+  if (family == Family::mma) return true;
+  if (!device.has_wgmma) return false;
+  if (family == Family::wgmma) return p.vector_blocks > 0;
+  return p.regular && !p.in_order && p.group >= expand::kLeastGroup &&
+         p.group <= expand::kMostGroup;
+}
+
+namespace {
+
+// Does not look at the tokens: a token's result must not depend on their number. Family::expand is
+// not chosen before it has passed the tests on a GPU as it is (docs/performance/vnm.md).
+Family preferred(const ProductInfo& p, const DeviceInfo& device) {
+  return can_run(Family::wgmma, p, device) ? Family::wgmma : Family::mma;
+}
+
+int best_wgmma(Family family, const ProductInfo& p, const DeviceInfo& device) {
   int best = -1;
   double best_clocks = 0;
   for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
-    if (p.in_order && !kWgmmaShapes[i].in_order) continue;
-    const double clocks = predicted_clocks(kWgmmaShapes[i], p, device);
+    const WgmmaShape& shape = kWgmmaShapes[i];
+    if (!has_tile(shape, family, p)) continue;
+    const double clocks = family == Family::expand ? predicted_expand_clocks(shape, p, device)
+                                                   : predicted_clocks(shape, p, device);
     if (best >= 0 && clocks >= best_clocks) continue;
     best_clocks = clocks;
     best = static_cast<int>(i);
@@ -147,19 +181,23 @@ int best_wgmma(const ProductInfo& p, const DeviceInfo& device) {
 }  // namespace
 
 Selection select(const ProductInfo& p, const DeviceInfo& device) {
+  return select_of(preferred(p, device), p, device);
+}
+
+Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& device) {
   Selection selection;
-  selection.family = prefers_mma(p, device) ? Family::mma : Family::wgmma;
-  const bool direct = selection.family == Family::wgmma && p.in_order && p.token_major && p.aligned;
+  selection.family = family;
+  const bool direct = family == Family::wgmma && p.in_order && p.token_major && p.aligned;
   selection.token_major = direct;
   selection.transpose = p.token_major && !direct;
   selection.repack = !p.token_major && !p.aligned;
   int tile_tokens = 0;
-  if (selection.family == Family::wgmma) {
-    selection.shape = best_wgmma(p, device);
-    tile_tokens = kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
-  } else {
+  if (family == Family::mma) {
     selection.mma = mma_shape(p, device);
     tile_tokens = selection.mma.config().tile_tokens();
+  } else {
+    selection.shape = best_wgmma(family, p, device);
+    tile_tokens = kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
   }
   selection.token_group = token_group(p, tile_tokens, device);
   return selection;
@@ -180,7 +218,8 @@ std::string selection_name(const Selection& selection) {
                        rows_name(kernel.rows), selection.mma.stages, kernel.places(), before);
   }
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
-  return fmt::format("wgmma {}x{}{}", shape.rows(), shape.tile_tokens(), before);
+  return fmt::format("{} {}x{}{}", selection.family == Family::expand ? "expand" : "wgmma",
+                     shape.rows(), shape.tile_tokens(), before);
 }
 
 }  // namespace coppice::cuda

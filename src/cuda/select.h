@@ -9,6 +9,7 @@
 
 #include "coppice/linear.h"
 #include "coppice/pattern.h"
+#include "cuda/kernels/expand_layout.h"
 #include "cuda/packed_layout.h"
 
 namespace coppice::cuda {
@@ -36,6 +37,7 @@ struct WgmmaShape {
   int staging = 2;        ///< buffers of 64 rows x 32 tokens for a warpgroup's outputs
   int thread_blocks = 1;  ///< on one multiprocessor
   bool in_order = false;  ///< also compiled for weights whose columns are all alive in order
+  bool expands = false;   ///< also compiled for weights that are expanded to 2:4 in registers
 
   constexpr int blocks() const { return row_groups * group_blocks; }
   constexpr int rows() const { return 64 * blocks(); }
@@ -49,19 +51,40 @@ struct WgmmaShape {
            stages * (activation_bytes() + weight_bytes() + 16);
   }
 
+  // Where the weight is expanded, a stage of activations is a part of a step, and records have
+  // stages of their own: as many of the former as fit.
+  static constexpr int kExpandWeightStages = 3;
+  constexpr int expand_part_bytes(bool fives) const {
+    return tile_tokens() * expand::parts(fives).slots() * 2;
+  }
+  constexpr int expand_fixed_bytes() const {
+    const int records = blocks() * (kRecordBytes + expand::kBlockMaskBytes);
+    return 1024 + staging_bytes() + expand::kTableBytes + kExpandWeightStages * (records + 16);
+  }
+  constexpr int expand_stages(int part_bytes) const {
+    const int shared = 228 * 1024 / thread_blocks - 1024;
+    const int most = (shared - expand_fixed_bytes()) / (part_bytes + 16);
+    return most < 8 ? most : 8;
+  }
+  constexpr int expand_shared_bytes(bool fives) const {
+    const int part = expand_part_bytes(fives);
+    return expand_fixed_bytes() + expand_stages(part) * (part + 16);
+  }
+
   static constexpr int kColumnSteps = 16;  ///< whose columns lie in shared memory
   static constexpr int kColumnBytes = kColumnSteps * kStepCols * 2;
 };
 
 /// All wgmma tiles there are.
 inline constexpr std::array kWgmmaShapes = {
-    WgmmaShape{2, 1, 1, 256, 5, 2, 1, false},  // vectors of 128 rows
-    WgmmaShape{2, 2, 1, 128, 6, 2, 1, false},  // vectors of 256 rows and more
-    WgmmaShape{1, 1, 2, 256, 3, 2, 1, false},  // vectors of 64 rows
-    WgmmaShape{2, 1, 1, 128, 8, 2, 1, true},   // the same for fewer tokens or rows ...
-    WgmmaShape{1, 1, 1, 128, 4, 2, 2, false},  //
-    WgmmaShape{1, 1, 1, 64, 8, 2, 2, true},    //
-    WgmmaShape{2, 1, 1, 256, 4, 4, 1, true},   // 2:4, and vectors of 128 rows of large products
+    WgmmaShape{2, 1, 1, 256, 5, 2, 1, false},       // vectors of 128 rows
+    WgmmaShape{2, 2, 1, 128, 6, 2, 1, false},       // vectors of 256 rows and more
+    WgmmaShape{1, 1, 2, 256, 3, 2, 1, false},       // vectors of 64 rows
+    WgmmaShape{2, 1, 1, 128, 8, 2, 1, true, true},  // the same for fewer tokens or rows ...
+    WgmmaShape{1, 1, 1, 128, 4, 2, 2, false},       //
+    WgmmaShape{1, 1, 1, 64, 8, 2, 2, true, true},   //
+    WgmmaShape{2, 1, 1, 256, 4, 4, 1, true,
+               true},  // 2:4, and vectors of 128 rows of large products
 };
 
 /// How the mma kernels bring rows of activations (a row: one column of the weight, all tokens of
@@ -97,7 +120,8 @@ inline constexpr std::array kMmaKernels = {
     MmaKernel{MmaRows::gathered, 1, 4, 2, 2}, MmaKernel{MmaRows::gathered, 1, 4, 2, 1},
     MmaKernel{MmaRows::gathered, 1, 2, 2, 2}, MmaKernel{MmaRows::gathered, 1, 2, 1, 1},
     MmaKernel{MmaRows::gathered, 2, 2, 1, 1}, MmaKernel{MmaRows::gathered, 4, 2, 1, 1},
-    MmaKernel{MmaRows::gathered, 4, 1, 1, 1},
+    MmaKernel{MmaRows::gathered, 4, 1, 1, 1}, MmaKernel{MmaRows::gathered, 1, 1, 8, 2},
+    MmaKernel{MmaRows::gathered, 1, 2, 4, 2},
 };
 
 /// How an mma kernel is run.
@@ -131,12 +155,16 @@ struct ProductInfo {
   bool aligned = true;       ///< 16-byte aligned rows of activations
 };
 
-enum class Family : std::uint8_t { wgmma, mma };
+enum class Family : std::uint8_t {
+  wgmma,   ///< columns alive gathered, or all in order
+  expand,  ///< wgmma, the weight expanded to 2:4 in registers, activations as they are
+  mma,
+};
 
 /// How a product is run.
 struct Selection {
   Family family = Family::wgmma;
-  int shape = 0;  ///< wgmma: index of kWgmmaShapes
+  int shape = 0;  ///< wgmma, expand: index of kWgmmaShapes
   MmaShape mma;
   bool token_major = false;  ///< the kernel reads token-major activations itself
   bool transpose = false;    ///< token-major activations are transposed into the workspace first
@@ -145,6 +173,12 @@ struct Selection {
 };
 
 Selection select(const ProductInfo& product, const DeviceInfo& device);
+
+/// Whether a family has kernels for a product. Of mma this may still turn out wrong: see mma_shape.
+bool can_run(Family family, const ProductInfo& product, const DeviceInfo& device);
+
+/// The best of one family that can run the product.
+Selection select_of(Family family, const ProductInfo& product, const DeviceInfo& device);
 
 /// All mma kernels that can run a product on a device, and how.
 std::vector<MmaShape> mma_shapes(const ProductInfo& product, const DeviceInfo& device);
@@ -155,6 +189,8 @@ MmaShape mma_shape(const ProductInfo& product, const DeviceInfo& device);
 /// Predicted time in clocks; what `select` compares.
 double predicted_clocks(const WgmmaShape& shape, const ProductInfo& product,
                         const DeviceInfo& device);
+double predicted_expand_clocks(const WgmmaShape& shape, const ProductInfo& product,
+                               const DeviceInfo& device);
 double predicted_clocks(const MmaShape& shape, const ProductInfo& product,
                         const DeviceInfo& device);
 
@@ -163,6 +199,9 @@ int token_group(const ProductInfo& product, int tile_tokens, const DeviceInfo& d
 
 /// Such as "window".
 std::string_view rows_name(MmaRows rows);
+
+/// Whether a tile is compiled for a product of one of the wgmma families.
+bool has_tile(const WgmmaShape& shape, Family family, const ProductInfo& product);
 
 /// Such as "wgmma 128x256".
 std::string selection_name(const Selection& selection);

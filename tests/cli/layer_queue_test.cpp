@@ -24,7 +24,8 @@ struct Seen {
   bool alone_when_too_large = true;
 };
 
-Seen run(const std::vector<std::uint64_t>& needs, int threads, std::uint64_t bytes) {
+Seen run(const std::vector<std::uint64_t>& needs, int threads, std::uint64_t bytes,
+         std::chrono::microseconds each = std::chrono::microseconds(200)) {
   Seen seen{std::vector<int>(needs.size()), std::vector<int>(needs.size())};
   std::mutex mutex;
   int used = 0, running = 0;
@@ -42,7 +43,7 @@ Seen run(const std::vector<std::uint64_t>& needs, int threads, std::uint64_t byt
       else
         seen.peak_bytes = std::max(seen.peak_bytes, taken);
     }
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
+    std::this_thread::sleep_for(each);
     const std::lock_guard lock(mutex);
     used -= layer_threads;
     taken -= needs[i];
@@ -67,7 +68,9 @@ TEST(LayerQueue, StaysWithinItsBounds) {
 }
 
 TEST(LayerQueue, SmallLayersSideBySideLargeOnesWithAllThreads) {
-  EXPECT_THAT(run({10, 10, 10, 10}, 4, 100).threads, ::testing::Each(1));
+  // Long enough for all to begin before the first is done, whose threads the last would get.
+  EXPECT_THAT(run({10, 10, 10, 10}, 4, 100, std::chrono::milliseconds(200)).threads,
+              ::testing::Each(1));
   EXPECT_THAT(run({90, 90, 90}, 4, 100).threads, ::testing::Each(4));
   EXPECT_THAT(run({40}, 4, 100).threads, ::testing::ElementsAre(4));
 }
@@ -79,6 +82,8 @@ TEST(LayerQueue, TheFirstErrorEndsIt) {
                           [&](std::size_t i, int) {
                             ++begun;
                             if (i == 4) throw std::runtime_error("a layer");
+                            // So that the others cannot all be done before it is thrown.
+                            std::this_thread::sleep_for(std::chrono::milliseconds(20));
                           }),
                std::runtime_error);
   EXPECT_LT(begun, 50);

@@ -1,14 +1,47 @@
-// coppice prune --permute: orders of channels that packed weights store.
+// coppice prune --permute: orders of channels that packed weights store, or layers before take.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <stdexcept>
+
+#include "coppice/output_error.h"
 #include "coppice/permutation_search.h"
 #include "statistics_fixture.h"
 
 namespace coppice::cli::test {
 namespace {
 
+using ::testing::HasSubstr;
+
 class Permute : public PruneWithStatistics {
  protected:
+  static std::string sibling(std::string weight, const char* other) {
+    const std::string last = "down_proj";
+    return weight.replace(weight.find(last), last.size(), other);
+  }
+  static LinearWeight weight_of(const Checkpoint& checkpoint, const std::string& name) {
+    for (const LinearWeight& weight : checkpoint.linear_weights())
+      if (weight.name == name) return weight;
+    throw std::runtime_error(name);
+  }
+  // after[r] = before[p[r]]; whole rows are compared.
+  static Permutation rows_of(const Checkpoint& before, const Checkpoint& after,
+                             const std::string& name) {
+    const LinearWeight weight = weight_of(before, name);
+    const auto cols = static_cast<std::size_t>(weight.shape.cols);
+    const std::vector<float> old_rows = values(before.read(weight)),
+                             new_rows = values(after.read(weight));
+    Permutation order;
+    for (std::size_t r = 0; r < new_rows.size(); r += cols)
+      for (std::size_t s = 0; s < old_rows.size(); s += cols)
+        if (std::equal(new_rows.begin() + static_cast<std::ptrdiff_t>(r),
+                       new_rows.begin() + static_cast<std::ptrdiff_t>(r + cols),
+                       old_rows.begin() + static_cast<std::ptrdiff_t>(s)))
+          order.push_back(static_cast<std::uint32_t>(s / cols));
+    check_permutation(order, weight.shape.rows);
+    return order;
+  }
   // Packs into out() with and into dir/plain without --permute.
   nlohmann::json pack(std::vector<std::string> options, const std::string& output, bool permute) {
     std::vector<std::string> args = {"prune", model, "--no-time", "--json", "--pack", "-o", output};
@@ -111,8 +144,82 @@ TEST_F(Permute, PatternsWithoutIndicesKeepTheirOrder) {
   EXPECT_EQ(verified.exit_code, 0) << verified.out;
 }
 
+// The order of down_proj's columns becomes that of the rows of gate_proj and up_proj.
+TEST_F(Permute, FoldsIntoTheLayerBefore) {
+  const std::string stats = write_statistics(model, dir / "stats");
+  for (const char* method : {"magnitude", "wanda", "obs"}) {
+    const Result result = prune(
+        {"--permute", "--include", "*down_proj*", "--method", method, "--stats", stats, "--json"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const Checkpoint before = Checkpoint::open(model), after = Checkpoint::open(out());
+    const StatisticsFile file = StatisticsFile::open(stats);
+    for (const auto& layer : result.json()["layers"]) {
+      const std::string name = layer["name"];
+      EXPECT_GT(layer["order_gain"].get<double>(), 0);
+      const Permutation order = rows_of(before, after, sibling(name, "up_proj"));
+      EXPECT_FALSE(is_identity(order));
+      EXPECT_EQ(order, rows_of(before, after, sibling(name, "gate_proj")));
+      // Put back, the pruned weight has the error that the report says.
+      const LinearWeight weight = weight_of(before, name);
+      const std::vector<float> dense = values(before.read(weight));
+      std::vector<float> pruned = values(after.read(weight)), put_back(pruned.size());
+      const auto cols = static_cast<std::size_t>(weight.shape.cols);
+      std::size_t kept = 0, moved = 0;
+      for (std::size_t i = 0; i < pruned.size(); ++i) {
+        put_back[i / cols * cols + order[i % cols]] = pruned[i];
+        kept += pruned[i] != 0;
+      }
+      for (std::size_t i = 0; i < dense.size(); ++i)
+        moved += put_back[i] != 0 && put_back[i] != dense[i];
+      EXPECT_EQ(kept, pruned.size() / 2);
+      if (method != std::string("obs")) {
+        EXPECT_EQ(moved, 0u);
+      }
+      EXPECT_NEAR(layer["error"].get<double>(),
+                  output_error(dense_view(dense, weight.shape.rows, weight.shape.cols),
+                               dense_view(put_back, weight.shape.rows, weight.shape.cols),
+                               file.read(*file.input_of(name)).gram),
+                  1e-6);
+    }
+    EXPECT_EQ(coppice({"verify", out()}).exit_code, 0);
+    EXPECT_EQ(names_in(dir.path()), (std::vector<std::string>{"model", "out", "stats"}));
+    std::filesystem::remove_all(out());
+  }
+}
+
+TEST_F(Permute, FoldsAndStoresInOneRun) {
+  const auto report = pack({"--pattern", "16:2:8", "--pattern-for", "*down_proj*=2:4",
+                            "--pattern-for", "*up_proj*=2:4", "--pattern-for", "*gate_proj*=1:4"},
+                           out(), true);
+  const Checkpoint checkpoint = Checkpoint::open(out());
+  std::size_t folded = 0, stored = 0;
+  for (const auto& layer : report["layers"]) {
+    const PackedEntry* entry = checkpoint.find_packed(layer["name"].get<std::string>());
+    ASSERT_NE(entry, nullptr);
+    stored += entry->has_input_permutation ? 1 : 0;
+    folded += !layer["order_gain"].is_null() && !entry->has_input_permutation ? 1 : 0;
+    EXPECT_TRUE(!entry->has_input_permutation || layer["pattern"] == "16:2:8");
+  }
+  EXPECT_EQ(folded, 2u);  // down_proj of both layers
+  EXPECT_GT(stored, 4u);
+  EXPECT_EQ(coppice({"verify", out()}).exit_code, 0);
+}
+
+TEST_F(Permute, WhereNothingCanBeFoldedTheOrderStays) {
+  const Result result = prune({"--permute", "--include", "*q_proj*"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("no layer gains by an order"));
+  const std::string plain = dir / "plain";
+  ASSERT_EQ(coppice({"prune", model, "--pattern", "2:4", "--include", "*q_proj*", "--no-time", "-o",
+                     plain})
+                .exit_code,
+            0);
+  EXPECT_EQ(snapshot(out()), snapshot(plain));
+}
+
 TEST_F(Permute, WrongUsage) {
-  expect_failure({"--permute"}, 2, "--permute needs --pack");
+  expect_failure({"--permute", "--method", "scores", "--scores", "x"}, 2, "--method scores");
+  expect_failure({"--permute", "--method", "fisher", "--stats", "x"}, 2, "--method fisher");
   expect_failure({"--pack", "--permute-time", "3"}, 2, "--permute");
 }
 

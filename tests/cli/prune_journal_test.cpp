@@ -106,6 +106,22 @@ TEST_F(PruneJournal, FullDisk) {
   EXPECT_EQ(snapshot(out()), snapshot(dir / "packed"));
 }
 
+TEST_F(PruneJournal, FullDiskWhileWritingTheOutput) {
+  const auto [bytes, layers] = uninterrupted();
+  RunOptions options;
+  options.max_file_bytes = 500'000;  // every layer, but not the whole model
+  const Result stopped = coppice(command(), options);
+  EXPECT_EQ(stopped.exit_code, 1);
+  EXPECT_THAT(stopped.err, HasSubstr("7 of 7 layers are finished and kept"));
+  EXPECT_EQ(names_in(dir.path()),
+            (std::vector<std::string>{"model", "out.journal", "stats", "whole"}));
+  const Result resumed = coppice(command());
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_THAT(resumed.err, HasSubstr("7 of 7"));
+  EXPECT_EQ(snapshot(out()), bytes);
+  EXPECT_EQ(without_times(resumed), layers);
+}
+
 TEST_F(PruneJournal, OtherOptionsOrInputsAreRefused) {
   coppice(command(), interrupt_with(SIGKILL));
   ASSERT_GE(layers_in_journal(), 2);

@@ -97,20 +97,30 @@ void compare(const Problem& p, const HostMatrix& y, const std::vector<std::byte>
     }
 }
 
-// How the product is run: as `multiply` does, or by all mma kernels that can, one after the other.
+// How the product is run: as `multiply` does, or by all kernels of a family, one after the other;
+// not at all if the family cannot.
 std::vector<Selection> selections(const Problem& p, const PackedWeight& packed, const Matrix& x) {
-  if (!p.every_mma_kernel) return {select_for(packed, x)};
+  if (!p.every_kernel_of) return {select_for(packed, x)};
   const PackedWeight::Impl& impl = packed.impl();
   ProductInfo product = impl.product;
   product.tokens = x.tokens;
   product.token_major = x.layout == Layout::token_major;
   product.aligned = reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && x.stride % 8 == 0;
-  DeviceInfo device = impl.device_info;
-  device.has_wgmma = false;
+  const DeviceInfo& device = impl.device_info;
+  const Family family = *p.every_kernel_of;
+  if (!can_run(family, product, device)) return {};
   std::vector<Selection> all;
-  for (const MmaShape& shape : mma_shapes(product, device)) {
-    all.push_back(select(product, device));
-    all.back().mma = shape;
+  if (family == Family::mma) {
+    for (const MmaShape& shape : mma_shapes(product, device)) {
+      all.push_back(select_of(family, product, device));
+      all.back().mma = shape;
+    }
+    return all;
+  }
+  for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
+    if (!has_tile(kWgmmaShapes[i], family, product)) continue;
+    all.push_back(select_of(family, product, device));
+    all.back().shape = static_cast<int>(i);
   }
   return all;
 }
@@ -163,7 +173,7 @@ void check_problem(const Problem& p, std::uint64_t seed) {
         selection.transpose || selection.repack ? (p.tokens + 63) / 64 * 64 * p.cols * 2 : 0);
     const GpuBytes workspace(bytes);
     const Workspace given{workspace.data(), static_cast<std::int64_t>(bytes)};
-    if (p.every_mma_kernel)
+    if (p.every_kernel_of)
       multiply_by(selection, packed, x_matrix, y_matrix, epilogue, given, nullptr);
     else
       multiply(packed, x_matrix, y_matrix, epilogue, given);

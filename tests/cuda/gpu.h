@@ -8,11 +8,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "coppice/cuda.h"
 #include "cpu/random_weight.h"
+#include "cuda/select.h"
 
 namespace coppice::cuda {
 
@@ -79,7 +81,7 @@ struct Problem {
   Activation activation = Activation::none;
   std::vector<std::int64_t> row_segments{}, col_segments{};
 
-  bool every_mma_kernel = false;  ///< instead of the library's choice
+  std::optional<Family> every_kernel_of{};  ///< instead of the library's choice
 
   std::string describe() const;
 };

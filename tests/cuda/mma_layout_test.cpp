@@ -88,23 +88,21 @@ class Tile {
                                                part * (kBlockUnits / kKernel.vectors));
     return units[std::min(unit, units.size() - 1)].vector;
   }
-  int column(int part, std::int64_t place) const {
+  // What the warps and threads decode of the stage's part of a packed list.
+  int listed(int part, int place) const {
     const PackPlan& plan = p_.pack.plan;
-    const std::int64_t quad = vector(part) * plan.steps * kStepQuads + place / 4;
+    const std::int64_t first =
+        (vector(part) * plan.steps * kStepQuads + stage_ * (kKernel.places() / 4)) *
+        plan.quad_bytes;
+    const PackedPlace at = packed_place(place, plan.quad_bytes);
     std::uint32_t bits = 0;
-    std::memcpy(&bits, p_.pack.columns.data() + quad * plan.quad_bytes,
-                static_cast<std::size_t>(plan.quad_bytes));
-    return static_cast<int>(
-        quad_column(bits, static_cast<int>(place % 4), static_cast<int>(place / 4), plan.quad_bytes,
-                    p_.weight.view().grid->pattern().group, static_cast<int>(p_.cols())));
+    for (int i = 0; i < 2; ++i)
+      if (const auto byte = static_cast<std::size_t>(first + at.byte + i);
+          byte < p_.pack.columns.size())
+        bits |= static_cast<std::uint32_t>(p_.pack.columns[byte]) << (8 * i);
+    return static_cast<int>(listed_column(bits >> at.shift, place, plan.quad_bytes, group()));
   }
-  // As the stage's lists have it.
-  int listed(int list, int place) const {
-    int part = list;
-    if (kKernel.rows == MmaRows::gathered)
-      part = static_cast<int>(std::ranges::find(list_of_, list) - list_of_.begin());
-    return column(part, stage_ * kKernel.places() + place);
-  }
+  int group() const { return p_.weight.view().grid->pattern().group; }
 
   void put(int target, const void* source) {
     ASSERT_LE(static_cast<std::size_t>(target) + 16, memory_.size());
@@ -141,7 +139,10 @@ class Tile {
     if (kKernel.rows == MmaRows::gathered) {
       const int list = row / kKernel.places();
       if (list > list_of_.back()) return 0;
-      col = listed(list, row % kKernel.places());
+      const auto part = static_cast<int>(std::ranges::find(list_of_, list) - list_of_.begin());
+      col = listed(part, row % kKernel.places());
+      if (p_.pack.plan.quad_bytes != kColumnQuadBytes)
+        col += stage_ * (kKernel.places() / 4) * group();
     }
     return std::min(col, p_.cols() - 1);
   }
@@ -173,8 +174,7 @@ class Tile {
         values[lane] = row_warp * At::kBlock + value_address<kKernel>(lane, half) +
                        unit * kUnitValues<kKernel>;
         int row = half * kHalfCols + lane;
-        if (kKernel.rows == MmaRows::window)
-          row = window_row(listed(part, row), stage_ * stage_rows_, stage_rows_);
+        if (kKernel.rows == MmaRows::window) row = listed(part, row);
         if (kKernel.rows == MmaRows::gathered) row += list_of_[part] * kKernel.places();
         rows[lane] = At::kRows + row_address<kKernel>(row, token_warp);
       }
@@ -279,6 +279,46 @@ TEST(MmaLayout, EveryKernelMultiplies) {
     (std::make_index_sequence<kMmaKernels.size()>());
   }
   for (std::size_t i = 0; i < runs.size(); ++i) EXPECT_GT(runs[i], 0) << "kernel " << i;
+}
+
+// Every form of packed lists, read as the kernels do: two bytes and a shift for a column.
+TEST(MmaLayout, PackedListsSayTheColumnsOfTheirQuads) {
+  Random random(5);
+  constexpr int kQuads = 8;
+  for (const int group : {5, 8, 9, 16, 33, 64, 200, 256})
+    for (const bool regular : {true, false}) {
+      const int bytes = column_quad_bytes(group, regular);
+      std::vector<std::uint8_t> list(kQuads * bytes + 1, 0xA5);  // what lies behind does not count
+      std::vector<int> want;
+      for (int quad = 0; quad < kQuads; ++quad) {
+        std::vector<int> offsets;
+        while (offsets.size() < 4)
+          if (const int offset = cpu::random_int(random, 0, group - 1);
+              std::ranges::find(offsets, offset) == offsets.end())
+            offsets.push_back(offset);
+        std::ranges::sort(offsets);
+        std::uint64_t bits = 0;
+        for (int i = 0; i < 4; ++i) {
+          const int column = quad * group + offsets[i];
+          const auto offset = static_cast<std::uint64_t>(offsets[i]);
+          bits |= bytes == 8   ? static_cast<std::uint64_t>(column) << 16 * i
+                  : bytes == 1 ? std::uint64_t{1} << offset
+                               : offset << 2 * bytes * i;
+          want.push_back(column);
+        }
+        for (int b = 0; b < bytes; ++b)
+          list[static_cast<std::size_t>(quad * bytes + b)] =
+              static_cast<std::uint8_t>(bits >> 8 * b);
+      }
+      for (int place = 0; place < 4 * kQuads; ++place) {
+        const PackedPlace at = packed_place(place, bytes);
+        const auto byte = static_cast<std::size_t>(at.byte);
+        const unsigned two = list[byte] | static_cast<unsigned>(list[byte + 1]) << 8;
+        EXPECT_EQ(listed_column(two >> at.shift, place, bytes, group),
+                  static_cast<std::uint32_t>(want[static_cast<std::size_t>(place)]))
+            << "M = " << group << ", " << bytes << " bytes a quad, place " << place;
+      }
+    }
 }
 
 // Eight rows that ldmatrix reads together lie in different banks if they differ mod 8.

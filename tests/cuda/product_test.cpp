@@ -1,8 +1,12 @@
 // Products on the GPU against the double-precision reference.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "coppice/error.h"
 #include "cuda/gpu.h"
+#include "cuda/multiply.h"
+#include "cuda/weight.h"
 
 namespace coppice::cuda {
 namespace {
@@ -126,14 +130,44 @@ TEST(CudaProduct, EveryMmaKernel) {
                      .cols = 1024,
                      .tokens = tokens,
                      .dtype = seed % 2 == 0 ? Dtype::f16 : Dtype::bf16,
-                     .every_mma_kernel = true},
+                     .every_kernel_of = Family::mma},
                     seed++);
   const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
   const int count = cases != nullptr ? std::atoi(cases) : 300;
   Random random(20261122);
   for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
     Problem p = random_problem(random);
-    p.every_mma_kernel = true;
+    p.every_kernel_of = Family::mma;
+    check_problem(p, static_cast<std::uint64_t>(i));
+  }
+}
+
+// Every tile, also where another family is preferred; V that leaves units short, and blocks that
+// hold parts of several vectors.
+TEST(CudaProduct, EveryExpandingKernel) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 400;
+  for (const char* pattern : {"16:2:5", "64:2:5", "128:2:5", "32:2:6", "64:2:7", "16:2:8", "24:2:8",
+                              "80:2:7", "128:2:8", "8:2:8", "2:2:5"})
+    for (std::int64_t cols : {128, 400, 1027})
+      for (std::int64_t tokens : {64, 136, 520})
+        check_problem({.pattern = Pattern::parse(pattern),
+                       .rows = 600,
+                       .cols = cols,
+                       .tokens = tokens,
+                       .dtype = seed % 2 == 0 ? Dtype::f16 : Dtype::bf16,
+                       .y_layout = seed % 3 == 0 ? Layout::token_major : Layout::feature_major,
+                       .every_kernel_of = Family::expand},
+                      seed++);
+  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
+  const int count = cases != nullptr ? std::atoi(cases) : 300;
+  Random random(20261123);
+  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
+    Problem p = random_problem(random);
+    p.pattern = Pattern::make(p.pattern.is_two_four() ? 16 : p.pattern.vec_rows, 1, 4,
+                              random_int(random, 5, 8), 2);
+    p.permuted = false;
+    p.every_kernel_of = Family::expand;
     check_problem(p, static_cast<std::uint64_t>(i));
   }
 }
@@ -161,6 +195,46 @@ Operands make_operands(const char* pattern, std::int64_t tokens, std::uint64_t s
   o.x_matrix = {o.x.data(), Dtype::f16, tokens, 512, Layout::feature_major, 0};
   o.y_matrix = {o.y.data(), Dtype::f16, tokens, 384, Layout::token_major, 0};
   return o;
+}
+
+// Thread blocks with many tiles, all multiprocessors busy: what comes and goes at a tile's borders
+// meets what is still being read. Two families that share no kernel have to agree.
+TEST(CudaProduct, ExpandingKernelsAgreeWithThePortableOnLargeProducts) {
+  COPPICE_NEEDS_GPU();
+  constexpr std::int64_t kRows = 4096, kCols = 2048, kTokens = 8192;
+  Random random(20261124);
+  const GpuBytes x([&] {
+    std::vector<std::byte> bytes(kCols * kTokens * 2);
+    from_float(Dtype::f16, cpu::random_floats(random, kCols * kTokens), bytes.data());
+    return bytes;
+  }());
+  const Matrix x_matrix{x.data(), Dtype::f16, kTokens, kCols, Layout::feature_major, 0};
+  for (const char* pattern : {"32:2:5", "16:2:8"}) {
+    const SparseMatrix weight =
+        cpu::random_weight(random, Pattern::parse(pattern), kRows, kCols, Dtype::f16);
+    const PackedWeight packed(weight.view());
+    ProductInfo product = packed.impl().product;
+    product.tokens = kTokens;
+    const DeviceInfo& device = packed.impl().device_info;
+    if (!can_run(Family::expand, product, device)) GTEST_SKIP() << "needs compute capability 9.0";
+    const auto multiplied = [&](Family family) {
+      const GpuBytes y(kRows * kTokens * 2);
+      const MutableMatrix y_matrix{y.data(), Dtype::f16, kTokens, kRows, Layout::feature_major, 0};
+      multiply_by(select_of(family, product, device), packed, x_matrix, y_matrix, {}, {}, nullptr);
+      EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+      std::vector<float> values(kRows * kTokens);
+      to_float(Dtype::f16, y.read().data(), values);
+      return values;
+    };
+    const std::vector<float> want = multiplied(Family::mma);
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      const std::vector<float> got = multiplied(Family::expand);
+      std::int64_t wrong = 0;
+      for (std::size_t i = 0; i < want.size(); ++i)
+        wrong += !(std::abs(got[i] - want[i]) <= 0.02f + 0.002f * std::abs(want[i]));
+      EXPECT_EQ(wrong, 0) << pattern;
+    }
+  }
 }
 
 TEST(CudaProduct, CanBeCapturedAndReplayed) {

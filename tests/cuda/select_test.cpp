@@ -71,6 +71,39 @@ TEST(Select, WgmmaTilesFitTheMultiprocessor) {
   }
 }
 
+TEST(Select, RegularWeightsOfSmallGroupsCanBeExpandedOnHopper) {
+  for (int vec_rows : {2, 16, 32, 64, 128})
+    for (int group : {5, 6, 7, 8})
+      EXPECT_TRUE(can_run(Family::expand, product(vec_rows, group, 4096, 4096, 64), hopper()));
+  EXPECT_FALSE(can_run(Family::expand, product(32, 9, 4096, 4096, 64), hopper()));
+  EXPECT_FALSE(can_run(Family::expand, two_four(4096, 4096, 64), hopper()));
+  EXPECT_FALSE(can_run(Family::expand, product(16, 8, 4096, 4096, 64), ampere()));
+  ProductInfo p = product(16, 8, 14336, 4096, 4096);
+  EXPECT_EQ(selection_name(select_of(Family::expand, p, hopper())), "expand 128x256");
+  p.token_major = true;
+  EXPECT_TRUE(select_of(Family::expand, p, hopper()).transpose);
+  p.regular = false;  // windows that are not side by side
+  EXPECT_FALSE(can_run(Family::expand, p, hopper()));
+}
+
+TEST(Select, NoFamilyDependsOnTheTokens) {
+  for (int vec_rows : {16, 32, 64, 128})
+    for (int group : {5, 8, 16})
+      for (std::int64_t tokens : {64, 512, 4096})
+        EXPECT_EQ(select(product(vec_rows, group, 4096, 4096, tokens), hopper()).family,
+                  select(product(vec_rows, group, 4096, 4096, 1), hopper()).family);
+}
+
+TEST(Select, ExpandingTilesFitTheMultiprocessor) {
+  for (const WgmmaShape& s : kWgmmaShapes) {
+    if (!s.expands) continue;
+    for (bool fives : {false, true}) {
+      EXPECT_GE(s.expand_stages(s.expand_part_bytes(fives)), 3);
+      EXPECT_LE(s.thread_blocks * (s.expand_shared_bytes(fives) + 1024), 228 * 1024);
+    }
+  }
+}
+
 TEST(Select, LowVectorsAndOtherDevicesUseThePortableFamily) {
   EXPECT_EQ(select(product(32, 8, 4096, 4096, 4096), hopper()).family, Family::mma);
   EXPECT_EQ(select(product(128, 8, 4096, 4096, 4096), ampere()).family, Family::mma);
@@ -107,7 +140,8 @@ TEST(Select, WindowsAreUsedWhereTheyNeedLess) {
   EXPECT_EQ(rows_of(two_four(4096, 4096, 4096), ampere()), MmaRows::in_order);
   const MmaShape far = mma_shape(product(64, 16, 14336, 4096, 4096), hopper());
   EXPECT_EQ(far.config().rows, MmaRows::gathered);
-  EXPECT_EQ(far.config().halves, 1) << "two stages of whole steps are not enough";
+  EXPECT_EQ(far.config().tile_tokens(), 512) << "a gathered row is read by one vector only";
+  EXPECT_GE(far.stages, 3);
   ProductInfo permuted = product(64, 8, 4096, 4096, 4096);
   permuted.regular = false;
   EXPECT_EQ(rows_of(permuted, ampere()), MmaRows::gathered);

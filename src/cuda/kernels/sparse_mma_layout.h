@@ -1,12 +1,13 @@
 // Where everything lies in a stage of the mma kernels, and who copies and reads what: index
 // arithmetic only, so that tests can follow a product through shared memory without a GPU.
 //
-// A stage is the weight's blocks (values, then metadata), the column lists, a barrier, and rows of
-// activations. Chunk c (16 bytes, 8 tokens) of row r lies in place c ^ r % 8: eight rows that
-// differ mod 8 are read without bank conflicts.
+// A stage is the weight's blocks (values, then metadata), parts of the column lists, a barrier, and
+// rows of activations. Chunk c (16 bytes, 8 tokens) of row r lies in place c ^ r % 8: eight rows
+// that differ mod 8 are read without bank conflicts.
 #pragma once
 
 #include "cuda/packed_layout.h"
+#include "cuda/ptx/choose.h"
 #include "cuda/select.h"
 
 namespace coppice::cuda::mma {
@@ -14,24 +15,35 @@ namespace coppice::cuda::mma {
 inline constexpr int kMostStages = 8;
 inline constexpr int kBarrierBytes = 16;
 inline constexpr int kHalfCols = kStepCols / 2;  // columns alive of an instruction
-inline constexpr int kEntryBytes = 2;            // of a column list
+inline constexpr int kEntryBytes = 2;            // of a column in a list
+
+/// Whether a kernel has column lists at all, and whether it keeps them decoded in shared memory.
+COPPICE_HOST_DEVICE constexpr bool has_lists(const MmaKernel& kernel) {
+  return kernel.rows != MmaRows::in_order;
+}
+COPPICE_HOST_DEVICE constexpr bool decodes_lists(const MmaKernel& kernel) {
+  return kernel.rows == MmaRows::gathered;
+}
 
 /// Compile-time offsets and sizes in bytes.
 template <MmaKernel kKernel>
 struct Stage {
   static constexpr int kValues = kValueBytes / 2 * kKernel.halves;  // of a block
   static constexpr int kBlock = kValues + kMetadataBytes;
-  static constexpr int kList = kHalfCols * kEntryBytes * kKernel.halves;
-  static constexpr int kLists = kKernel.row_warps * kBlock;                   // offset
-  static constexpr int kBarrier = kLists + kKernel.lists() * kList;           // offset
-  static constexpr int kRows = (kBarrier + kBarrierBytes + 127) / 128 * 128;  // offset
+  static constexpr int kList = kKernel.places() * kEntryBytes;  // of a stage, at most
+  static constexpr int kAllLists = kKernel.lists() * kList;
+  static constexpr int kPackedLists = kKernel.row_warps * kBlock;                     // offset
+  static constexpr int kLists = kPackedLists + (has_lists(kKernel) ? kAllLists : 0);  // offset
+  static constexpr int kBarrier = kLists + (decodes_lists(kKernel) ? kAllLists : 0);  // offset
+  static constexpr int kRows = (kBarrier + kBarrierBytes + 127) / 128 * 128;          // offset
   static constexpr int kPitch = kKernel.tile_tokens() * 2;
 };
 
 /// The same for a kernel known at run time: bytes of a stage, and of all shared memory.
 constexpr int stage_bytes(const MmaKernel& kernel, int stage_rows) {
   const int block = kValueBytes / 2 * kernel.halves + kMetadataBytes;
-  const int lists = kernel.lists() * kHalfCols * kEntryBytes * kernel.halves;
+  const int lists =
+      (has_lists(kernel) + decodes_lists(kernel)) * kernel.lists() * kernel.places() * kEntryBytes;
   return (kernel.row_warps * block + lists + kBarrierBytes + 127) / 128 * 128 +
          stage_rows * kernel.tile_tokens() * 2;
 }
@@ -39,10 +51,16 @@ constexpr int shared_bytes(const MmaKernel& kernel, int stage_rows, int stages) 
   return stages * stage_bytes(kernel, stage_rows) + 128;
 }
 
-/// Stages whose lists lie in the stage before it (window), or so many before it that they are there
-/// when the stage is copied.
+/// How many stages a warp may be ahead of the slowest one: where it leaves a stage and begins to
+/// fill another. Two cost a stage of copies under way.
+COPPICE_HOST_DEVICE constexpr int slack(int stages) { return stages >= 4 ? 2 : 1; }
+
+/// Lists travel, as they are packed, so many stages before the rows that they say: a window's are
+/// decoded by the warps that read the rows, one stage early. Gathered rows' are decoded `slack`
+/// stages before the rows are copied, so that all warps' parts are there, and kept as columns of 16
+/// bits in the stage at which copying begins.
 COPPICE_HOST_DEVICE constexpr int lists_ahead(const MmaKernel& kernel, int stages) {
-  return kernel.rows == MmaRows::gathered ? stages - 1 : 1;
+  return decodes_lists(kernel) ? stages : 1;
 }
 
 /// The 8 places for copies in half a step, each after 4 products, are used but for those of one
@@ -111,12 +129,29 @@ COPPICE_HOST_DEVICE constexpr int row_address(int row, int token_warp) {
   return row * Stage<kKernel>::kPitch + token_warp * 128 + row % 8 * 16;
 }
 
-/// The row that holds place `place` (0..31 of half-step `half` of the stage): for a window, of
-/// column `column` of the weight; `first` is the window's first column. Padding may lie outside of
-/// the window: its value is zero, any row will do.
-COPPICE_HOST_DEVICE constexpr int window_row(int column, int first, int stage_rows) {
-  const auto row = static_cast<unsigned>(column - first);
-  return row < static_cast<unsigned>(stage_rows) ? static_cast<int>(row) : 0;
+/// Where a stage's part of a packed list has place `place` of the stage: bits from bit `shift` of
+/// two bytes on.
+struct PackedPlace {
+  int byte, shift;
+};
+COPPICE_HOST_DEVICE constexpr PackedPlace packed_place(int place, int quad_bytes) {
+  const int bit = quad_bytes == 1 ? 0 : 2 * quad_bytes * (place % 4);
+  return {place / 4 * quad_bytes + bit / 8, bit % 8};
+}
+
+/// The column that these bits say, from the first column of the stage's groups on (in lists of 16
+/// bits a column: from 0 on). In a window that is the row: padding is offset 0 or 1 of its group.
+COPPICE_HOST_DEVICE inline std::uint32_t listed_column(std::uint32_t bits, int place,
+                                                       int quad_bytes, int group) {
+  const auto first =
+      quad_bytes == kColumnQuadBytes ? 0u : static_cast<std::uint32_t>(place / 4 * group);
+  const std::uint32_t offset = bits & ((1u << 2 * quad_bytes) - 1);
+  std::uint32_t mask = bits & 0xFF;
+  for (int i = 0; i < 3; ++i) {
+    const std::uint32_t left = mask & (mask - 1);
+    if (i < place % 4 && left != 0) mask = left;  // a short group ends in its last column
+  }
+  return first + ptx::choose(quad_bytes == 1, static_cast<std::uint32_t>(lowest_bit(mask)), offset);
 }
 
 }  // namespace coppice::cuda::mma

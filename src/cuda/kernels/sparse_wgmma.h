@@ -12,6 +12,11 @@
 // A row tile lies within one vector, so all its rows want the same columns. Activations: feature-
 // major [cols, tokens] rows of tokens (MN-major B), or for 2:4, which gathers nothing, also
 // token-major [tokens, cols] (K-major B). 16-byte aligned rows; any tail in rows, columns, tokens.
+//
+// Weights with M = 5 to 8 can also be expanded to 2:4 in registers (expand_*.h): a gather saves
+// little there, and nothing where every 16 or 32 rows want other columns. The copy engine brings
+// the activations as they are, in the order of slots of expand_layout.h; consumers make fragments
+// of A from the same records and column lists, a step ahead of the products.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -33,5 +38,10 @@ void launch_wgmma_feature_major(int shape, Dtype type, const ProductArguments& a
                                 const DeviceInfo& device, cudaStream_t stream);
 void launch_wgmma_token_major(int shape, Dtype type, const ProductArguments& arguments,
                               const DeviceInfo& device, cudaStream_t stream);
+
+/// Enqueues a product of a regular weight with M = 5 to 8 that is expanded to 2:4 in registers, for
+/// vectors of any height; feature-major activations, no row tiles. `shape`: one that expands.
+void launch_expanded_wgmma(int shape, Dtype type, const ProductArguments& arguments,
+                           const DeviceInfo& device, cudaStream_t stream);
 
 }  // namespace coppice::cuda

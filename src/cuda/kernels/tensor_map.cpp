@@ -2,10 +2,13 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
+#include <array>
 #include <string>
 
 #include "coppice/error.h"
 #include "cuda/check.h"
+#include "cuda/kernels/expand_layout.h"
 
 namespace coppice::cuda {
 namespace {
@@ -22,27 +25,57 @@ auto find_encoder() {
   return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
 }
 
-}  // namespace
+// The innermost dimension first; strides in elements, of all dimensions but that.
+template <std::size_t kRank>
+struct Dimensions {
+  std::array<cuuint64_t, kRank> sizes;
+  std::array<cuuint64_t, kRank - 1> strides;
+  std::array<cuuint32_t, kRank> box;
+};
 
-CUtensorMap tensor_map(const TensorMapInfo& info) {
+template <std::size_t kRank>
+CUtensorMap encode_map(const void* data, Dtype type, Dimensions<kRank> of, Swizzled swizzle) {
   static const auto encode = find_encoder();
-  const cuuint64_t sizes[2] = {static_cast<cuuint64_t>(info.inner),
-                               static_cast<cuuint64_t>(info.outer)};
-  const cuuint64_t strides[1] = {static_cast<cuuint64_t>(info.stride) * 2};
-  const cuuint32_t box[2] = {static_cast<cuuint32_t>(info.box_inner),
-                             static_cast<cuuint32_t>(info.box_outer)};
-  const cuuint32_t steps[2] = {1, 1};
+  for (cuuint64_t& stride : of.strides) stride *= 2;  // bytes
+  std::array<cuuint32_t, kRank> steps;
+  steps.fill(1);
   CUtensorMap map;
   const CUresult result = encode(
-      &map,
-      info.type == Dtype::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-      2, const_cast<void*>(info.data), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-      info.swizzle == Swizzled::bytes_64 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B,
+      &map, type == Dtype::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+      kRank, const_cast<void*>(data), of.sizes.data(), of.strides.data(), of.box.data(),
+      steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+      swizzle == Swizzled::bytes_64 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B,
       CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
     throw DeviceError("describing a matrix to the copy engine: CUDA driver error " +
                       std::to_string(static_cast<int>(result)));
   return map;
+}
+
+}  // namespace
+
+CUtensorMap tensor_map(const TensorMapInfo& info) {
+  return encode_map<2>(
+      info.data, info.type,
+      {{static_cast<cuuint64_t>(info.inner), static_cast<cuuint64_t>(info.outer)},
+       {static_cast<cuuint64_t>(info.stride)},
+       {static_cast<cuuint32_t>(info.box_inner), static_cast<cuuint32_t>(info.box_outer)}},
+      info.swizzle);
+}
+
+CUtensorMap window_map(const WindowMapInfo& info) {
+  const auto stride = static_cast<cuuint64_t>(info.stride);
+  const auto times = [&](int cols) { return stride * static_cast<cuuint64_t>(cols); };
+  const int lane_cols = expand::kLaneWindows * info.group;
+  const auto quads = static_cast<cuuint32_t>(expand::span_quads(info.group));
+  return encode_map<5>(info.data, info.type,
+                       {{static_cast<cuuint64_t>(info.tokens), 4,
+                         static_cast<cuuint64_t>(std::max<std::int64_t>(1, info.cols / lane_cols)),
+                         quads, static_cast<cuuint64_t>(lane_cols / expand::span(info.group))},
+                        {stride, times(lane_cols), times(expand::quad_stride(info.group)),
+                         times(expand::span(info.group))},
+                        {64, 4, expand::kLanes, quads, 2}},
+                       Swizzled::bytes_128);
 }
 
 }  // namespace coppice::cuda

@@ -25,4 +25,15 @@ struct TensorMapInfo {
 /// Throws DeviceError if the driver refuses.
 CUtensorMap tensor_map(const TensorMapInfo& info);
 
+/// Feature-major activations [cols, tokens] as quads of the windows of `group` columns, in the
+/// order of slots of expand_layout.h: boxes of a part of a step x 64 tokens, at (token, 0, first
+/// lane's window / 4, 0, 2 * part). Steps that are not whole must not be read by it.
+struct WindowMapInfo {
+  const void* data = nullptr;
+  Dtype type = Dtype::f16;
+  std::int64_t tokens = 0, cols = 0, stride = 0;  // elements
+  int group = 0;
+};
+CUtensorMap window_map(const WindowMapInfo& info);
+
 }  // namespace coppice::cuda

@@ -13,12 +13,15 @@ enum class Source : std::uint8_t {
   gathered,       ///< rows of a feature-major matrix, named by column lists
   feature_major,  ///< all rows in order
   token_major,    ///< all columns in order
+  fives,          ///< all rows, as quads of windows of 5 columns: see expand_layout.h
+  eights,         ///< the same of windows of 6 to 8
 };
 
 /// Boxes of the matrices that the copy engine reads and writes.
 struct WgmmaMaps {
-  CUtensorMap x;  // in order: 64 x 64 (feature-major), or 64 columns of all tokens of a tile
-  CUtensorMap y;  // 64 rows x kStoredTokens tokens, in either layout
+  CUtensorMap x;        // in order: 64 x 64 (feature-major), or 64 columns of all tokens of a tile
+  CUtensorMap x_quads;  // expanded weights: 4 columns of 64 tokens, for the last step
+  CUtensorMap y;        // 64 rows x kStoredTokens tokens, in either layout
 };
 
 struct WgmmaConfig {
@@ -27,6 +30,7 @@ struct WgmmaConfig {
   Dtype type = Dtype::f16;
 
   constexpr bool gathers() const { return source == Source::gathered; }
+  constexpr bool expands() const { return source == Source::fives || source == Source::eights; }
   constexpr int consumers() const { return shape.row_groups * shape.token_groups; }
   constexpr int threads() const { return 128 * (consumers() + 1); }
   constexpr int tile_tokens() const { return shape.tile_tokens(); }
@@ -37,11 +41,14 @@ struct WgmmaConfig {
     const int fair = 65536 / (threads() * shape.thread_blocks) / 8 * 8;
     return fair < 248 ? fair : 248;
   }
-  constexpr int producer_registers() const { return consumers() == 1 ? 96 : 80; }
+  constexpr int producer_registers() const { return expands() ? 40 : consumers() == 1 ? 96 : 80; }
   constexpr int consumer_registers() const {
     const int pool = launch_registers() * (consumers() + 1) - producer_registers();
     const int share = pool / consumers() / 8 * 8;
     return share < 240 ? share : 240;
+  }
+  constexpr int shared_bytes() const {
+    return expands() ? shape.expand_shared_bytes(source == Source::fives) : shape.shared_bytes();
   }
   static constexpr int kAlignment = 1024;  // of a swizzled tile
 };

@@ -130,7 +130,12 @@ __device__ inline void consume(const ProductArguments& p, const WgmmaMaps& maps,
       const bool exists = first_block + i < walk.rows.blocks;
       const int unit = (walk.rows.block + first_block + i) * kBlockUnits;
       out[i] = unit_output<kConfig.type>(p, exists ? unit + warp : -1, token, lane);
-      whole[i] = p.staged && (!exists || __ldg(&p.units[unit + kBlockUnits - 1].rows) == kUnitRows);
+      const RowUnit* last = p.units + unit + kBlockUnits - 1;
+      whole[i] = p.staged && (!exists || __ldg(&last->rows) == kUnitRows);
+      // Of several vectors' units, too, the last one's place tells whether all are whole.
+      if constexpr (kConfig.expands())
+        whole[i] = whole[i] && (!exists || __ldg(&last->row) - __ldg(&p.units[unit].row) ==
+                                               kBlockRows - kUnitRows);
     }
     TileSum<kConfig, kBlocks, kCount>(
         pipe, d, operands, {row_group, token_group, thread, first_block < walk.rows.blocks})

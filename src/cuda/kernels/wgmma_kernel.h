@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "cuda/check.h"
+#include "cuda/kernels/expand_consume.h"
+#include "cuda/kernels/expand_produce.h"
 #include "cuda/kernels/sparse_wgmma.h"
 #include "cuda/kernels/tensor_map.h"
 #include "cuda/kernels/wgmma_consume.h"
@@ -27,13 +29,16 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
   extern __shared__ std::byte shared[];
   const Pipeline<kConfig> pipe(shared);
   if (threadIdx.x == 0) pipe.init();
+  if constexpr (kConfig.expands()) pipe.make_tables(p.columns.group, threadIdx.x);
   __syncthreads();
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   if (group == kConfig.consumers()) {
     ptx::registers_lower<kConfig.producer_registers()>();
     if constexpr (kConfig.gathers())
       produce_gathered<kConfig>(p, pipe, threadIdx.x % 128);
-    else if (threadIdx.x % 128 == 0)
+    else if constexpr (kConfig.expands()) {
+      if (threadIdx.x % 128 < 32) produce_expanded<kConfig>(p, maps, pipe, threadIdx.x % 32);
+    } else if (threadIdx.x % 128 == 0)
       produce_in_order<kConfig>(p, maps, pipe);
   } else {
     ptx::registers_raise<kConfig.consumer_registers()>();
@@ -43,6 +48,8 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
 
 // Boxes of activations in order: see produce_in_order.
 inline CUtensorMap activation_map(const ProductArguments& p, const WgmmaConfig& config) {
+  if (config.expands())
+    return window_map({p.x, config.type, p.tokens, p.cols, p.x_stride, p.columns.group});
   if (config.source == Source::token_major)
     return tensor_map({p.x, config.type, p.cols, p.tokens, p.x_stride, kStepCols,
                        config.tile_tokens(), Swizzled::bytes_128});
@@ -60,18 +67,27 @@ inline CUtensorMap output_map(const ProductArguments& p, Dtype type) {
       {e.y, type, p.tokens, p.rows, e.y_stride, kStoredTokens, kBlockRows, Swizzled::bytes_64});
 }
 
+constexpr bool is_compiled(const WgmmaShape& shape, Source source) {
+  if (source == Source::fives || source == Source::eights) return shape.expands;
+  return source == Source::gathered || shape.in_order;
+}
+
 template <int kShape, Source kSource, Dtype kType>
 void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStream_t stream) {
   constexpr WgmmaConfig kConfig = config_of(kShape, kSource, kType);
   const auto kernel = sparse_wgmma_kernel<kShape, kSource, kType>;
-  allow_shared_memory(kernel, kConfig.shape.shared_bytes());
+  allow_shared_memory(kernel, kConfig.shared_bytes());
   WgmmaMaps maps = {};
   if constexpr (!kConfig.gathers())
     if (arguments.steps > 0) maps.x = activation_map(arguments, kConfig);
+  if constexpr (kConfig.expands())
+    if (arguments.steps > 0)
+      maps.x_quads = tensor_map({arguments.x, kType, arguments.tokens, arguments.cols,
+                                 arguments.x_stride, 64, 4, Swizzled::bytes_128});
   if (arguments.staged) maps.y = output_map(arguments, kType);
   const int tiles = arguments.row_tile_count * arguments.token_tile_count;
   const int grid = std::min(tiles, device.multiprocessors * kConfig.shape.thread_blocks);
-  kernel<<<grid, kConfig.threads(), kConfig.shape.shared_bytes(), stream>>>(arguments, maps);
+  kernel<<<grid, kConfig.threads(), kConfig.shared_bytes(), stream>>>(arguments, maps);
   check(cudaGetLastError(), "launching a sparse wgmma product");
 }
 
@@ -81,7 +97,7 @@ void launch_shape(int shape, Dtype type, const ProductArguments& arguments,
   if constexpr (kShape < static_cast<int>(kWgmmaShapes.size())) {
     if (shape != kShape)
       return launch_shape<kSource, kShape + 1>(shape, type, arguments, device, stream);
-    if constexpr (kSource == Source::gathered || kWgmmaShapes[kShape].in_order) {
+    if constexpr (is_compiled(kWgmmaShapes[kShape], kSource)) {
       if (type == Dtype::f16)
         launch<kShape, kSource, Dtype::f16>(arguments, device, stream);
       else

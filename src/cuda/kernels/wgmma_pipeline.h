@@ -79,6 +79,11 @@ struct TileWalk {
   }
   __device__ RowTile read(std::int32_t t) const {
     if (t >= tiles) return {};
+    if constexpr (kConfig.expands()) {  // needs no vector: any blocks side by side
+      constexpr int kBlocks = kConfig.shape.blocks();
+      const std::int32_t block = place_of(t).row_tile * kBlocks;
+      return {block, min(kBlocks, p.block_count - block)};
+    }
     const int4 raw = __ldg(reinterpret_cast<const int4*>(p.row_tiles + place_of(t).row_tile));
     return {raw.x, raw.y, raw.z, raw.w};
   }

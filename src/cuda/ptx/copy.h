@@ -37,7 +37,27 @@ __device__ inline void copy_async_16_if(bool issue, std::uint32_t shared, const 
       : "memory");
 }
 
+/// 8 or 16 bytes if `issue`.
+template <int kBytes>
+__device__ inline void copy_async_if(bool issue, std::uint32_t shared, const void* global) {
+  if constexpr (kBytes == 16) {
+    copy_async_16_if(issue, shared, global);
+  } else {
+    asm volatile(
+        "{\n"
+        ".reg .pred issue;\n"
+        "setp.ne.u32 issue, %2, 0;\n"
+        "@issue cp.async.ca.shared.global [%0], [%1], %3;\n"
+        "}\n" ::"r"(shared),
+        "l"(global), "r"(static_cast<std::uint32_t>(issue)), "n"(kBytes)
+        : "memory");
+  }
+}
+
 __device__ inline void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/// Waits until all of this thread's copies have landed.
+__device__ inline void copy_async_wait_all() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
 /// Waits until at most `kPending` of this thread's groups are still under way.
 template <int kPending>
@@ -58,6 +78,19 @@ __device__ inline void copy_bulk(std::uint32_t shared, const void* global, std::
 __device__ inline std::uint32_t load_shared(std::uint32_t shared) {
   std::uint32_t value;
   asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(shared) : "memory");
+  return value;
+}
+
+/// Of memory that nobody writes any more: may be moved and left out.
+__device__ inline std::uint32_t load_table(std::uint32_t shared) {
+  std::uint32_t value;
+  asm("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(shared));
+  return value;
+}
+
+__device__ inline std::uint32_t load_shared_1(std::uint32_t shared) {
+  std::uint32_t value;
+  asm volatile("ld.shared.u8 %0, [%1];" : "=r"(value) : "r"(shared) : "memory");
   return value;
 }
 
@@ -83,6 +116,22 @@ __device__ inline uint4 load_shared_16(std::uint32_t shared) {
                : "r"(shared)
                : "memory");
   return value;
+}
+
+__device__ inline void store_shared(std::uint32_t shared, std::uint32_t value) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(shared), "r"(value) : "memory");
+}
+
+/// The lower 16 bits, if `issue`; without branches.
+__device__ inline void store_shared_2_if(bool issue, std::uint32_t shared, std::uint32_t value) {
+  asm volatile(
+      "{\n"
+      ".reg .pred issue;\n"
+      "setp.ne.u32 issue, %2, 0;\n"
+      "@issue st.shared.u16 [%0], %1;\n"
+      "}\n" ::"r"(shared),
+      "h"(static_cast<std::uint16_t>(value)), "r"(static_cast<std::uint32_t>(issue))
+      : "memory");
 }
 
 __device__ inline void store_shared(std::uint32_t shared, uint2 value) {

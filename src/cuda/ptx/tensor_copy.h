@@ -22,6 +22,17 @@ __device__ inline void load_box(std::uint32_t shared, const CUtensorMap* map, st
       : "memory");
 }
 
+/// The same of a matrix seen in five dimensions, the innermost first.
+__device__ inline void load_box(std::uint32_t shared, const CUtensorMap* map, std::int32_t c0,
+                                std::int32_t c1, std::int32_t c2, std::int32_t c3, std::int32_t c4,
+                                std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.5d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4, %5, %6}], [%7];" ::"r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(c3), "r"(c4), "r"(barrier)
+      : "memory");
+}
+
 /// Box at (inner, outer) from shared memory; part of this thread's next bulk group. It is not read
 /// again here: L2 had better keep the activations.
 __device__ inline void store_box(const CUtensorMap* map, std::int32_t inner, std::int32_t outer,

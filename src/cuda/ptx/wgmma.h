@@ -1,6 +1,6 @@
-// Warpgroup matrix instructions of sm_90a: D += A B, A sparse 2 of 4 in shared memory, B in shared
-// memory, D in registers. Lane 4g+t of warp w holds d[i] = D[16w + g + 8((i/2)%2)][8(i/4) + 2t +
-// i%2].
+// Warpgroup matrix instructions of sm_90a: D += A B, A sparse 2 of 4 in shared memory or registers,
+// B in shared memory, D in registers. Lane 4g+t of warp w holds d[i] = D[16w + g +
+// 8((i/2)%2)][8(i/4) + 2t + i%2].
 #pragma once
 
 #include <cstdint>
@@ -101,6 +101,42 @@ __device__ inline void sparse_wgmma(float (&d)[kCount], std::uint64_t a, std::ui
   }
 }
 
+// The same with A in four registers.
+#define COPPICE_SPARSE_WGMMA_A(N, TYPE, D, R, A0, A1, A2, A3, DB, META, SEL, TRANS)        \
+  asm volatile("wgmma.mma_async.sp.sync.aligned.m64n" #N "k32.f32." TYPE "." TYPE " {" R   \
+               "}, {%" #A0 ", %" #A1 ", %" #A2 ", %" #A3 "}, %" #DB ", %" #META ", %" #SEL \
+               ", 1, 1, 1, %" #TRANS ";"                                                   \
+               : D                                                                         \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(metadata),        \
+                 "n"(kSelector), "n"(kTransB))
+
+/// The same with A in registers: lane 4g+t of warp w holds quads t (a[0], a[1]) and t + 4 (a[2],
+/// a[3]) of rows 16w + g and 16w + g + 8, two values each. They and the metadata must not change
+/// before the instruction is done.
+template <Dtype kType, int kSelector, int kTransB, int kCount>
+__device__ inline void sparse_wgmma(float (&d)[kCount], const std::uint32_t (&a)[4],
+                                    std::uint64_t b, std::uint32_t metadata) {
+  static_assert(kType == Dtype::f16 || kType == Dtype::bf16);
+  static_assert(kCount == 32 || kCount == 64 || kCount == 128, "tokens: 64, 128 or 256");
+  if constexpr (kType == Dtype::f16 && kCount == 32) {
+    COPPICE_SPARSE_WGMMA_A(64, "f16", COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35, 36, 37, 38, 39);
+  } else if constexpr (kType == Dtype::f16 && kCount == 64) {
+    COPPICE_SPARSE_WGMMA_A(128, "f16", COPPICE_D64(0), COPPICE_R64, 64, 65, 66, 67, 68, 69, 70, 71);
+  } else if constexpr (kType == Dtype::f16 && kCount == 128) {
+    COPPICE_SPARSE_WGMMA_A(256, "f16", COPPICE_D128(0), COPPICE_R128, 128, 129, 130, 131, 132, 133,
+                           134, 135);
+  } else if constexpr (kType == Dtype::bf16 && kCount == 32) {
+    COPPICE_SPARSE_WGMMA_A(64, "bf16", COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35, 36, 37, 38, 39);
+  } else if constexpr (kType == Dtype::bf16 && kCount == 64) {
+    COPPICE_SPARSE_WGMMA_A(128, "bf16", COPPICE_D64(0), COPPICE_R64, 64, 65, 66, 67, 68, 69, 70,
+                           71);
+  } else if constexpr (kType == Dtype::bf16 && kCount == 128) {
+    COPPICE_SPARSE_WGMMA_A(256, "bf16", COPPICE_D128(0), COPPICE_R128, 128, 129, 130, 131, 132, 133,
+                           134, 135);
+  }
+}
+
+#undef COPPICE_SPARSE_WGMMA_A
 #undef COPPICE_SPARSE_WGMMA
 #undef COPPICE_R128
 #undef COPPICE_R64

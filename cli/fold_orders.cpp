@@ -1,0 +1,84 @@
+#include "fold_orders.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "progress.h"
+
+namespace coppice::cli {
+namespace {
+
+// True if the other weights of the fold keep what they keep under any order of their rows.
+bool rows_are_free(const Fold& fold, const std::map<std::string, Pattern>& patterns) {
+  return std::ranges::all_of(fold.slices, [&](const FoldSlice& slice) {
+    const auto pruned = patterns.find(slice.tensor);
+    return pruned == patterns.end() || pruned->first == fold.consumer ||
+           pruned->second.vec_rows == 1;
+  });
+}
+
+// True if groups of columns end where heads do: then an order inside of heads is one inside of
+// segments of the pattern.
+bool groups_fit(const Fold& fold, const Pattern& pattern) {
+  return fold.head_channels % (pattern.group * pattern.block_cols) == 0;
+}
+
+bool shares_heads(const Fold& fold) {
+  return std::ranges::any_of(fold.slices, [](const FoldSlice& slice) { return slice.repeat != 1; });
+}
+
+}  // namespace
+
+std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
+                                            const std::map<std::string, Pattern>& patterns,
+                                            const OrderScores& scores, const OrderOptions& options,
+                                            int threads) {
+  std::vector<FoldedOrder> found;
+  std::map<std::string, LinearWeight> weights;
+  for (const LinearWeight& weight : input.linear_weights()) weights.emplace(weight.name, weight);
+  const std::vector<Fold> folds = find_folds(input);
+  Progress progress("ordering");
+  for (std::size_t i = 0; i < folds.size(); ++i) {
+    const Fold& fold = folds[i];
+    progress.update(static_cast<std::int64_t>(i), std::ssize(folds), fold.name);
+    const auto pattern = patterns.find(fold.consumer);
+    const auto weight = weights.find(fold.consumer);
+    if (pattern == patterns.end() || weight == weights.end() || !rows_are_free(fold, patterns) ||
+        (options.store && stores_order(pattern->second)) || shares_heads(fold) ||
+        !groups_fit(fold, pattern->second))
+      continue;
+    WeightShape shape = weight->second.shape;
+    if (shape.cols != fold.size || !shape.col_segments.empty()) continue;
+    const WeightData data = input.read(weight->second, threads);
+    const std::vector<float> values = scores(weight->second, data.view());
+    input.drop(weight->second);
+    shape.col_segments = fold.segments();
+    ChannelOrder order = find_order(dense_view(values, shape.rows, shape.cols), shape,
+                                    pattern->second, options, threads);
+    if (!order.permutation.empty())
+      found.push_back({{fold, std::move(order.permutation)}, order.gain});
+  }
+  return found;
+}
+
+FoldedCheckpoint::FoldedCheckpoint(const Checkpoint& input, const std::string& output,
+                                   const std::vector<FoldedOrder>& orders,
+                                   const WriteOptions& options) {
+  const std::filesystem::path path(output);
+  const std::string base = (path.has_filename() ? path : path.parent_path()).string();
+  for (int i = 0; directory_.empty() || std::filesystem::exists(directory_); ++i)
+    directory_ = fmt::format("{}.folded-{}", base, i);
+  std::vector<FoldedPermutation> folds;
+  for (const FoldedOrder& order : orders) folds.push_back(order.folded);
+  written_ = write_folded(input, directory_, folds, options);
+  checkpoint_.emplace(Checkpoint::open(directory_));
+}
+
+FoldedCheckpoint::~FoldedCheckpoint() {
+  checkpoint_.reset();
+  std::error_code ignored;
+  std::filesystem::remove_all(directory_, ignored);
+}
+
+}  // namespace coppice::cli
