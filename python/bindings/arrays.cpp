@@ -58,7 +58,7 @@ Array import_array(nb::handle object, const char* name) {
   if (!done)
     throw InvalidArgument(fmt::format(
         "{}: {} (dtype {}) cannot be read{} as an array; pass a NumPy array or an object that "
-        "exports DLPack or the buffer protocol{} (a PyTorch tensor: x.detach())",
+        "exports DLPack or the buffer protocol{}, such as a dense PyTorch tensor on the CPU",
         name, text_of(object.type().attr("__name__")), dtype_text(object),
         Array::ReadOnly ? "" : " and written", Array::ReadOnly ? "" : ", not read-only"));
   if (array.device_type() != nb::device::cpu::value)

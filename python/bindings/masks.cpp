@@ -19,10 +19,12 @@ namespace {
 
 using Segments = std::vector<std::int64_t>;
 
-nb::object score_mask(nb::handle scores, const PatternArgument& pattern, Segments row_segments,
-                      Segments col_segments, nb::handle input_permutation, std::string_view columns,
-                      int threads) {
-  const WeightInput input = weight_input(scores, "scores");
+// The same of scores and of weights, which only messages tell apart.
+template <bool of_weight>
+nb::object mask_of(nb::handle scores, const PatternArgument& pattern, Segments row_segments,
+                   Segments col_segments, nb::handle input_permutation, std::string_view columns,
+                   int threads) {
+  const WeightInput input = weight_input(scores, of_weight ? "weight" : "scores");
   const std::vector<std::uint32_t> permutation =
       permutation_input(input_permutation, "input_permutation");
   const Pattern parsed = pattern_of(pattern);
@@ -86,13 +88,13 @@ double error_of(nb::handle before, nb::handle after, nb::handle gram, int thread
 }  // namespace
 
 void bind_masks(nb::module_& module) {
-  module.def("score_mask", &score_mask, "scores"_a, "pattern"_a, nb::kw_only(),
+  module.def("score_mask", &mask_of<false>, "scores"_a, "pattern"_a, nb::kw_only(),
              "row_segments"_a = Segments{}, "col_segments"_a = Segments{},
              "input_permutation"_a = nb::none(), "columns"_a = "automatic", "threads"_a = 0,
              "The bool mask [rows, cols] of the weights whose scores' absolute values sum up "
              "highest under the pattern.\n\ncolumns says how V:N:M looks for the columns of a "
              "vector: \"automatic\", \"exact\", \"swaps\" or \"greedy\".");
-  module.def("magnitude_mask", &score_mask, "weight"_a, "pattern"_a, nb::kw_only(),
+  module.def("magnitude_mask", &mask_of<true>, "weight"_a, "pattern"_a, nb::kw_only(),
              "row_segments"_a = Segments{}, "col_segments"_a = Segments{},
              "input_permutation"_a = nb::none(), "columns"_a = "automatic", "threads"_a = 0,
              "The bool mask [rows, cols] of the weights of largest total magnitude under the "

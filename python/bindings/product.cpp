@@ -93,6 +93,10 @@ void bind_product(nb::module_& module) {
       [](Sparse& self, nb::handle x) { return matmul(packed_of(self, thread_count(0)), x); },
       nb::is_method(), nb::scope(sparse), nb::name("__matmul__"), "x"_a,
       "W @ x in float32: [rows, cols] @ [cols, tokens], or @ [cols]. The first product packs.");
+  // NumPy then leaves `array @ sparse` to Python, which refuses it, instead of making an object of
+  // it.
+  sparse.attr("__array_ufunc__") = nb::none();
+  module.attr("PackedWeight").attr("__array_ufunc__") = nb::none();
   const auto multiply = [](nb::handle weight, nb::handle x, nb::handle out, nb::handle bias,
                            nb::handle activation, float alpha, std::string_view layout,
                            int threads) {

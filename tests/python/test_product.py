@@ -59,6 +59,13 @@ def test_matmul(rng):
     assert (sparse @ x[:, :0]).shape == (70, 0)
 
 
+def test_matmul_from_the_right_is_refused(rng):
+    sparse, _ = made(rng, (16, 16), "2:4")
+    for weight in (sparse, sparse.pack()):
+        with pytest.raises(TypeError):
+            weight_of(rng, (3, 16)) @ weight
+
+
 def test_strides(rng):
     sparse, dense = made(rng, (33, 48), "8:32")
     around = weight_of(rng, (20, 100))
