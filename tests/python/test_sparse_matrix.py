@@ -1,5 +1,3 @@
-import threading
-
 import ml_dtypes
 import numpy as np
 import pytest
@@ -116,22 +114,3 @@ def test_strided_mask_and_empty(rng):
     assert same_bits(sparse.to_dense(), masked(weight, mask))
     for shape in ((0, 8), (8, 0), (0, 0)):
         assert coppice.compress(np.zeros(shape, np.float32), None, "2:4").to_dense().shape == shape
-
-
-def test_other_threads_run_meanwhile(rng):
-    weight = weight_of(rng, (2048, 2048))
-    counted, stop = [0], threading.Event()
-
-    def count():
-        while not stop.is_set():
-            counted[0] += 1
-
-    thread = threading.Thread(target=count)
-    thread.start()
-    try:
-        before = counted[0]
-        coppice.magnitude_mask(weight, "64:2:16", columns="swaps", threads=1)
-        assert counted[0] > before
-    finally:
-        stop.set()
-        thread.join()

@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 
@@ -77,3 +79,24 @@ def test_refuses(rng):
                           ((weight, "2:4", gram * np.nan), {}), ((weight, "2:5:", gram), {})):
         with pytest.raises(coppice.InvalidArgument):
             coppice.obs_prune(*args, **options)
+
+
+def test_other_threads_run_meanwhile(rng):
+    """A call of some tenths of a second, long enough for a busy machine to give the other thread a turn."""
+    weight, x = layer(rng, rows=64, cols=768, tokens=900)
+    gram = x.T.astype(np.float64) @ x
+    counted, stop = [0], threading.Event()
+
+    def count():
+        while not stop.is_set():
+            counted[0] += 1
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        before = counted[0]
+        coppice.admm_prune(weight, "2:4", gram, threads=1)
+        assert counted[0] - before > 1000
+    finally:
+        stop.set()
+        thread.join()
