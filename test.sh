@@ -31,4 +31,4 @@ say "Testing"
 ctest --test-dir "$build" --output-on-failure -j "$coppice_jobs" | tee "$build/ctest.log"
 
 say "Testing the Python package"
-scripts/test_python.sh
+COPPICE=$(realpath "$build")/cli/coppice scripts/test_python.sh
