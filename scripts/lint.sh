@@ -17,4 +17,9 @@ if grep -rnE '#include <(cuda|cublas)' include; then
   echo "lint: a public header includes a CUDA header" >&2
   exit 1
 fi
+# In C++20 a range-for does not keep the temporary alive that it takes a part of.
+if git ls-files '*.cpp' '*.h' '*.cu' | xargs -r grep -nE 'for \(.* : .*json\(\)(\[|\.)' ; then
+  echo "lint: range-for over a part of a temporary; give it a name first" >&2
+  exit 1
+fi
 echo "lint: clean"

@@ -168,7 +168,8 @@ class GpuUpdate : public PruneWithStatistics {
     EXPECT_EQ(result.exit_code, 0) << result.err;
     std::filesystem::remove_all(out());
     std::vector<double> errors;
-    for (const auto& layer : result.json()["layers"]) errors.push_back(layer["error"]);
+    const nlohmann::json layers = result.json()["layers"];
+    for (const auto& layer : layers) errors.push_back(layer["error"]);
     return errors;
   }
 };

@@ -153,7 +153,8 @@ TEST_F(Permute, FoldsIntoTheLayerBefore) {
     ASSERT_EQ(result.exit_code, 0) << result.err;
     const Checkpoint before = Checkpoint::open(model), after = Checkpoint::open(out());
     const StatisticsFile file = StatisticsFile::open(stats);
-    for (const auto& layer : result.json()["layers"]) {
+    const nlohmann::json layers = result.json()["layers"];
+    for (const auto& layer : layers) {
       const std::string name = layer["name"];
       EXPECT_GT(layer["order_gain"].get<double>(), 0);
       const Permutation order = rows_of(before, after, sibling(name, "up_proj"));

@@ -110,7 +110,8 @@ TEST_F(PruneUpdate, OrderOfTheMethods) {
     const Result result = prune({"--method", method, "--stats", stats, "--json"});
     ASSERT_EQ(result.exit_code, 0) << result.err;
     errors.emplace_back();
-    for (const auto& layer : result.json()["layers"]) errors.back().push_back(layer["error"]);
+    const nlohmann::json layers = result.json()["layers"];
+    for (const auto& layer : layers) errors.back().push_back(layer["error"]);
     remove_output();
   }
   for (std::size_t i = 0; i < errors[0].size(); ++i) {
@@ -187,7 +188,8 @@ TEST_F(PruneUpdate, DamagedWeights) {
   expect_failure({"--method", "obs", "--stats", stats}, 1, kQuery);
   const Result result = prune({"--method", "obs", "--stats", stats, "--allow-nonfinite", "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  for (const auto& layer : result.json()["layers"]) {
+  const nlohmann::json layers = result.json()["layers"];
+  for (const auto& layer : layers) {
     EXPECT_EQ(layer["scored_by"], layer["name"] == kQuery ? "magnitude" : "obs");
     EXPECT_EQ(layer["note"] != "", layer["name"] == kQuery);
   }

@@ -88,7 +88,8 @@ TEST_F(SpeedChoice, LayersWhereDenseWinsStayAsTheyWere) {
     EXPECT_EQ(values(before.read(weight)), values(after.read(weight)));
   }
   EXPECT_GT(slow, 0u);
-  for (const auto& layer : result.json()["choice"]["layers"]) {
+  const nlohmann::json layers = result.json()["choice"]["layers"];
+  for (const auto& layer : layers) {
     const auto shape = before.find(layer["name"].get<std::string>())->shape;
     const std::string because = layer["because"];
     EXPECT_EQ(because.starts_with("dense wins"), shape[0] == 160) << because;

@@ -26,6 +26,7 @@ struct Result {
   long max_rss_kb = 0;   ///< peak resident memory, mapped files included
 
   /// The JSON document on stdout; throws if there is anything else.
+  /// Give it a name before a range-for over a part of it: the loop does not keep it alive.
   nlohmann::json json() const { return nlohmann::json::parse(out); }
   /// Lines on stderr.
   long err_lines() const;
