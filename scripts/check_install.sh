@@ -26,8 +26,8 @@ if [ -f "$work/build/cuda_consumer" ]; then
 elif grep -q '^CMAKE_CUDA_COMPILER:' "$build/CMakeCache.txt"; then
   echo "installed package: its CUDA part was not found" >&2
   exit 1
-elif grep -ril cuda "$work/prefix/include"; then
-  die "an installation without CUDA shows CUDA headers"
+elif find "$work/prefix/include" -iname '*cuda*' | grep . || grep -rniE '#include.*cuda' "$work/prefix/include"; then
+  die "an installation without CUDA has CUDA headers"
 fi
 "$work/build/compress_and_multiply"
 "$build"/tests/tools/make_checkpoint "$work/model" --preset bert --layers 1 --hidden 64 --intermediate 96 --vocab 50
