@@ -64,6 +64,7 @@ class PruneCommand final : public Command {
   int run() override;
 
  private:
+  void check_usage() const;
   std::map<std::string, Pattern> patterns_by_weight(const Checkpoint& input);
   std::vector<LinearWeight> pruned_weights(const Checkpoint& checkpoint) const;
   std::unique_ptr<FoldedCheckpoint> fold_orders(const Checkpoint& input);
@@ -74,6 +75,7 @@ class PruneCommand final : public Command {
   WriteReport write(const Checkpoint& input, std::span<const LinearWeight> weights);
   void write_keeping_journal(const Checkpoint& input, std::span<const LinearWeight> weights);
   bool time_layers(LayerTimer& timer);
+  void describe_run();
   // Layers go side by side, and through the journal.
   bool takes_long() const {
     return moves_weights(pruner_options_.scoring.method) || pruner_options_.order.permute;
@@ -334,7 +336,18 @@ bool PruneCommand::time_layers(LayerTimer& timer) {
   return true;
 }
 
-int PruneCommand::run() {
+// What the report says of the run as a whole.
+void PruneCommand::describe_run() {
+  report_.input = input_;
+  report_.output = output_;
+  report_.method = pruner_options_.scoring.method;
+  report_.has_error = scoring_->has_statistics();
+  report_.has_held_out = scoring_->has_held_out();
+  report_.packed = pack_;
+  report_.permuted = pruner_options_.order.permute;
+}
+
+void PruneCommand::check_usage() const {
   if (pattern_.empty() && !speed_options_.speedup)
     throw UsageError("--pattern P is required, or --speedup S with --speeds FILE");
   if (!pattern_.empty()) parse_pattern(pattern_);  // a wrong one is the first thing to hear about
@@ -348,6 +361,10 @@ int PruneCommand::run() {
     throw UsageError("--permute is not for --method fisher, whose blocks are of neighbours");
   if (pruner_options_.scoring.method == "fisher" && asked_device() == "cuda")
     throw UsageError("--method fisher works on the CPU only; leave --device cuda out");
+}
+
+int PruneCommand::run() {
+  check_usage();
   engine_.emplace(device(), asked_device() == "cuda");
   // Not on a GPU that is merely there: what comes out depends on it.
   if (moves_weights(pruner_options_.scoring.method) && asked_device() == "cuda")
@@ -377,13 +394,7 @@ int PruneCommand::run() {
     write_keeping_journal(input, weights);
   }
   report_.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  report_.input = input_;
-  report_.output = output_;
-  report_.method = pruner_options_.scoring.method;
-  report_.has_error = scoring_->has_statistics();
-  report_.has_held_out = scoring_->has_held_out();
-  report_.packed = pack_;
-  report_.permuted = pruner_options_.order.permute;
+  describe_run();
   note_left_out(report_.written);
   LayerTimer timer(no_time_ ? std::vector<std::int64_t>{} : time_tokens_, threads());
   bool timed = time_layers(timer);

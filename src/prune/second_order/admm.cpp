@@ -21,8 +21,12 @@ Candidate empty_candidate(const UpdateProblem& problem) {
 }
 
 // Both supports, OBS's and ADMM's, refined; for each vector the better one.
-Candidate run(const UpdateProblem& problem, prune::LayerEngine& engine, const Candidate& obs,
+Candidate run(const UpdateProblem& problem, prune::LayerEngine& engine, Candidate obs,
               const AdmmOptions& options, UpdateResult& result) {
+  if (!engine.prepare_admm(result.damping)) {
+    prune::add_note(result.note, "no eigenvalues of the Gram matrix: OBS only");
+    return obs;
+  }
   Candidate refined = empty_candidate(problem), found = empty_candidate(problem);
   engine.refine(obs, options.refinements, refined);
   result.iterations = engine.search(options, found);
@@ -50,31 +54,16 @@ UpdateResult admm_prune(std::span<float> weights, std::int64_t rows, std::int64_
                         const Pattern& pattern, std::span<const double> gram,
                         const AdmmOptions& options) {
   check_options(options);
-  const UpdateProblem problem(
-      weights, Grid(pattern, {rows, cols, options.row_segments, options.col_segments}), gram,
-      options.columns, options.threads);
-  UpdateResult result;
-  result.mask = Mask(rows, cols);
-  if (weights.empty()) return result;
-
-  const auto engine = prune::open_engine(problem, options.engine);
-  Candidate magnitude = prune::magnitude_candidate(problem, *engine);
-  auto factor = prune::factorise_on(*engine, problem.gram, options.damping);
-  if (!factor) {
-    prune::keep_magnitude(problem, *engine, std::move(magnitude), weights, result);
-    return result;
-  }
-  prune::describe_factor(*factor, options.damping, result);
-  const ObsOptions obs_options{.columns = options.columns, .threads = options.threads};
-  Candidate best =
-      prune::obs_candidate(problem, *engine, *factor, obs_options, result.unproven_blocks);
-  factor.reset();
-  if (engine->prepare_admm(result.damping))
-    best = run(problem, *engine, best, options, result);
-  else
-    prune::add_note(result.note, "no eigenvalues of the Gram matrix: OBS only");
-  prune::finish(problem, *engine, std::move(best), magnitude, weights, result);
-  return result;
+  return prune::update_layer(
+      weights, rows, cols, pattern, gram,
+      {.row_segments = options.row_segments,
+       .col_segments = options.col_segments,
+       .damping = options.damping,
+       .columns = options.columns,
+       .threads = options.threads,
+       .engine = options.engine},
+      [&](const UpdateProblem& problem, prune::LayerEngine& engine, Candidate obs,
+          UpdateResult& result) { return run(problem, engine, std::move(obs), options, result); });
 }
 
 }  // namespace coppice

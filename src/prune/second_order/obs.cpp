@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "coppice/error.h"
+#include "prune/second_order/inverse_factor.h"
 #include "prune/second_order/obs_sweep.h"
 
 namespace coppice {
@@ -12,11 +13,9 @@ namespace coppice {
 UpdateEngine::~UpdateEngine() = default;
 
 namespace prune {
+namespace {
 
-std::unique_ptr<LayerEngine> open_engine(const UpdateProblem& problem, const UpdateEngine* engine) {
-  return engine == nullptr ? open_cpu_engine(problem) : engine->open(problem);
-}
-
+// factorise_inverse with the engine's attempts.
 std::optional<InverseFactor> factorise_on(LayerEngine& engine, const GramView& gram,
                                           double damping) {
   return factorise_inverse(gram, damping,
@@ -37,6 +36,7 @@ Candidate obs_candidate(const UpdateProblem& problem, LayerEngine& engine,
   return candidate;
 }
 
+// Says in the result what the factorisation met; `damping` was asked for.
 void describe_factor(const InverseFactor& factor, double damping, UpdateResult& result) {
   result.damping = factor.damping;
   result.dead_columns = factor.dead;
@@ -45,11 +45,40 @@ void describe_factor(const InverseFactor& factor, double damping, UpdateResult& 
     add_note(result.note, fmt::format("damping raised to {:g}", factor.damping));
 }
 
+// What is left where no factorisation succeeds.
 void keep_magnitude(const UpdateProblem& problem, LayerEngine& engine, Candidate magnitude,
                     std::span<float> weights, UpdateResult& result) {
   result.note = "no factorisation of the Gram matrix: pruned by magnitude";
   finish(problem, engine, magnitude, magnitude, weights, result);
   result.magnitude_rows = problem.grid.rows();
+}
+
+}  // namespace
+
+UpdateResult update_layer(std::span<float> weights, std::int64_t rows, std::int64_t cols,
+                          const Pattern& pattern, std::span<const double> gram,
+                          const ObsOptions& options, const Refinement& refine) {
+  const UpdateProblem problem(
+      weights, Grid(pattern, {rows, cols, options.row_segments, options.col_segments}), gram,
+      options.columns, options.threads);
+  UpdateResult result;
+  result.mask = Mask(rows, cols);
+  if (weights.empty()) return result;
+
+  const auto engine =
+      options.engine == nullptr ? open_cpu_engine(problem) : options.engine->open(problem);
+  Candidate magnitude = magnitude_candidate(problem, *engine);
+  auto factor = factorise_on(*engine, problem.gram, options.damping);
+  if (!factor) {
+    keep_magnitude(problem, *engine, std::move(magnitude), weights, result);
+    return result;
+  }
+  describe_factor(*factor, options.damping, result);
+  Candidate best = obs_candidate(problem, *engine, *factor, options, result.unproven_blocks);
+  factor.reset();
+  if (refine) best = refine(problem, *engine, std::move(best), result);
+  finish(problem, *engine, std::move(best), magnitude, weights, result);
+  return result;
 }
 
 }  // namespace prune
@@ -61,25 +90,7 @@ UpdateResult obs_prune(std::span<float> weights, std::int64_t rows, std::int64_t
   if (options.block < 1)
     throw InvalidArgument(
         fmt::format("the block is {} columns, needs to be 1 or more", options.block));
-  const prune::UpdateProblem problem(
-      weights, Grid(pattern, {rows, cols, options.row_segments, options.col_segments}), gram,
-      options.columns, options.threads);
-  UpdateResult result;
-  result.mask = Mask(rows, cols);
-  if (weights.empty()) return result;
-
-  const auto engine = prune::open_engine(problem, options.engine);
-  prune::Candidate magnitude = prune::magnitude_candidate(problem, *engine);
-  const auto factor = prune::factorise_on(*engine, problem.gram, options.damping);
-  if (!factor) {
-    prune::keep_magnitude(problem, *engine, std::move(magnitude), weights, result);
-    return result;
-  }
-  prune::describe_factor(*factor, options.damping, result);
-  prune::Candidate best =
-      prune::obs_candidate(problem, *engine, *factor, options, result.unproven_blocks);
-  prune::finish(problem, *engine, std::move(best), magnitude, weights, result);
-  return result;
+  return prune::update_layer(weights, rows, cols, pattern, gram, options);
 }
 
 }  // namespace coppice
