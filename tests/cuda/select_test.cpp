@@ -105,7 +105,9 @@ TEST(Select, ExpandingTilesFitTheMultiprocessor) {
 }
 
 TEST(Select, LowVectorsAndOtherDevicesUseThePortableFamily) {
-  EXPECT_EQ(select(product(32, 8, 4096, 4096, 4096), hopper()).family, Family::mma);
+  EXPECT_EQ(select(product(32, 8, 4096, 4096, 4096), hopper()).family, Family::expand);
+  EXPECT_EQ(select(product(32, 16, 4096, 4096, 4096), hopper()).family, Family::mma);
+  EXPECT_EQ(select(product(64, 5, 4096, 4096, 4096), hopper()).family, Family::wgmma);
   EXPECT_EQ(select(product(128, 8, 4096, 4096, 4096), ampere()).family, Family::mma);
   EXPECT_EQ(select(two_four(4096, 4096, 4096), ada()).family, Family::mma);
 }
