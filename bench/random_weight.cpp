@@ -1,10 +1,11 @@
 #include "bench/random_weight.h"
 
 #include <algorithm>
-#include <numeric>
+#include <functional>
 #include <random>
 #include <vector>
 
+#include "core/parallel_for.h"
 #include "format/choice_set.h"
 
 namespace coppice::bench {
@@ -31,6 +32,16 @@ class RandomChoice {
   std::mt19937_64 random_;
   std::vector<int> chosen_;
 };
+
+constexpr std::uint64_t kStride = 0x9E3779B97F4A7C15;  // between seeds
+
+// Calls body(first, end) for pieces of [0, count), which do not depend on the number of threads.
+void in_chunks(std::int64_t count, const std::function<void(std::int64_t, std::int64_t)>& body) {
+  constexpr std::int64_t kChunk = 64;
+  parallel_for((count + kChunk - 1) / kChunk, available_threads(), [&](std::int64_t chunk) {
+    body(chunk * kChunk, std::min(count, (chunk + 1) * kChunk));
+  });
+}
 
 }  // namespace
 
@@ -62,31 +73,34 @@ SparseMatrix random_weight(const Pattern& pattern, std::int64_t rows, std::int64
   weight.grid = std::make_shared<const Grid>(pattern, shape);
   weight.dtype = dtype;
   const Grid& grid = *weight.grid;
-
-  std::vector<float> values(static_cast<std::size_t>(grid.kept() * rows));
-  fill_normal(values, seed);
   weight.values.resize(static_cast<std::size_t>(grid.values_bytes(dtype)));
-  from_float(dtype, values, weight.values.data());
-
-  RandomChoice choice(seed + 1);
   weight.columns.resize(static_cast<std::size_t>(grid.columns_bytes()));
   weight.metadata.resize(static_cast<std::size_t>(grid.metadata_bytes()));
-  if (grid.has_columns()) {
-    for (std::int64_t v = 0; v < std::ssize(grid.vectors()); ++v) {
-      BitWriter writer(weight.columns.data() + v * grid.column_bytes_per_vector());
-      for (const ColumnGroup& group : grid.groups())
-        choice.draw(group.kept_blocks, group.blocks).write(writer, grid.column_code());
-      writer.finish();
-    }
-  }
-  if (grid.has_metadata()) {
-    for (std::int64_t r = 0; r < rows; ++r) {
+
+  const std::int64_t row_values = rows > 0 ? grid.values_bytes(dtype) / rows : 0;
+  in_chunks(rows, [&](std::int64_t first, std::int64_t end) {
+    RandomChoice choice(3 * (seed + 1) + static_cast<std::uint64_t>(first) * kStride);
+    std::vector<float> values(static_cast<std::size_t>(grid.kept()));
+    for (std::int64_t r = first; r < end; ++r) {
+      fill_normal(values, seed + static_cast<std::uint64_t>(r) * kStride);
+      from_float(dtype, values, weight.values.data() + r * row_values);
+      if (!grid.has_metadata()) continue;
       BitWriter writer(weight.metadata.data() + r * grid.metadata_bytes_per_row());
       for (const ColumnGroup& group : grid.groups())
         choice.draw(group.kept, group.kept_cols).write(writer, grid.metadata_code());
       writer.finish();
     }
-  }
+  });
+  if (!grid.has_columns()) return weight;
+  in_chunks(std::ssize(grid.vectors()), [&](std::int64_t first, std::int64_t end) {
+    RandomChoice choice(3 * (seed + 1) + 1 + static_cast<std::uint64_t>(first) * kStride);
+    for (std::int64_t v = first; v < end; ++v) {
+      BitWriter writer(weight.columns.data() + v * grid.column_bytes_per_vector());
+      for (const ColumnGroup& group : grid.groups())
+        choice.draw(group.kept_blocks, group.blocks).write(writer, grid.column_code());
+      writer.finish();
+    }
+  });
   return weight;
 }
 
