@@ -9,11 +9,11 @@
 #include "coppice/error.h"
 #include "detection.h"
 #include "magnitude.h"
-#include "pack_items.h"
 #include "progress.h"
 #include "selection.h"
 #include "table.h"
 #include "units.h"
+#include "written_json.h"
 
 namespace coppice::cli {
 namespace {

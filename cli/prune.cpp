@@ -17,7 +17,6 @@
 #include "layer_queue.h"
 #include "long_run.h"
 #include "magnitude.h"
-#include "pack_items.h"
 #include "progress.h"
 #include "prune_journal.h"
 #include "prune_report.h"

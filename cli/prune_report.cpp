@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "pack_items.h"
 #include "selection.h"
 #include "table.h"
 #include "units.h"

@@ -58,10 +58,6 @@ Json weight_json(const LinearWeight& weight) {
           {"read", reading_text(weight)}};
 }
 
-std::int64_t dense_bytes(const LinearWeight& weight) {
-  return weight.shape.rows * weight.shape.cols * dtype_bytes(weight.dtype);
-}
-
 std::vector<LinearWeight> all_prunable(const Checkpoint& checkpoint) {
   bool any = std::ranges::any_of(checkpoint.tensors(),
                                  [](const CheckpointTensor& t) { return prunable(t.role); });

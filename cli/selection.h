@@ -24,9 +24,6 @@ bool check_finite(const std::string& name, const DenseView& dense, bool allowed,
 /// Name, tensor, role, dtype, shape and how it is read.
 Json weight_json(const LinearWeight& weight);
 
-/// Bytes of a dense weight.
-std::int64_t dense_bytes(const LinearWeight& weight);
-
 /// Every weight that could be chosen: linear weights, heads, poolers and routers.
 std::vector<LinearWeight> all_prunable(const Checkpoint& checkpoint);
 

@@ -3,11 +3,11 @@
 #include "console.h"
 #include "coppice/checkpoint.h"
 #include "coppice/error.h"
-#include "pack_items.h"
 #include "progress.h"
 #include "selection.h"
 #include "table.h"
 #include "units.h"
+#include "written_json.h"
 
 namespace coppice::cli {
 namespace {

@@ -216,6 +216,20 @@ struct PackItem {
   bool input_permutation = false;  ///< the SparseMatrix will carry one
 };
 
+/// Bytes of the arrays of that form.
+std::int64_t packed_bytes(const PackItem& item);
+
+/// Bytes of the weight as it is.
+std::int64_t dense_bytes(const LinearWeight& weight);
+
+/// How to compress such a weight: with the segments of its shape, by so many threads.
+CompressOptions compress_options(const PackItem& item, int threads);
+
+/// The items that a packed checkpoint can hold and that get smaller by it: none with the pattern
+/// `dense`, none that would not shrink (tiny weights), and of a stacked tensor all or none.
+/// @param items all weights of each stacked tensor, or those of it that were chosen.
+std::vector<PackItem> worth_packing(std::span<const PackItem> items);
+
 /// Compresses a dense weight into the form that `item` declares (pattern, segments of
 /// `item.weight.shape`). It may throw to stop.
 using WeightCompressor = std::function<SparseMatrix(const PackItem& item, const DenseView& dense)>;

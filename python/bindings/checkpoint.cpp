@@ -122,19 +122,20 @@ WriteReport pack_checkpoint(const fs::path& model, const fs::path& out,
   nb::gil_scoped_release release;
   const Checkpoint input = Checkpoint::open(model);
   check_output(model, out);
-  std::vector<PackItem> items;
+  std::vector<PackItem> found_items;
   for (LinearWeight& weight :
        input.linear_weights({.include = std::move(include), .exclude = std::move(exclude)})) {
     const Pattern found =
         wanted ? *wanted : detect(input.read(weight, used).view(), {}, used).tightest;
     input.drop(weight);
-    if (!found.is_dense()) items.push_back({std::move(weight), found});
+    found_items.push_back({std::move(weight), found});
   }
+  const std::vector<PackItem> items = worth_packing(found_items);
+  if (items.empty())
+    throw InvalidArgument(
+        fmt::format("'{}': no linear weight gets smaller packed", model.string()));
   const auto compressor = [used](const PackItem& item, const DenseView& dense) {
-    return compress(dense, item.pattern,
-                    {.row_segments = item.weight.shape.row_segments,
-                     .col_segments = item.weight.shape.col_segments,
-                     .threads = used});
+    return compress(dense, item.pattern, compress_options(item, used));
   };
   return write_packed(input, out, items, compressor, write_options(used));
 }
@@ -230,7 +231,7 @@ void bind_checkpoint(nb::module_& module) {
              "pattern"_a = nb::none(), nb::kw_only(), "include"_a = Globs{}, "exclude"_a = Globs{},
              "threads"_a = 0,
              "Writes a pruned checkpoint compressed; pattern None: the tightest that each weight "
-             "satisfies.");
+             "satisfies. Weights that would not get smaller stay dense.");
   module.def("unpack_checkpoint", &unpack_checkpoint, "packed_dir"_a, "out_dir"_a, nb::kw_only(),
              "threads"_a = 0, "Writes the dense checkpoint with zeros of a packed one.");
 }

@@ -1,4 +1,5 @@
 // Pruned, packed and unpacked copies of whole checkpoints.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,6 +16,7 @@
 namespace coppice {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::read_file;
 using testing::read_tree;
@@ -335,6 +337,35 @@ TEST(CheckpointWriter, OtherFilesComeAlongButNotOtherCopiesOfTheWeights) {
     EXPECT_EQ(files.at(file), file);
   EXPECT_EQ(files.size(), 9u);
   EXPECT_EQ(fs::status(dir / "out" / "vocab.txt").permissions(), fs::perms::owner_all);
+}
+
+TEST(WorthPacking, IsWhatGetsSmallerAndOfAStackAllOrNone) {
+  const auto item = [](const char* tensor, Pattern pattern, std::int64_t rows, std::int64_t index,
+                       std::int64_t count) {
+    LinearWeight weight;
+    weight.name = fmt::format("{}.{}", tensor, index);
+    weight.tensor = tensor;
+    weight.dtype = Dtype::f16;
+    weight.shape.rows = rows;
+    weight.shape.cols = 64;
+    weight.index = index;
+    weight.count = count;
+    return PackItem{weight, pattern, false};
+  };
+  const Pattern two_of_four = Pattern::parse("2:4"), all = Pattern::parse("4:4");
+  const std::vector<PackItem> items = {
+      item("a", two_of_four, 32, 0, 1), item("dense", Pattern::parse("dense"), 32, 0, 1),
+      item("all kept", all, 32, 0, 1),  // its choices cost more than it saves
+      item("s", two_of_four, 32, 0, 2), item("s", two_of_four, 32, 1, 2),
+      item("t", two_of_four, 32, 0, 2), item("t", all, 32, 1, 2),
+      item("u", two_of_four, 32, 1, 2)};
+  std::vector<std::string> names;
+  for (const PackItem& worth : worth_packing(items)) names.push_back(worth.weight.name);
+  EXPECT_THAT(names, ElementsAre("a.0", "s.0", "s.1"));
+  PackItem permuted = items.front();
+  permuted.input_permutation = true;
+  EXPECT_EQ(packed_bytes(permuted), packed_bytes(items.front()) + 4 * 64);
+  EXPECT_EQ(dense_bytes(permuted.weight), 32 * 64 * 2);
 }
 
 TEST(CheckpointWriter, ReportsProgress) {

@@ -33,6 +33,14 @@ def test_prune_pack_unpack(model_dir, tmp_path):
         assert same_bits(packed.read_packed(name).to_dense(), pruned.read(name))
 
 
+def test_packs_only_what_gets_smaller(model_dir, tmp_path):
+    with pytest.raises(coppice.InvalidArgument, match="gets smaller"):
+        coppice.pack_checkpoint(model_dir, tmp_path / "packed")
+    coppice.prune_checkpoint(model_dir, tmp_path / "pruned", "2:4", include=["*query*"])
+    coppice.pack_checkpoint(tmp_path / "pruned", tmp_path / "packed")
+    assert list(coppice.Checkpoint(tmp_path / "packed").packed_weights()) == [QUERY]
+
+
 def test_prunes_by_a_function(model_dir, tmp_path):
     seen = []
 
