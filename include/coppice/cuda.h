@@ -115,22 +115,33 @@ struct Workspace {
   std::int64_t bytes = 0;
 };
 
+/// How a call chooses its kernel; the same for a product and for what it asks before
+/// (`workspace_bytes`).
+struct MultiplyOptions {
+  /// Never look at the number of tokens: a token's result is then the same bits whatever tokens
+  /// stand beside it, from one to a whole prefill. Otherwise different numbers of tokens may be
+  /// multiplied by kernels that add up in another order (equal within fp32 rounding); a call with
+  /// the same arguments gives the same bits either way.
+  bool batch_invariant = false;
+};
+
 /// Bytes that `multiply` needs for such operands; 0 where x is read in place.
-std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x);
+std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x,
+                             const MultiplyOptions& options = {});
 
 /// Y = act(alpha * W X + bias) + residual (or * factor), enqueued on `stream` of the weight's
 /// device. x: [tokens, cols] of the weight's dtype; y: [tokens, rows] of the weight's dtype or f32;
 /// either layout each; they must not overlap. Sums in fp32. Allocates nothing, does not
-/// synchronise, can be captured in a graph; same bits for every call with the same arguments, and a
-/// token's result does not depend on the tokens beside it. Throws InvalidArgument if something does
-/// not fit, DeviceError if the launch fails.
+/// synchronise, can be captured in a graph; same bits for every call with the same arguments, and
+/// with `options.batch_invariant` for a token whatever tokens stand beside it. Throws
+/// InvalidArgument if something does not fit, DeviceError if the launch fails.
 void multiply(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
               const Epilogue& epilogue = {}, const Workspace& workspace = {},
-              Stream stream = nullptr);
+              Stream stream = nullptr, const MultiplyOptions& options = {});
 
 /// Bytes that `multiply_gated` needs.
 std::int64_t gated_workspace_bytes(const PackedWeight& gate, const PackedWeight& up,
-                                   const Matrix& x);
+                                   const Matrix& x, const MultiplyOptions& options = {});
 
 /// The first half of a gated MLP: Y = act(alpha Wg X + bias) * act(alpha Wu X + bias), the first
 /// factor with `gate_epilogue` (SwiGLU: Activation::silu), the second with `up_epilogue`; neither
@@ -140,7 +151,7 @@ std::int64_t gated_workspace_bytes(const PackedWeight& gate, const PackedWeight&
 void multiply_gated(const PackedWeight& gate, const PackedWeight& up, const Matrix& x,
                     const MutableMatrix& y, const Epilogue& gate_epilogue,
                     const Epilogue& up_epilogue = {}, const Workspace& workspace = {},
-                    Stream stream = nullptr);
+                    Stream stream = nullptr, const MultiplyOptions& options = {});
 
 /// Copies activations of f16, bf16 or f32 into the other layout, on `stream` of the current device.
 /// At the rate of a copy where the rows of both sides start on 16 bytes. The two must not overlap.
@@ -149,6 +160,6 @@ void transpose(const Matrix& from, const MutableMatrix& to, Stream stream = null
 
 /// Name of the kernel that `multiply` runs for such a problem, such as "wgmma 128x256".
 std::string kernel_name(const PackedWeight& weight, std::int64_t tokens,
-                        Layout layout = Layout::feature_major);
+                        Layout layout = Layout::feature_major, const MultiplyOptions& options = {});
 
 }  // namespace coppice::cuda

@@ -72,17 +72,19 @@ std::int64_t workspace_stride(std::int64_t tokens) { return round_up(tokens, 64)
 
 }  // namespace
 
-ProductInfo product_info(const PackedWeight& weight, const Matrix& x) {
+ProductInfo product_info(const PackedWeight& weight, const Matrix& x,
+                         const MultiplyOptions& options) {
   ProductInfo product = weight.impl().product;
   product.tokens = x.tokens;
   product.token_major = x.layout == Layout::token_major;
   product.aligned = aligned_16(x.data) && x.major_stride() % 8 == 0;
+  product.batch_invariant = options.batch_invariant;
   return product;
 }
 
-Selection select_for(const PackedWeight& weight, const Matrix& x) {
+Selection select_for(const PackedWeight& weight, const Matrix& x, const MultiplyOptions& options) {
   const PackedWeight::Impl& impl = weight.impl();
-  const ProductInfo product = product_info(weight, x);
+  const ProductInfo product = product_info(weight, x, options);
   const Selection untuned = select(product, impl.device_info);
   return impl.tuned != nullptr ? impl.tuned->apply(untuned, product) : untuned;
 }
@@ -200,16 +202,18 @@ void run(const Selection& selection, const PackedWeight::Impl& impl, const Matri
 
 }  // namespace
 
-std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x) {
+std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x,
+                             const MultiplyOptions& options) {
   check_matrix(x, "x", weight.cols(), weight);
-  return workspace_for(select_for(weight, x), weight, x.tokens);
+  return workspace_for(select_for(weight, x, options), weight, x.tokens);
 }
 
 void multiply(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
-              const Epilogue& epilogue, const Workspace& workspace, Stream stream) {
+              const Epilogue& epilogue, const Workspace& workspace, Stream stream,
+              const MultiplyOptions& options) {
   check_arguments(weight, x, y, epilogue);
   if (several_devices()) check_same_device(weight, x, y, epilogue, workspace, stream);
-  multiply_by(select_for(weight, x), weight, x, y, epilogue, workspace, stream);
+  multiply_by(select_for(weight, x, options), weight, x, y, epilogue, workspace, stream);
 }
 
 void multiply_by(const Selection& selection, const PackedWeight& weight, const Matrix& x,
@@ -239,15 +243,16 @@ void check_pair(const PackedWeight& gate, const PackedWeight& up) {
 }  // namespace
 
 std::int64_t gated_workspace_bytes(const PackedWeight& gate, const PackedWeight& up,
-                                   const Matrix& x) {
-  return std::max(workspace_bytes(gate, x), workspace_bytes(up, x));
+                                   const Matrix& x, const MultiplyOptions& options) {
+  return std::max(workspace_bytes(gate, x, options), workspace_bytes(up, x, options));
 }
 
 // The gate's part waits in y itself, rounded to its dtype, and every thread of the second product
 // multiplies by the elements that it will overwrite.
 void multiply_gated(const PackedWeight& gate, const PackedWeight& up, const Matrix& x,
                     const MutableMatrix& y, const Epilogue& gate_epilogue,
-                    const Epilogue& up_epilogue, const Workspace& workspace, Stream stream) {
+                    const Epilogue& up_epilogue, const Workspace& workspace, Stream stream,
+                    const MultiplyOptions& options) {
   check_pair(gate, up);
   check_arguments(gate, x, y, gate_epilogue);
   check_arguments(up, x, y, up_epilogue);
@@ -260,7 +265,7 @@ void multiply_gated(const PackedWeight& gate, const PackedWeight& up, const Matr
   }
   if (x.tokens == 0 || gate.rows() == 0) return;
   const DeviceGuard guard(gate.device());
-  const Selection gate_way = select_for(gate, x), up_way = select_for(up, x);
+  const Selection gate_way = select_for(gate, x, options), up_way = select_for(up, x, options);
   const Matrix gate_x = prepare(gate_way, gate, x, workspace, stream);
   run(gate_way, gate.impl(), gate_x, y, gate_epilogue, stream);
   // Where both want a copy of x, they want the same one.
@@ -271,13 +276,14 @@ void multiply_gated(const PackedWeight& gate, const PackedWeight& up, const Matr
   run(up_way, up.impl(), up_x, y, last, stream);
 }
 
-std::string kernel_name(const PackedWeight& weight, std::int64_t tokens, Layout layout) {
+std::string kernel_name(const PackedWeight& weight, std::int64_t tokens, Layout layout,
+                        const MultiplyOptions& options) {
   Matrix x;
   x.tokens = tokens;
   x.features = weight.cols();
   x.layout = layout;
   x.stride = round_up(layout == Layout::token_major ? x.features : tokens, 8);
-  return selection_name(select_for(weight, x));
+  return selection_name(select_for(weight, x, options));
 }
 
 }  // namespace coppice::cuda

@@ -7,10 +7,12 @@
 namespace coppice::cuda {
 
 /// What selection has to know about a product with such activations.
-ProductInfo product_info(const PackedWeight& weight, const Matrix& x);
+ProductInfo product_info(const PackedWeight& weight, const Matrix& x,
+                         const MultiplyOptions& options = {});
 
 /// What `multiply` would choose.
-Selection select_for(const PackedWeight& weight, const Matrix& x);
+Selection select_for(const PackedWeight& weight, const Matrix& x,
+                     const MultiplyOptions& options = {});
 
 /// `multiply` with the choice made by the caller; arguments are not checked.
 void multiply_by(const Selection& selection, const PackedWeight& weight, const Matrix& x,

@@ -151,8 +151,9 @@ struct ProductInfo {
   std::int64_t steps = 0;   ///< of 64 columns alive
   std::int64_t cols = 0;
   std::int64_t tokens = 0;
-  bool token_major = false;  ///< activations
-  bool aligned = true;       ///< 16-byte aligned rows of activations
+  bool token_major = false;      ///< activations
+  bool aligned = true;           ///< 16-byte aligned rows of activations
+  bool batch_invariant = false;  ///< see MultiplyOptions
 };
 
 enum class Family : std::uint8_t {

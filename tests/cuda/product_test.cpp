@@ -284,7 +284,8 @@ TEST(CudaProduct, TokensDoNotDependOnTheirNumber) {
   COPPICE_NEEDS_GPU();
   for (const char* pattern : {"2:4", "16:2:8", "64:2:8", "128:2:8", "256:2:16"}) {
     const Operands all = make_operands(pattern, 1024, 10);
-    multiply(all.packed, all.x_matrix, all.y_matrix);
+    const MultiplyOptions invariant{.batch_invariant = true};
+    multiply(all.packed, all.x_matrix, all.y_matrix, {}, {}, nullptr, invariant);
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
     const std::vector<std::byte> want = all.y.read();
     for (std::int64_t tokens : {8, 64, 72, 200, 512}) {
@@ -293,7 +294,7 @@ TEST(CudaProduct, TokensDoNotDependOnTheirNumber) {
       x.stride = 1024;
       x.tokens = y.tokens = tokens;
       ASSERT_EQ(cudaMemset(all.y.data(), 0xFF, want.size()), cudaSuccess);
-      multiply(all.packed, x, y);
+      multiply(all.packed, x, y, {}, {}, nullptr, invariant);
       ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
       const std::vector<std::byte> got = all.y.read();
       const auto bytes = static_cast<std::ptrdiff_t>(tokens * 384 * 2);

@@ -86,12 +86,16 @@ TEST(Select, RegularWeightsOfSmallGroupsCanBeExpandedOnHopper) {
   EXPECT_FALSE(can_run(Family::expand, p, hopper()));
 }
 
-TEST(Select, NoFamilyDependsOnTheTokens) {
+TEST(Select, BatchInvariantFamiliesDoNotDependOnTheTokens) {
+  const auto family = [](int vec_rows, int group, std::int64_t tokens) {
+    ProductInfo p = product(vec_rows, group, 4096, 4096, tokens);
+    p.batch_invariant = true;
+    return select(p, hopper()).family;
+  };
   for (int vec_rows : {16, 32, 64, 128})
     for (int group : {5, 8, 16})
       for (std::int64_t tokens : {64, 512, 4096})
-        EXPECT_EQ(select(product(vec_rows, group, 4096, 4096, tokens), hopper()).family,
-                  select(product(vec_rows, group, 4096, 4096, 1), hopper()).family);
+        EXPECT_EQ(family(vec_rows, group, tokens), family(vec_rows, group, 1));
 }
 
 TEST(Select, ExpandingTilesFitTheMultiprocessor) {
