@@ -1,5 +1,6 @@
 #include "bench_gpu.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <ctime>
 #include <fstream>
@@ -34,9 +35,12 @@ namespace {
 
 constexpr const char* kLegend =
     "time: the sparse product; dense: the same product by the fastest of cuBLAS and cuBLASLt in "
-    "the same type; ratio: dense/time, below 1.00x the dense product is faster;\nTFLOP/s: as if "
-    "the weight were dense; bound: share of the roofline bound that is reached "
-    "(docs/performance/model.md). {}, driver {}, {}, commit {}.\n";
+    "the same type; ratio: dense/time, below 1.00x the dense product is faster;\nfp8, gemv: the "
+    "same ratio for dense fp8 weights, and for a dense kernel of our own for up to 8 tokens; "
+    "TFLOP/s: as if the weight were dense;\nTB/s: bytes of the stored weight, the activations and "
+    "the outputs over the time; stream: that in percent of what this GPU reads with nothing else "
+    "to do{};\nbound: share of the roofline bound that is reached (docs/performance/model.md). {}, "
+    "driver {}, {}, commit {}.\n";
 
 std::string today() {
   const std::time_t now = std::time(nullptr);
@@ -45,10 +49,36 @@ std::string today() {
   return text;
 }
 
+// Those that a GPU multiplies by; of the others it is said once for a pattern and dtype. Throws if
+// there are none.
+std::vector<bench::BenchCase> possible_cases(const std::vector<bench::BenchCase>& cases) {
+  std::vector<bench::BenchCase> possible;
+  std::vector<std::string> refusals;
+  for (const bench::BenchCase& one : cases) {
+    try {
+      bench::GpuBench::check(one);
+      possible.push_back(one);
+    } catch (const InvalidArgument& error) {
+      if (std::ranges::find(refusals, error.what()) == refusals.end())
+        refusals.emplace_back(error.what());
+    }
+  }
+  if (possible.empty() && !refusals.empty()) throw InvalidArgument(refusals.front());
+  for (const std::string& refusal : refusals) note("left out: " + refusal);
+  return possible;
+}
+
+std::string ceiling_text(const std::vector<bench::GpuResult>& results) {
+  for (const bench::GpuResult& result : results)
+    if (const double ceiling = result.streaming.rates.ceiling; ceiling > 0)
+      return fmt::format(" ({:.2f} TB/s)", 1e-12 * ceiling);
+  return "";
+}
+
 }  // namespace
 
 int run_gpu_bench(const GpuBenchRequest& request) {
-  for (const bench::BenchCase& one : request.cases) bench::GpuBench::check(one);
+  const std::vector<bench::BenchCase> cases = possible_cases(request.cases);
   bench::GpuBench bench({.with_baseline = !request.no_baseline,
                          .kernel = request.kernel,
                          .token_group = request.token_group,
@@ -60,9 +90,9 @@ int run_gpu_bench(const GpuBenchRequest& request) {
   std::vector<std::string> csv = {bench::gpu_csv_header()};
   bool correct = true;
   std::int64_t done = 0;
-  for (const bench::BenchCase& one : request.cases) {
+  for (const bench::BenchCase& one : cases) {
     throw_if_cancelled();
-    progress.update(done++, std::ssize(request.cases), one.pattern.to_string());
+    progress.update(done++, std::ssize(cases), one.pattern.to_string());
     for (bench::GpuResult& result : bench.run(one)) {
       progress.clear();
       csv.push_back(bench::gpu_csv_row(result, info));
@@ -83,7 +113,8 @@ int run_gpu_bench(const GpuBenchRequest& request) {
                 {"commit", info.commit},
                 {"results", Json::parse(bench::gpu_to_json(results, info))}});
   else
-    print(fmt::format(kLegend, info.gpu, info.driver, info.date, info.commit));
+    print(
+        fmt::format(kLegend, ceiling_text(results), info.gpu, info.driver, info.date, info.commit));
   for (const std::string& text : bench.notes()) note(text);
   if (!correct) report_error("a product was wrong: see the rows marked FAILED");
   return correct ? 0 : 1;

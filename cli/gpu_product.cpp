@@ -5,10 +5,6 @@
 
 namespace coppice::cli {
 
-bool gpu_multiplies(const Pattern& pattern, Dtype dtype) {
-  return pattern.fits_sparse_tensor_cores() && (dtype == Dtype::f16 || dtype == Dtype::bf16);
-}
-
 GpuProduct::GpuProduct(const SparseView& weight)
     : weight_(std::make_unique<cuda::PackedWeight>(weight)) {}
 GpuProduct::~GpuProduct() = default;

@@ -15,9 +15,6 @@ class PackedWeight;
 
 namespace coppice::cli {
 
-/// True if a GPU multiplies by such weights.
-bool gpu_multiplies(const Pattern& pattern, Dtype dtype);
-
 class GpuProduct {
  public:
   explicit GpuProduct(const SparseView& weight);

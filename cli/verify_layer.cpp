@@ -6,6 +6,7 @@
 #include <limits>
 #include <random>
 
+#include "coppice/cuda.h"
 #include "coppice/linear.h"
 #include "core/parallel_for.h"
 #if COPPICE_HAS_CUDA
@@ -161,7 +162,7 @@ LayerCheck check_layer(const SparseView& sparse, const DenseView& dense, std::in
     return check_cpu(weight, problem, layout, threads, bound);
   });
 #if COPPICE_HAS_CUDA
-  if (device == Device::cuda && gpu_multiplies(sparse.grid->pattern(), sparse.dtype)) {
+  if (device == Device::cuda && cuda::can_multiply(sparse.grid->pattern(), sparse.dtype)) {
     const GpuProduct product(sparse);
     for_every_problem([&](const Problem& problem, Layout layout) {
       return check_gpu(product, problem, layout, bound);

@@ -60,7 +60,7 @@ class Product : public CusparseLtProduct {
  public:
   Product(const Library& lib, const DenseProblem& p, bool token_major, cudaStream_t stream)
       : lib_(lib), stream_(stream), name_(token_major ? "token-major" : "feature-major") {
-    const cudaDataType type = p.bf16 ? CUDA_R_16BF : CUDA_R_16F;
+    const cudaDataType type = p.dtype == Dtype::bf16 ? CUDA_R_16BF : CUDA_R_16F;
     const cusparseOrder_t order = token_major ? CUSPARSE_ORDER_COL : CUSPARSE_ORDER_ROW;
     check_lt(lib_.Init(&handle_), "init");
     check_lt(lib_.StructuredDescriptorInit(&handle_, &w_, p.rows, p.cols, p.cols, 16, type,
@@ -92,10 +92,10 @@ class Product : public CusparseLtProduct {
  private:
   void fill(const DenseProblem& p) {
     const std::int64_t bytes = p.cols * p.rows * 9 / 8 + 2 * p.tokens * (p.cols + p.rows);
-    const auto copies = std::max<std::int64_t>(2, (kRotatedBytes + bytes - 1) / bytes);
+    const std::int64_t copies = rotated_copies(bytes);
     std::size_t size = 0, scratch = 0;
     check_lt(lib_.SpMMACompressedSize(&handle_, &plan_, &size, &scratch), "compressed size");
-    const DeviceMemory dense = random_halves(static_cast<std::size_t>(p.cols * p.rows), p.bf16, 3);
+    const DeviceMemory dense = random_values(p.cols * p.rows, p.dtype, 3);
     check_lt(lib_.SpMMAPrune(&handle_, &multiply_, dense.data(), dense.data(),
                              CUSPARSELT_PRUNE_SPMMA_STRIP, stream_),
              "prune");
@@ -105,8 +105,7 @@ class Product : public CusparseLtProduct {
       check_lt(lib_.SpMMACompress(&handle_, &plan_, dense.data(), weights_.back().data(),
                                   scratch_memory.data(), stream_),
                "compress");
-      inputs_.push_back(random_halves(static_cast<std::size_t>(p.cols * p.tokens), p.bf16,
-                                      static_cast<std::uint64_t>(i)));
+      inputs_.push_back(random_values(p.cols * p.tokens, p.dtype, static_cast<std::uint64_t>(i)));
       outputs_.emplace_back(static_cast<std::size_t>(p.rows * p.tokens * 2));
     }
     check_cuda(cudaStreamSynchronize(stream_), "compressing");

@@ -34,19 +34,49 @@ struct Candidate {
 
 }  // namespace
 
+DenseWeights::DenseWeights(std::int64_t rows, std::int64_t cols, Dtype dtype) {
+  const std::int64_t count = rows * cols;
+  for (std::int64_t i = 0, n = rotated_copies(count * dtype_bytes(dtype)); i < n; ++i)
+    copies_.push_back(random_values(count, dtype, static_cast<std::uint64_t>(i)));
+}
+
+DenseOperands::DenseOperands(const DenseProblem& p, const DenseWeights& weights) : w(weights) {
+  const auto copies = std::min(w.count(), static_cast<std::size_t>(rotated_copies(p.bytes())));
+  for (std::size_t i = 0; i < copies; ++i) {
+    x.push_back(random_values(p.cols * p.tokens, p.dtype, i + 9));
+    y.emplace_back(static_cast<std::size_t>(p.output_bytes()));
+  }
+}
+
 struct DenseProduct::Impl {
-  const Cublas* lib;
+  Impl(const DenseProblem& problem, const DenseWeights& weights, cudaStream_t on)
+      : p(problem), stream(on), operands(problem, weights) {}
+
+  const Cublas* lib = nullptr;
   DenseProblem p;
   cudaStream_t stream;
+  DenseOperands operands;
   cublasHandle_t blas = nullptr;
   cublasLtHandle_t lt = nullptr;
   DeviceMemory workspace{kWorkspace};
-  std::vector<DeviceMemory> w, x, y;
   cublasLtMatmulDesc_t operation[2] = {};
   cublasLtMatrixLayout_t a[2] = {}, b[2] = {}, d[2] = {};
   Candidate chosen{};
 
-  cudaDataType type() const { return p.fp8 ? CUDA_R_8F_E4M3 : p.bf16 ? CUDA_R_16BF : CUDA_R_16F; }
+  bool fp8() const { return p.dtype == Dtype::f8_e4m3; }
+  int forms() const { return fp8() ? 1 : 2; }
+  cudaDataType type() const {
+    switch (p.dtype) {
+      case Dtype::f8_e4m3:
+        return CUDA_R_8F_E4M3;
+      case Dtype::bf16:
+        return CUDA_R_16BF;
+      case Dtype::f32:
+        return CUDA_R_32F;
+      default:
+        return CUDA_R_16F;
+    }
+  }
 
   void describe(int form) {
     const bool tn = kForms[form].token_major;
@@ -58,7 +88,7 @@ struct DenseProduct::Impl {
     check_blas(lib->cublasLtMatmulDescSetAttribute(operation[form], CUBLASLT_MATMUL_DESC_TRANSA,
                                                    &op_a, sizeof op_a),
                "transposition");
-    const cudaDataType out = p.fp8 ? CUDA_R_16F : type();
+    const cudaDataType out = fp8() ? CUDA_R_16F : type();
     const auto lead = [](std::uint64_t n) { return static_cast<std::int64_t>(n); };
     if (tn) {
       check_blas(lib->cublasLtMatrixLayoutCreate(&a[form], type(), cols, rows, lead(cols)),
@@ -78,32 +108,32 @@ struct DenseProduct::Impl {
   }
 
   bool enqueue(const Candidate& c, int i) const {
-    const std::size_t n = static_cast<std::size_t>(i) % w.size();
+    const std::size_t n = operands.turn(i);
     const float one = 1, zero = 0;
     const bool tn = c.form->token_major;
     const int form = static_cast<int>(c.form - kForms);
-    const void* first = tn ? w[n].data() : x[n].data();
-    const void* second = tn ? x[n].data() : w[n].data();
+    void* y = operands.y[n].data();
+    const void* first = tn ? operands.w[n] : operands.x[n].data();
+    const void* second = tn ? operands.x[n].data() : operands.w[n];
     if (c.lt)
       return lib->cublasLtMatmul(lt, operation[form], &one, first, a[form], second, b[form], &zero,
-                                 y[n].data(), d[form], y[n].data(), d[form], &c.algo,
-                                 workspace.data(), kWorkspace, stream) == CUBLAS_STATUS_SUCCESS;
+                                 y, d[form], y, d[form], &c.algo, workspace.data(), kWorkspace,
+                                 stream) == CUBLAS_STATUS_SUCCESS;
     const int rows = static_cast<int>(p.rows), cols = static_cast<int>(p.cols),
               tokens = static_cast<int>(p.tokens);
     if (tn)
       return lib->cublasGemmEx(blas, CUBLAS_OP_T, CUBLAS_OP_N, rows, tokens, cols, &one, first,
-                               type(), cols, second, type(), cols, &zero, y[n].data(), type(), rows,
+                               type(), cols, second, type(), cols, &zero, y, type(), rows,
                                CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
     return lib->cublasGemmEx(blas, CUBLAS_OP_N, CUBLAS_OP_N, tokens, rows, cols, &one, first,
-                             type(), tokens, second, type(), cols, &zero, y[n].data(), type(),
-                             tokens, CUBLAS_COMPUTE_32F,
-                             CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
+                             type(), tokens, second, type(), cols, &zero, y, type(), tokens,
+                             CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT) == CUBLAS_STATUS_SUCCESS;
   }
 
   std::vector<Candidate> candidates() {
     std::vector<Candidate> all;
-    for (int form = 0; form < (p.fp8 ? 1 : 2); ++form) {
-      if (!p.fp8)
+    for (int form = 0; form < forms(); ++form) {
+      if (!fp8())
         all.push_back({&kForms[form], false, {}, std::string("cublasGemmEx ") + kForms[form].name});
       cublasLtMatmulPreference_t preference = nullptr;
       check_blas(lib->cublasLtMatmulPreferenceCreate(&preference), "preference");
@@ -125,38 +155,24 @@ struct DenseProduct::Impl {
   }
 };
 
-DenseProduct::DenseProduct(const DenseProblem& problem, cudaStream_t stream)
-    : impl_(std::make_unique<Impl>()) {
+DenseProduct::DenseProduct(const DenseProblem& problem, const DenseWeights& weights,
+                           cudaStream_t stream) {
   std::string reason;
-  const Cublas* lib = impl_->lib = Cublas::load(&reason);
+  const Cublas* lib = Cublas::load(&reason);
   if (lib == nullptr) throw std::runtime_error(reason);
-  impl_->p = problem;
-  impl_->stream = stream;
+  impl_ = std::make_unique<Impl>(problem, weights, stream);
+  impl_->lib = lib;
   check_blas(lib->cublasCreate(&impl_->blas), "cublasCreate");
   check_blas(lib->cublasSetStream(impl_->blas, stream), "cublasSetStream");
   check_blas(lib->cublasSetWorkspace(impl_->blas, impl_->workspace.data(), kWorkspace),
              "workspace");
   check_blas(lib->cublasLtCreate(&impl_->lt), "cublasLtCreate");
-  for (int form = 0; form < (problem.fp8 ? 1 : 2); ++form) impl_->describe(form);
-  const std::int64_t size = problem.fp8 ? 1 : 2;
-  const std::int64_t bytes =
-      size * problem.cols * (problem.rows + problem.tokens) + 2 * problem.tokens * problem.rows;
-  const auto copies = std::max<std::int64_t>(2, (kRotatedBytes + bytes - 1) / bytes);
-  for (std::int64_t i = 0; i < copies; ++i) {
-    // Halves as pairs of e4m3 are random numbers too, some of them NaN: fine for time alone.
-    const auto seed = static_cast<std::uint64_t>(i);
-    impl_->w.push_back(random_halves(
-        static_cast<std::size_t>(problem.cols * problem.rows * size / 2), problem.bf16, seed));
-    impl_->x.push_back(
-        random_halves(static_cast<std::size_t>(problem.cols * problem.tokens * size / 2),
-                      problem.bf16, seed + 9));
-    impl_->y.emplace_back(static_cast<std::size_t>(problem.tokens * problem.rows * 2));
-  }
+  for (int form = 0; form < impl_->forms(); ++form) impl_->describe(form);
 }
 
 DenseProduct::~DenseProduct() {
   const Cublas* lib = impl_->lib;
-  for (int form = 0; form < (impl_->p.fp8 ? 1 : 2); ++form) {
+  for (int form = 0; form < impl_->forms(); ++form) {
     lib->cublasLtMatrixLayoutDestroy(impl_->a[form]);
     lib->cublasLtMatrixLayoutDestroy(impl_->b[form]);
     lib->cublasLtMatrixLayoutDestroy(impl_->d[form]);

@@ -1,13 +1,12 @@
 #include "bench/cuda/device.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <random>
 #include <stdexcept>
 #include <string>
-
-#include "coppice/dtype.h"
 
 namespace coppice::bench {
 
@@ -16,30 +15,63 @@ void check_cuda(cudaError_t result, const char* doing) {
     throw std::runtime_error(std::string(doing) + ": " + cudaGetErrorString(result));
 }
 
+namespace {
+
+int attribute(cudaDeviceAttr which) {
+  int device = 0, value = 0;
+  check_cuda(cudaGetDevice(&device), "asking for the current device");
+  check_cuda(cudaDeviceGetAttribute(&value, which, device), "asking for a device attribute");
+  return value;
+}
+
+}  // namespace
+
+int multiprocessors() { return attribute(cudaDevAttrMultiProcessorCount); }
+bool can_overlap_kernels() { return attribute(cudaDevAttrComputeCapabilityMajor) >= 9; }
+
 DeviceMemory::DeviceMemory(std::size_t bytes) {
   check_cuda(cudaMalloc(&data_, std::max<std::size_t>(bytes, 16)), "cudaMalloc");
 }
 
 DeviceMemory::~DeviceMemory() { cudaFree(data_); }
 
-DeviceMemory random_halves(std::size_t count, bool bf16, std::uint64_t seed) {
-  constexpr std::size_t kTable = std::size_t{1} << 23;
-  static std::vector<std::uint16_t> tables[2];
-  std::vector<std::uint16_t>& table = tables[bf16];
+std::int64_t rotated_copies(std::int64_t bytes) {
+  return std::clamp<std::int64_t>((kRotatedBytes + bytes - 1) / std::max<std::int64_t>(bytes, 1), 2,
+                                  ReplayedCall::kMostCalls);
+}
+
+namespace {
+
+constexpr std::size_t kTable = std::size_t{1} << 23;
+
+// kTable numbers of a type.
+const std::vector<std::byte>& random_table(Dtype dtype) {
+  static std::array<std::vector<std::byte>, 3> tables;
+  std::vector<std::byte>& table = tables[dtype == Dtype::f16 ? 0 : dtype == Dtype::bf16 ? 1 : 2];
   if (table.empty()) {
-    std::mt19937_64 random(seed);
+    std::mt19937_64 random(1);
     std::normal_distribution<float> normal;
     std::vector<float> floats(kTable);
     for (float& v : floats) v = normal(random);
-    table.resize(kTable);
-    from_float(bf16 ? Dtype::bf16 : Dtype::f16, floats, reinterpret_cast<std::byte*>(table.data()));
+    table.resize(kTable * static_cast<std::size_t>(dtype_bytes(dtype)));
+    from_float(dtype, floats, table.data());
   }
-  DeviceMemory memory(count * 2);
+  return table;
+}
+
+}  // namespace
+
+DeviceMemory random_values(std::int64_t values, Dtype dtype, std::uint64_t seed) {
+  if (dtype == Dtype::f8_e4m3) return random_values((values + 1) / 2, Dtype::f16, seed);
+  const std::vector<std::byte>& table = random_table(dtype);
+  const auto size = static_cast<std::size_t>(dtype_bytes(dtype));
+  const auto count = static_cast<std::size_t>(values);
+  DeviceMemory memory(count * size);
   // Copies of the table beside each other, each begun at another place.
   for (std::size_t at = 0; at < count; at += kTable / 2) {
     const std::size_t from = (seed * 7919 + at / 3) % (kTable / 2);
-    check_cuda(cudaMemcpy(memory.data() + at * 2, table.data() + from,
-                          std::min(kTable / 2, count - at) * 2, cudaMemcpyHostToDevice),
+    check_cuda(cudaMemcpy(memory.data() + at * size, table.data() + from * size,
+                          std::min(kTable / 2, count - at) * size, cudaMemcpyHostToDevice),
                "cudaMemcpy");
   }
   return memory;
@@ -57,7 +89,7 @@ ReplayedCall::ReplayedCall(const DeviceCall& call, cudaStream_t stream, double s
   check_cuda(cudaStreamSynchronize(stream), "calls");
   float milliseconds = 0;
   check_cuda(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
-  calls_ = std::clamp(static_cast<int>(seconds * 1e3 * 4 / milliseconds), 4, 2000);
+  calls_ = std::clamp(static_cast<int>(seconds * 1e3 * 4 / milliseconds), 4, kMostCalls);
   cudaGraph_t graph = nullptr;
   check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
   for (int i = 0; i < calls_; ++i) call(i, stream);

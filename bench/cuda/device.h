@@ -8,10 +8,17 @@
 #include <functional>
 #include <vector>
 
+#include "coppice/dtype.h"
+
 namespace coppice::bench {
 
 /// Throws std::runtime_error naming what failed.
 void check_cuda(cudaError_t result, const char* doing);
+
+/// Of the current device.
+int multiprocessors();
+/// Whether a kernel may begin before the last one has ended (compute capability 9.0 and later).
+bool can_overlap_kernels();
 
 /// Device memory, freed at the end.
 class DeviceMemory {
@@ -29,8 +36,13 @@ class DeviceMemory {
 /// Operands of a timed product are rotated over copies of at least so many bytes together.
 inline constexpr std::int64_t kRotatedBytes = std::int64_t{160} << 20;
 
-/// `count` normally distributed f16 or bf16 numbers, copied from a table of 8 M of them.
-DeviceMemory random_halves(std::size_t count, bool bf16, std::uint64_t seed);
+/// Copies to rotate over where one takes so many bytes: at least two, and no more than a graph of
+/// calls goes through.
+std::int64_t rotated_copies(std::int64_t bytes);
+
+/// `count` normally distributed numbers of f16, bf16 or f32, copied from a table of 8 M of them.
+/// f8_e4m3: random bits (some of them NaN), for time alone.
+DeviceMemory random_values(std::int64_t count, Dtype dtype, std::uint64_t seed);
 
 /// Enqueues call number `i` on a stream; operands are rotated by `i`.
 using DeviceCall = std::function<void(int, cudaStream_t)>;
@@ -42,6 +54,9 @@ class ReplayedCall {
   ReplayedCall(const ReplayedCall&) = delete;
   ReplayedCall& operator=(const ReplayedCall&) = delete;
   ~ReplayedCall();
+
+  /// Calls in a graph, at most.
+  static constexpr int kMostCalls = 2000;
 
   /// Seconds of one call, over one replay. `meanwhile` is called once the replay is enqueued.
   double replay(const std::function<void()>& meanwhile = {});

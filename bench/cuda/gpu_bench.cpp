@@ -4,15 +4,16 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <optional>
-#include <stdexcept>
 #include <thread>
 
 #include "bench/cuda/cusparselt.h"
-#include "bench/cuda/dense.h"
+#include "bench/cuda/dense_baselines.h"
+#include "bench/cuda/protocol.h"
 #include "bench/cuda/sm_clock.h"
 #include "bench/cuda/sparse_product.h"
-#include "bench/random_weight.h"
+#include "bench/cuda/stream_read.h"
 #include "coppice/cuda_tuner.h"
 #include "coppice/error.h"
 #include "cuda/candidates.h"
@@ -22,13 +23,15 @@
 namespace coppice::bench {
 namespace {
 
-constexpr int kReplays = 7;
-constexpr double kReplaySeconds = 8e-3;
-
 double ratio(double a, double b) { return b > 0 ? a / b : 0; }
 
-// Rounding of the output, and a little for sums in fp32.
-double error_bound(Dtype dtype) { return dtype == Dtype::f16 ? 6e-4 : 4.5e-3; }
+// Rounding of the output, and a little for sums in fp32 (f32: a random walk of so many of half an
+// ulp, times four).
+double error_bound(const BenchCase& c, std::int64_t kept) {
+  if (c.dtype == Dtype::f32)
+    return 4 * std::ldexp(1.0, -24) * (std::sqrt(static_cast<double>(kept)) + 2);
+  return c.dtype == Dtype::f16 ? 6e-4 : 4.5e-3;
+}
 
 int current_device() {
   int device = 0;
@@ -75,20 +78,6 @@ class Samples {
   std::vector<double> seconds_, clocks_;
 };
 
-// What all patterns of one shape are compared with.
-struct Dense {
-  BenchCase shape;
-  std::unique_ptr<DenseProduct> product;
-  std::unique_ptr<ReplayedCall> replayed;
-  std::string why_not;
-  double fp8_seconds = 0;
-
-  bool fits(const BenchCase& c) const {
-    return c.rows == shape.rows && c.cols == shape.cols && c.tokens == shape.tokens &&
-           c.dtype == shape.dtype;
-  }
-};
-
 std::string names(const cuda::Selection& selection) {
   return cuda::selection_name(selection) + "; " + cuda::configuration_name(selection);
 }
@@ -97,13 +86,16 @@ void check_case(const BenchCase& c) {
   if (c.rows < 1 || c.cols < 1 || c.tokens < 1)
     throw InvalidArgument(fmt::format(
         "a benchmark needs sizes of 1 or more, got {} x {}, {} tokens", c.rows, c.cols, c.tokens));
-  if (!c.pattern.fits_sparse_tensor_cores())
-    throw InvalidArgument(fmt::format(
-        "{} does not fit sparse tensor cores, only 2:4 and V:2:M do; time it on the CPU",
-        c.pattern.to_string()));
-  if (c.dtype != Dtype::f16 && c.dtype != Dtype::bf16)
-    throw InvalidArgument(
-        fmt::format("{} is not multiplied on the GPU, only F16 and BF16 are", dtype_name(c.dtype)));
+  if (!cuda::can_multiply(c.pattern, c.dtype))
+    throw InvalidArgument(fmt::format("{} in {} is not multiplied on the GPU; time it on the CPU",
+                                      c.pattern.to_string(), dtype_name(c.dtype)));
+}
+
+// The roofline of sparse tensor cores; of other patterns what memory alone allows.
+GpuBound bound_of(const BenchCase& c, const GpuRates& rates) {
+  if (c.pattern.fits_sparse_tensor_cores())
+    return gpu_bound(c.pattern, c.rows, c.cols, c.tokens, rates);
+  return {static_cast<double>(traffic(c).total()) / rates.memory_bytes, "memory"};
 }
 
 }  // namespace
@@ -113,6 +105,10 @@ double GpuResult::ratio() const {
 }
 double GpuResult::cusparselt_ratio() const {
   return bench::ratio(cusparselt_seconds, candidate.median_seconds);
+}
+double GpuResult::fp8_ratio() const { return bench::ratio(fp8_seconds, candidate.median_seconds); }
+double GpuResult::gemv_ratio() const {
+  return bench::ratio(gemv_seconds, candidate.median_seconds);
 }
 double GpuResult::tflops() const {
   const BenchCase& c = bench_case;
@@ -130,8 +126,10 @@ struct GpuBench::Impl {
   GpuRates rates;
   SmClock clock;
   cudaStream_t stream = nullptr;
-  std::optional<Dense> dense;
   std::vector<std::string> notes;
+  std::optional<DenseBaselines> baselines;
+  std::optional<StreamCeiling> ceiling;
+  std::vector<std::unique_ptr<RotatedWeight>> weights;  // of one shape
 
   explicit Impl(GpuBenchOptions o)
       : options(std::move(o)),
@@ -140,9 +138,11 @@ struct GpuBench::Impl {
         rates(rates_of(device)),
         clock(device) {
     check_cuda(cudaStreamCreate(&stream), "cudaStreamCreate");
+    baselines.emplace(stream, [this](const std::string& text) { note(text); });
+    ceiling.emplace(stream);
   }
   ~Impl() {
-    dense.reset();
+    baselines.reset();
     cudaStreamDestroy(stream);
   }
 
@@ -150,40 +150,30 @@ struct GpuBench::Impl {
     if (std::ranges::find(notes, text) == notes.end()) notes.push_back(text);
   }
 
-  const Dense& dense_for(const BenchCase& c);
-  double time_cusparselt(const BenchCase& c);
-  std::vector<cuda::Selection> selections(SparseProduct& product, const BenchCase& c);
-  GpuResult time(SparseProduct& product, const cuda::Selection& selection, const BenchCase& c);
+  RotatedWeight& weight_for(const BenchCase& c);
+  double time_cusparselt(const BenchCase& c, const DenseBaseline& dense);
+  std::vector<cuda::Selection> selections(SparseProduct& product, RotatedWeight& weight,
+                                          const BenchCase& c);
+  GpuResult time(SparseProduct& product, const cuda::Selection& selection, const BenchCase& c,
+                 const DenseBaseline* dense);
+  Streaming streaming(const BenchCase& c, double seconds);
 };
 
-const Dense& GpuBench::Impl::dense_for(const BenchCase& c) {
-  if (dense && dense->fits(c)) return *dense;
-  dense.emplace().shape = c;
-  const bool bf16 = c.dtype == Dtype::bf16;
-  try {
-    auto product =
-        std::make_unique<DenseProduct>(DenseProblem{c.rows, c.cols, c.tokens, bf16, false}, stream);
-    if (!product->choose()) throw std::runtime_error("no dense product runs");
-    dense->replayed = std::make_unique<ReplayedCall>(product->call(), stream, kReplaySeconds);
-    dense->product = std::move(product);
-    DenseProduct fp8({c.rows, c.cols, c.tokens, false, true}, stream);
-    if (fp8.choose()) {
-      ReplayedCall replayed(fp8.call(), stream, kReplaySeconds);
-      std::vector<double> seconds;
-      for (int i = 0; i < kReplays; ++i) seconds.push_back(replayed.replay());
-      dense->fp8_seconds = median(seconds);
-    }
-  } catch (const std::runtime_error& error) {
-    if (!dense->product) dense->why_not = fmt::format("none: {}", error.what());
-    note(fmt::format("no dense baseline: {}", error.what()));
-  }
-  return *dense;
+RotatedWeight& GpuBench::Impl::weight_for(const BenchCase& c) {
+  // Tuning leaves its marks on a weight: it must not meet the next case.
+  const bool other = !weights.empty() && (weights[0]->matrix().rows() != c.rows ||
+                                          weights[0]->matrix().cols() != c.cols);
+  if (other || options.tune) weights.clear();
+  const auto found =
+      std::ranges::find_if(weights, [&](const auto& weight) { return weight->fits(c); });
+  if (found != weights.end()) return **found;
+  weights.push_back(std::make_unique<RotatedWeight>(c));
+  return *weights.back();
 }
 
-double GpuBench::Impl::time_cusparselt(const BenchCase& c) {
+double GpuBench::Impl::time_cusparselt(const BenchCase& c, const DenseBaseline& dense) {
   std::string reason;
-  const auto product =
-      make_cusparselt({c.rows, c.cols, c.tokens, c.dtype == Dtype::bf16, false}, stream, &reason);
+  const auto product = make_cusparselt({c.rows, c.cols, c.tokens, c.dtype}, stream, &reason);
   if (product == nullptr) {
     note(fmt::format("no cuSPARSELt: {}", reason));
     return 0;
@@ -191,14 +181,21 @@ double GpuBench::Impl::time_cusparselt(const BenchCase& c) {
   ReplayedCall replayed(product->call(), stream, kReplaySeconds);
   Samples samples(clock);
   for (int i = 0; i < kReplays; ++i) {
-    if (dense->replayed) dense->replayed->replay();  // as warm as the others
+    if (dense.replayed) dense.replayed->replay();  // as warm as the others
     samples.add(replayed);
   }
   return samples.timing().median_seconds;
 }
 
+Streaming GpuBench::Impl::streaming(const BenchCase& c, double seconds) {
+  Streaming result{traffic(c), {}, seconds};
+  if (c.tokens <= kDecodeTokens)
+    result.rates = {ceiling->bandwidth(), ceiling->bandwidth_of(result.bytes.total())};
+  return result;
+}
+
 std::vector<cuda::Selection> GpuBench::Impl::selections(SparseProduct& product,
-                                                        const BenchCase& c) {
+                                                        RotatedWeight& weight, const BenchCase& c) {
   std::vector<cuda::Selection> wanted;
   if (options.kernel.empty()) {
     wanted.push_back(product.chosen());
@@ -213,7 +210,7 @@ std::vector<cuda::Selection> GpuBench::Impl::selections(SparseProduct& product,
     for (cuda::Selection& s : wanted) s.token_group = options.token_group;
   if (options.tune) {
     const cuda::TuneOptions tuning{.warn = [this](const std::string& text) { note(text); }};
-    cuda::tune(product.first_weight(), {{c.tokens, c.layout}}, tuning);
+    cuda::tune(weight[0], {{c.tokens, c.layout}}, tuning);
     const cuda::Selection tuned = product.chosen();
     if (cuda::configuration_name(tuned) != cuda::configuration_name(wanted[0]))
       wanted.push_back(tuned);
@@ -222,20 +219,18 @@ std::vector<cuda::Selection> GpuBench::Impl::selections(SparseProduct& product,
 }
 
 GpuResult GpuBench::Impl::time(SparseProduct& product, const cuda::Selection& selection,
-                               const BenchCase& c) {
+                               const BenchCase& c, const DenseBaseline* dense) {
   GpuResult result;
   result.bench_case = c;
   result.kernel = cuda::selection_name(selection);
   result.configuration = cuda::configuration_name(selection);
   result.error = product.error(selection, stream);
-  result.error_bound = error_bound(c.dtype);
-  result.correct = result.error <= result.error_bound;
-  result.bound = gpu_bound(c.pattern, c.rows, c.cols, c.tokens, rates);
+  result.bound = bound_of(c, rates);
 
   // A B A B ... A.
   ReplayedCall replayed(product.call(selection), stream, kReplaySeconds);
   Samples ours(clock), theirs(clock);
-  ReplayedCall* baseline = options.with_baseline ? dense->replayed.get() : nullptr;
+  ReplayedCall* baseline = dense != nullptr ? dense->replayed.get() : nullptr;
   if (baseline != nullptr) theirs.add(*baseline);
   // As warm as beside a baseline: the clock depends on what ran before.
   for (int i = 0; i < kReplays && baseline == nullptr; ++i) replayed.replay();
@@ -249,10 +244,15 @@ GpuResult GpuBench::Impl::time(SparseProduct& product, const cuda::Selection& se
     result.baseline = theirs.timing();
     result.baseline_clock_mhz = theirs.clock();
     result.baseline_name = dense->product->name();
-    result.fp8_seconds = dense->fp8_seconds;
   } else {
-    result.baseline_name = options.with_baseline ? dense->why_not : "none: not asked for";
+    result.baseline_name = dense != nullptr ? dense->why_not : "none: not asked for";
   }
+  if (dense != nullptr) {
+    result.fp8_seconds = dense->fp8_seconds;
+    result.fp8_tokens = dense->fp8_tokens;
+    result.gemv_seconds = dense->gemv_seconds;
+  }
+  result.streaming = streaming(c, result.candidate.median_seconds);
   return result;
 }
 
@@ -263,16 +263,19 @@ void GpuBench::check(const BenchCase& bench_case) { check_case(bench_case); }
 
 std::vector<GpuResult> GpuBench::run(const BenchCase& c) {
   check_case(c);
-  if (impl_->options.with_baseline) impl_->dense_for(c);
-  const SparseMatrix weight = random_weight(c.pattern, c.rows, c.cols, c.dtype, 1);
+  const DenseBaseline* dense = impl_->options.with_baseline ? &impl_->baselines->of(c) : nullptr;
+  RotatedWeight& weight = impl_->weight_for(c);
   SparseProduct product(weight, c);
-  double cusparselt = 0;
-  if (impl_->options.with_baseline && c.pattern.is_two_four())
-    cusparselt = impl_->time_cusparselt(c);
+  const double cusparselt = dense != nullptr && c.pattern.is_two_four() && c.dtype != Dtype::f32
+                                ? impl_->time_cusparselt(c, *dense)
+                                : 0;
   std::vector<GpuResult> results;
-  for (const cuda::Selection& selection : impl_->selections(product, c)) {
-    results.push_back(impl_->time(product, selection, c));
-    results.back().cusparselt_seconds = cusparselt;
+  for (const cuda::Selection& selection : impl_->selections(product, weight, c)) {
+    GpuResult& result = results.emplace_back(impl_->time(product, selection, c, dense));
+    result.cusparselt_seconds = cusparselt;
+    result.packed_bytes = weight[0].bytes();
+    result.error_bound = error_bound(c, weight.matrix().grid->kept());
+    result.correct = result.error <= result.error_bound;
   }
   return results;
 }

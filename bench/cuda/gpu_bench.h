@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bench/bench.h"
+#include "bench/decode.h"
 #include "bench/gpu_bound.h"
 
 namespace coppice::bench {
@@ -28,17 +29,23 @@ struct GpuResult {
   BenchCase bench_case;
   std::string kernel, configuration;
   Timing candidate;
-  Timing baseline;            ///< the fastest dense product in the same type
-  std::string baseline_name;  ///< or why there is none
-  double fp8_seconds = 0;     ///< dense, e4m3; 0 if not measured
+  Timing baseline;              ///< the fastest dense product in the same type
+  std::string baseline_name;    ///< or why there is none
+  double fp8_seconds = 0;       ///< dense, e4m3; 0 if not measured
+  std::int64_t fp8_tokens = 0;  ///< with which it ran: more where the library refuses so few
+  double gemv_seconds = 0;      ///< our own dense product of up to 8 tokens; 0 if not measured
   double cusparselt_seconds = 0;
   GpuBound bound;
+  std::int64_t packed_bytes = 0;  ///< of device memory that the weight takes
+  Streaming streaming;            ///< rates only up to kDecodeTokens
   unsigned clock_mhz = 0, baseline_clock_mhz = 0;
   double error = 0, error_bound = 0;
   bool correct = false;
 
   double ratio() const;             ///< baseline time / candidate time; 0 without a baseline
   double cusparselt_ratio() const;  ///< the same for cuSPARSELt
+  double fp8_ratio() const;         ///< the same for fp8
+  double gemv_ratio() const;        ///< the same for our own dense product
   double tflops() const;            ///< dense-equivalent
   double bound_fraction() const;    ///< bound / time
 };
@@ -49,11 +56,11 @@ class GpuBench {
   explicit GpuBench(GpuBenchOptions options);
   ~GpuBench();
 
-  /// Throws InvalidArgument for a case that cannot exist on a GPU.
+  /// Throws InvalidArgument for a case that cannot exist, or that GPUs do not multiply by.
   static void check(const BenchCase& bench_case);
 
   /// One result for each kernel; throws what `check` throws.
-  /// Cases of one shape, number of tokens and dtype in a row share their dense baselines.
+  /// Cases of one shape in a row share their weights and dense baselines.
   std::vector<GpuResult> run(const BenchCase& bench_case);
 
   const std::string& gpu() const;

@@ -35,9 +35,21 @@ std::vector<Field> fields_of(const GpuResult& r, const RunInfo& info) {
       microseconds("cusparselt_us", r.cusparselt_seconds),
       number("ratio_cusparselt", r.cusparselt_ratio(), "{:.4f}"),
       microseconds("fp8_us", r.fp8_seconds),
+      whole("fp8_tokens", r.fp8_tokens),
+      number("ratio_fp8", r.fp8_ratio(), "{:.4f}"),
+      microseconds("own_dense_us", r.gemv_seconds),
+      number("ratio_own_dense", r.gemv_ratio(), "{:.4f}"),
       microseconds("bound_us", r.bound.seconds),
       word("bound", r.bound.limit),
       number("bound_fraction", r.bound_fraction(), "{:.3f}"),
+      whole("own_bytes", r.streaming.bytes.weight),
+      whole("packed_bytes", r.packed_bytes),
+      whole("moved_bytes", r.streaming.bytes.total()),
+      number("own_tb_s", 1e-12 * r.streaming.bandwidth(), "{:.3f}"),
+      number("stream_tb_s", 1e-12 * r.streaming.rates.ceiling, "{:.3f}"),
+      number("stream_fraction", r.streaming.of_ceiling(), "{:.4f}"),
+      microseconds("read_us", r.streaming.floor_seconds()),
+      number("read_fraction", r.streaming.of_floor(), "{:.4f}"),
       whole("sm_mhz", r.clock_mhz),
       whole("dense_sm_mhz", r.baseline_clock_mhz),
       number("error", r.error, "{:.2e}"),
@@ -65,20 +77,27 @@ std::string gpu_to_json(std::span<const GpuResult> results, const RunInfo& info)
 }
 
 std::string gpu_table_header() {
-  return fmt::format("{:<12} {:<5} {:<7} {:>6} {:>6} {:>6} {:>9} {:>8} {:>9} {:>6} {:>6}  {}",
-                     "pattern", "dtype", "layout", "tokens", "cols", "rows", "time us", "TFLOP/s",
-                     "dense us", "ratio", "bound", "kernel");
+  return fmt::format(
+      "{:<12} {:<5} {:<7} {:>6} {:>6} {:>6} {:>9} {:>9} {:>7} {:>7} {:>7} {:>8} {:>6} {:>6} {:>6}  "
+      "{}",
+      "pattern", "dtype", "layout", "tokens", "cols", "rows", "time us", "dense us", "ratio", "fp8",
+      "gemv", "TFLOP/s", "TB/s", "stream", "bound", "kernel");
 }
 
 std::string gpu_table_row(const GpuResult& r) {
   const BenchCase& c = r.bench_case;
-  const bool compared = r.baseline.samples > 0;
+  const auto times = [](double ratio) { return ratio > 0 ? fmt::format("{:.2f}x", ratio) : "-"; };
+  const bool streams = r.streaming.rates.ceiling > 0;
   std::string row = fmt::format(
-      "{:<12} {:<5} {:<7} {:>6} {:>6} {:>6} {:>9.2f} {:>8.1f} {:>9} {:>6} {:>5.0f}%  {}",
+      "{:<12} {:<5} {:<7} {:>6} {:>6} {:>6} {:>9.2f} {:>9} {:>7} {:>7} {:>7} {:>8.1f} {:>6} {:>6} "
+      "{:>5.0f}%  {}",
       c.pattern.to_string(), dtype_name(c.dtype), layout_name(c.layout), c.tokens, c.cols, c.rows,
-      1e6 * r.candidate.median_seconds, r.tflops(),
-      compared ? fmt::format("{:.2f}", 1e6 * r.baseline.median_seconds) : "-",
-      compared ? fmt::format("{:.2f}x", r.ratio()) : "-", 100 * r.bound_fraction(), r.kernel);
+      1e6 * r.candidate.median_seconds,
+      r.baseline.samples > 0 ? fmt::format("{:.2f}", 1e6 * r.baseline.median_seconds) : "-",
+      times(r.ratio()), times(r.fp8_ratio()), times(r.gemv_ratio()), r.tflops(),
+      streams ? fmt::format("{:.2f}", 1e-12 * r.streaming.bandwidth()) : "-",
+      streams ? fmt::format("{:.0f}%", 100 * r.streaming.of_ceiling()) : "-",
+      100 * r.bound_fraction(), r.kernel);
   if (r.cusparselt_seconds > 0) row += fmt::format(", {:.2f}x cuSPARSELt", r.cusparselt_ratio());
   if (!r.correct) row += fmt::format("  FAILED: error {:.1e}", r.error);
   return row;

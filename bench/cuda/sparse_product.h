@@ -11,12 +11,32 @@
 
 namespace coppice::bench {
 
+/// A random weight and its packed copies, all of the same content: what matters is that they lie
+/// elsewhere.
+class RotatedWeight {
+ public:
+  /// Throws InvalidArgument if the library does not multiply by such a weight.
+  explicit RotatedWeight(const BenchCase& c);
+
+  bool fits(const BenchCase& c) const {
+    return c.pattern == matrix_.pattern() && c.dtype == matrix_.dtype && c.rows == matrix_.rows() &&
+           c.cols == matrix_.cols();
+  }
+  const SparseMatrix& matrix() const { return matrix_; }
+  std::size_t count() const { return copies_.size(); }
+  cuda::PackedWeight& operator[](std::size_t i) { return copies_[i]; }
+  const cuda::PackedWeight& operator[](std::size_t i) const { return copies_[i]; }
+
+ private:
+  SparseMatrix matrix_;
+  std::vector<cuda::PackedWeight> copies_;
+};
+
 class SparseProduct {
  public:
-  /// `weight` must outlive it.
-  SparseProduct(const SparseMatrix& weight, const BenchCase& bench_case);
+  /// `weight` must outlive it and fit the case.
+  SparseProduct(const RotatedWeight& weight, const BenchCase& bench_case);
 
-  cuda::PackedWeight& first_weight() { return weights_[0]; }
   /// What the library would run.
   cuda::Selection chosen() const;
   /// Every way to run it, the untuned choice first.
@@ -28,9 +48,8 @@ class SparseProduct {
   double error(const cuda::Selection& selection, cudaStream_t stream);
 
  private:
-  const SparseMatrix& matrix_;
+  const RotatedWeight& weight_;
   std::int64_t tokens_;
-  std::vector<cuda::PackedWeight> weights_;
   std::vector<DeviceMemory> x_, y_, workspace_;
   std::vector<cuda::Matrix> inputs_;
   std::vector<cuda::MutableMatrix> outputs_;

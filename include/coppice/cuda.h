@@ -27,6 +27,9 @@ using Stream = CUstream_st*;
 /// Devices that this library can multiply on (compute capability 8.0 or later); 0 without a driver.
 int device_count();
 
+/// True if a PackedWeight can be made of weights of this pattern and dtype.
+bool can_multiply(const Pattern& pattern, Dtype dtype);
+
 /// SparseView in device memory: the canonical arrays of one weight (docs/format.md), not owned.
 struct SparseDeviceView {
   std::shared_ptr<const Grid> grid;

@@ -70,6 +70,10 @@ DeviceBuffer upload(std::span<const T> host) {
 
 }  // namespace
 
+bool can_multiply(const Pattern& pattern, Dtype dtype) {
+  return pattern.fits_sparse_tensor_cores() && (dtype == Dtype::f16 || dtype == Dtype::bf16);
+}
+
 const DeviceInfo& device_info(int device) {
   static std::mutex mutex;
   static std::vector<std::unique_ptr<DeviceInfo>> known;

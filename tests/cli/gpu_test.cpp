@@ -155,9 +155,28 @@ TEST(Gpu, BenchWritesCsvAndJson) {
   int count = 0;
   for (std::string line; std::getline(lines, line);) ++count;
   EXPECT_EQ(count, 9);
-  Result refused = coppice({"bench", "--device", "cuda", "--pattern", "vw32/8:32"});
+  Result refused = coppice({"bench", "--device", "cuda", "--pattern", "64:3/6:8"});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_EQ(refused.err_lines(), 1) << refused.err;
+}
+
+TEST(Gpu, BenchReportsBandwidthOfFewTokensAndLeavesOutWhatCannotRun) {
+  COPPICE_NEEDS_GPU();
+  Result result = coppice({"bench", "--device", "cuda", "--pattern", "64:2:8,64:3/6:8", "--shape",
+                           "1000x520", "--tokens", "1,7", "--no-baseline", "--json"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("64:3/6:8"));
+  EXPECT_EQ(result.err_lines(), 1) << result.err;
+  auto json = result.json();
+  EXPECT_EQ(json["results"].size(), 2u);
+  for (const auto& row : json["results"]) {
+    EXPECT_EQ(row["check"], "ok") << row.dump();
+    EXPECT_GT(row["stream_tb_s"], 0);
+    EXPECT_GT(row["stream_fraction"], 0);
+    EXPECT_LT(row["stream_fraction"], 1);
+    EXPECT_GT(row["moved_bytes"], row["own_bytes"]);
+    EXPECT_GE(row["packed_bytes"], row["own_bytes"]);
+  }
 }
 
 class GpuUpdate : public PruneWithStatistics {

@@ -20,7 +20,7 @@ namespace coppice::cuda {
 
 /// Without a GPU a test is skipped, or fails where COPPICE_REQUIRE_GPU is set.
 #define COPPICE_NEEDS_GPU()                                                       \
-  if (device_count() == 0) {                                                      \
+  if (coppice::cuda::device_count() == 0) {                                       \
     if (std::getenv("COPPICE_REQUIRE_GPU") != nullptr) FAIL() << "no usable GPU"; \
     GTEST_SKIP() << "no usable GPU";                                              \
   }                                                                               \

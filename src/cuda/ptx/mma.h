@@ -47,6 +47,24 @@ __device__ inline std::uint32_t transpose_matrix(std::uint32_t in) {
   return out;
 }
 
+/// D += A B with A 16x16. Lane 4g+t holds a: k = 2t, 2t+1 of rows g, g+8, then the same at k + 8;
+/// b[i]: k = 8i+2t.., token g; d: rows g (0, 1) and g+8 (2, 3) at tokens 2t, 2t+1.
+template <Dtype kType>
+__device__ inline void dense_mma(float (&d)[4], const std::uint32_t (&a)[4],
+                                 const std::uint32_t (&b)[2]) {
+  if constexpr (kType == Dtype::f16) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  } else {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+}
+
 /// D += A B with A 16x32 stored 2 of 4 (16x16 values). Lane 4g+t holds
 /// a: values of rows g, g+8 at places 2t.., then the same at 2t+8..; b[i]: k = 8i+2t.., token g;
 /// d: rows g (0, 1) and g+8 (2, 3) at tokens 2t, 2t+1. Metadata: lanes with t/2 == kSelector, low

@@ -1,0 +1,11 @@
+// How long and how often everything is timed (docs/performance/model.md).
+#pragma once
+
+#include "bench/timing.h"
+
+namespace coppice::bench {
+
+inline constexpr int kReplays = 7;
+inline constexpr double kReplaySeconds = 8e-3;  // of a graph of back-to-back calls
+
+}  // namespace coppice::bench
