@@ -12,6 +12,9 @@
 # bench-few        64 to 1024 tokens at two shapes
 # bench-layouts    token-major against feature-major, bf16 against f16
 # bench-portable   the kernels of Ampere and Ada on this GPU
+# bench-decode     1 to 64 tokens of fp16 at three shapes, every kind of pattern, against the goals of docs/performance/decode.md
+# bench-steps      1 to 72 tokens, one at a time: what a token more costs; fails where that is too much
+# bench-spmv       one token of fp32 over nmSPARSE's shapes M1 to M8, beside its times (bench/peer_times.csv)
 #
 # Logs and CSV files (with GPU, driver, date and commit in every line) go to the --out directory.
 set -euo pipefail
@@ -28,11 +31,13 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#stages[@]} -gt 0 ] || stages=(build test memcheck racecheck bench bench-512 bench-few bench-layouts bench-portable)
+[ ${#stages[@]} -gt 0 ] || stages=(build test memcheck racecheck bench bench-512 bench-few bench-layouts bench-portable
+  bench-decode bench-steps bench-spmv)
 mkdir -p "$out"
 
 export COPPICE_REQUIRE_GPU=1
 seconds=480 # of a stage
+decode_patterns=2:4,4:8,2:8,64:2:8,2:16,vw32/8:32
 patterns=2:4,64:2:5,64:2:8,128:2:8,256:2:8,64:2:16,128:2:16,128:2:32
 tests=$build/tests/cuda
 coppice=$build/cli/coppice
@@ -113,6 +118,26 @@ stage_bench-portable() {
     --pattern 2:4,16:2:8,32:2:8,64:2:5,64:2:8,128:2:8,256:2:8,64:2:16,128:2:16
 }
 
+stage_bench-decode() {
+  gpu_bench bench-decode --shape 28672x8192,14336x4096,4096x4096 --tokens 1,2,4,8,16,32,64 --pattern "$decode_patterns"
+  python3 scripts/decode_check.py goals "$out/bench-decode.csv"
+}
+
+stage_bench-steps() {
+  gpu_bench bench-steps --shape 14336x4096 --tokens "$(seq -s, 1 72)" --layout token --pattern "$decode_patterns"
+  python3 scripts/decode_check.py steps "$out/bench-steps.csv"
+}
+
+stage_bench-spmv() {
+  { echo "set,name,tokens,cols,rows"; awk -F, '$1 == "nmsparse" && $3 == 1' bench/shapes.csv; } >"$out/spmv-shapes.csv"
+  if ! gpu_bench bench-spmv --shapes "$out/spmv-shapes.csv" --dtype f32 --pattern 16:32,8:32,3:32 2>"$out/bench-spmv.err"; then
+    cat "$out/bench-spmv.err" >&2
+    grep -q 'is not multiplied on the GPU' "$out/bench-spmv.err" && echo "gap: this build does not multiply by these weights on a GPU"
+    return
+  fi
+  python3 scripts/decode_check.py peers "$out/bench-spmv.csv" --peers bench/peer_times.csv
+}
+
 for stage in "${stages[@]}"; do
   declare -F "stage_$stage" >/dev/null || die "gpu_check: no stage '$stage'"
 done
@@ -121,7 +146,7 @@ for stage in "${stages[@]}"; do
   say "gpu_check: $stage"
   start=$SECONDS
   # A stage of its own shell, so that it can be stopped in time; its log stays.
-  if timeout "$seconds" bash -euo pipefail -c "$(declare -f); $(declare -p build out tests coppice patterns coppice_jobs); stage_$stage" \
+  if timeout "$seconds" bash -euo pipefail -c "$(declare -f); $(declare -p build out tests coppice patterns decode_patterns coppice_jobs); stage_$stage" \
     2>&1 | tee "$out/$stage.log"; then
     note "$stage: passed in $((SECONDS - start)) s"
   else
