@@ -28,8 +28,9 @@ void refuse_unused(bool given, const char* option, const ScoringOptions& options
 
 void check_usage(const ScoringOptions& options) {
   if ((scored_by_inputs(options.method) || moves_weights(options.method)) && options.stats.empty())
-    throw UsageError(fmt::format(
-        "--method {} needs --stats FILE, which scripts/calibrate.py writes", options.method));
+    throw UsageError(
+        fmt::format("--method {} needs --stats FILE, which python -m coppice.calibrate writes",
+                    options.method));
   if (options.method == "scores" && options.scores.empty())
     throw UsageError("--method scores needs --scores FILE, a safetensors file of scores");
   refuse_unused(!options.scores.empty(), "--scores", options, {"scores"});

@@ -20,7 +20,8 @@ constexpr const char* kDetails =
     "  coppice statistics show STATS --check --json\n"
     "  coppice statistics merge SHARD_1 SHARD_2 SHARD_3 -o STATS\n"
     "\n"
-    "scripts/calibrate.py writes statistics of a model's inputs, 'coppice prune --stats' reads "
+    "python -m coppice.calibrate writes statistics of a model's inputs, 'coppice prune --stats' "
+    "reads "
     "them.\n"
     "Files of several runs add up, in any order: those of other samples, and those of other "
     "layers.";

@@ -1,6 +1,7 @@
 // What a calibration run knows about a model: for every input of linear layers the Gram matrix
 // X^T X and the sums of squares, for single weights sums of gradient products. Gathered here, or by
-// scripts/calibrate.py, and kept in one safetensors file (docs/statistics.md has every tensor).
+// python -m coppice.calibrate, and kept in one safetensors file (docs/statistics.md has every
+// tensor).
 //
 //   auto file = coppice::StatisticsFile::open("stats.safetensors");
 //   if (const coppice::InputInfo* input = file.input_of("model.layers.0.mlp.up_proj.weight"))

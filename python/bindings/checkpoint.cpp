@@ -3,12 +3,15 @@
 
 #include <fmt/format.h>
 #include <nanobind/stl/filesystem.h>
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include <cstring>
+#include <functional>
+#include <map>
 
 #include "arrays.h"
 #include "bindings.h"
@@ -71,16 +74,36 @@ Sparse read_packed(const Checkpoint& self, const std::string& name, int threads)
                  {view.input_permutation.begin(), view.input_permutation.end()}});
 }
 
+/// One pattern for all weights, or a weight's own by its name.
+using PatternsArgument = std::variant<Pattern, std::string, std::map<std::string, PatternArgument>>;
+using PatternOf = std::function<Pattern(const LinearWeight&)>;
+
+PatternOf pattern_by_weight(const PatternsArgument& argument) {
+  if (const auto* given = std::get_if<std::map<std::string, PatternArgument>>(&argument)) {
+    std::map<std::string, Pattern> patterns;
+    for (const auto& [name, pattern] : *given) patterns.emplace(name, pattern_of(pattern));
+    return [patterns](const LinearWeight& weight) {
+      const auto found = patterns.find(weight.name);
+      return found == patterns.end() ? Pattern() : found->second;
+    };
+  }
+  const Pattern pattern = std::holds_alternative<Pattern>(argument)
+                              ? std::get<Pattern>(argument)
+                              : Pattern::parse(std::get<std::string>(argument));
+  return [pattern](const LinearWeight&) { return pattern; };
+}
+
 // Magnitude pruning, or what a Python function makes of a copy of the weight.
-DenseEdit dense_edit(const Pattern& pattern, nb::handle edit, int threads) {
+DenseEdit dense_edit(const PatternOf& pattern_for, nb::handle edit, int threads) {
   if (edit.is_none())
-    return [pattern, threads](const LinearWeight& weight, const MutableDenseView& dense) {
+    return [pattern_for, threads](const LinearWeight& weight, const MutableDenseView& dense) {
+      const Pattern pattern = pattern_for(weight);
       const MaskOptions options{.row_segments = weight.shape.row_segments,
                                 .col_segments = weight.shape.col_segments,
                                 .threads = threads};
       apply_mask(dense, magnitude_mask(dense, pattern, options).mask, threads);
     };
-  return [pattern, edit](const LinearWeight& weight, const MutableDenseView& dense) {
+  return [pattern_for, edit](const LinearWeight& weight, const MutableDenseView& dense) {
     nb::gil_scoped_acquire acquire;
     const WeightOutput copy = new_weight(dense.dtype, dense.rows, dense.cols);
     const auto row_bytes = static_cast<std::size_t>(dense.cols * dtype_bytes(dense.dtype));
@@ -95,21 +118,23 @@ DenseEdit dense_edit(const Pattern& pattern, nb::handle edit, int threads) {
                       dtype_name(dense.dtype), dense.rows, dense.cols));
     // Refuses weights that break the pattern, with the first place.
     compress(
-        from, pattern,
+        from, pattern_for(weight),
         {.row_segments = weight.shape.row_segments, .col_segments = weight.shape.col_segments});
     for (std::int64_t r = 0; r < dense.rows; ++r) std::memcpy(dense.row(r), from.row(r), row_bytes);
   };
 }
 
 WriteReport prune_checkpoint(const fs::path& model, const fs::path& out,
-                             const PatternArgument& pattern, nb::handle prune, Globs include,
+                             const PatternsArgument& pattern, nb::handle prune, Globs include,
                              Globs exclude, int threads) {
   const int used = thread_count(threads);
-  const DenseEdit edit = dense_edit(pattern_of(pattern), prune, used);
+  const PatternOf pattern_for = pattern_by_weight(pattern);
+  const DenseEdit edit = dense_edit(pattern_for, prune, used);
   nb::gil_scoped_release release;
   const Checkpoint input = Checkpoint::open(model);
-  const std::vector<LinearWeight> weights =
+  std::vector<LinearWeight> weights =
       input.linear_weights({.include = std::move(include), .exclude = std::move(exclude)});
+  std::erase_if(weights, [&](const LinearWeight& w) { return pattern_for(w).is_dense(); });
   return write_dense(input, out, weights, edit, write_options(used));
 }
 
@@ -225,8 +250,8 @@ void bind_checkpoint(nb::module_& module) {
       "prune"_a = nb::none(), "include"_a = Globs{}, "exclude"_a = Globs{}, "threads"_a = 0,
       "Writes the checkpoint with its linear weights pruned, dense with zeros: it opens in "
       "stock transformers. By magnitude, or by prune(weight: LinearWeight, array) -> array "
-      "of the same dtype and shape that satisfies the pattern. out_dir appears complete or not "
-      "at all.");
+      "of the same dtype and shape that satisfies the pattern. pattern may be a dict by name; "
+      "weights that it leaves out stay as they are. out_dir appears complete or not at all.");
   module.def("pack_checkpoint", &pack_checkpoint, "model_dir"_a, "out_dir"_a,
              "pattern"_a = nb::none(), nb::kw_only(), "include"_a = Globs{}, "exclude"_a = Globs{},
              "threads"_a = 0,

@@ -11,5 +11,6 @@ NB_MODULE(_core, module) {
   bind_product(module);
   bind_permutations(module);
   bind_updates(module);
+  bind_statistics(module);
   bind_checkpoint(module);
 }

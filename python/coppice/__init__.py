@@ -25,6 +25,7 @@ from ._core import (
     Pattern,
     PermutationResult,
     SparseMatrix,
+    Statistics,
     UpdateResult,
     WriteReport,
     __version__,
@@ -36,6 +37,7 @@ from ._core import (
     find_output_permutation,
     load_file,
     magnitude_mask,
+    merge_statistics,
     multiply,
     obs_prune,
     output_error,
@@ -61,10 +63,12 @@ __all__ = [
     "Pattern",
     "PermutationResult",
     "SparseMatrix",
+    "Statistics",
     "UpdateResult",
     "WriteReport",
     "__version__",
     "admm_prune",
+    "calibrate",
     "compress",
     "cpu_target",
     "detect",
@@ -72,6 +76,7 @@ __all__ = [
     "find_output_permutation",
     "load_file",
     "magnitude_mask",
+    "merge_statistics",
     "multiply",
     "obs_prune",
     "output_error",
@@ -83,3 +88,16 @@ __all__ = [
     "score_weights_obs",
     "unpack_checkpoint",
 ]
+
+# What needs torch and transformers, loaded when it is first asked for.
+_LAZY = {"calibrate": "calibration"}
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'coppice' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -92,7 +92,7 @@ const std::string& metadata(const SafetensorsFile& file, const char* key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end())
     throw_fault(file, fmt::format("no statistics file of Coppice (its metadata has no '{}'); "
-                                  "scripts/calibrate.py makes one",
+                                  "python -m coppice.calibrate makes one",
                                   key));
   return found->second;
 }

@@ -1,0 +1,1 @@
+"""What calibration, pruning and evaluation know about models of transformers."""

@@ -1,0 +1,39 @@
+"""Models of a checkpoint directory, as transformers makes them."""
+
+import torch
+import transformers
+
+
+def load_model(model_dir, dtype=None, device="cpu"):
+    """The model of the class that config.json names, in evaluation mode, without a cache of keys."""
+    torch.backends.cuda.matmul.allow_tf32 = False  # products in fp32, not in 10 bits
+    torch.set_float32_matmul_precision("highest")
+    config = transformers.AutoConfig.from_pretrained(model_dir)
+    name = (getattr(config, "architectures", None) or [""])[0]
+    loader = getattr(transformers, name, transformers.AutoModel)
+    given = {} if dtype is None else {"dtype": getattr(torch, dtype)}
+    model = loader.from_pretrained(model_dir, **given)
+    model.config.use_cache = False
+    return model.to(device).eval()
+
+
+def longest(model):
+    """The most tokens that the model takes, or None."""
+    most = getattr(model.config, "max_position_embeddings", None)
+    return None if most is None else most - padding_offset(model)
+
+
+def padding_offset(model):
+    """RoBERTa and its kin count positions from behind the padding token's."""
+    padding = getattr(getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None), "padding_idx", None)
+    return 0 if padding is None else padding + 1
+
+
+def kind_of(model):
+    """"causal", "masked", "classifier" or "encoder": by the model's class."""
+    name = type(model).__name__
+    if name.endswith(("ForCausalLM", "LMHeadModel")):
+        return "causal"
+    if name.endswith("ForMaskedLM"):
+        return "masked"
+    return "classifier" if name.endswith("ForSequenceClassification") else "encoder"
