@@ -257,6 +257,10 @@ void bind_checkpoint(nb::module_& module) {
              "threads"_a = 0,
              "Writes a pruned checkpoint compressed; pattern None: the tightest that each weight "
              "satisfies. Weights that would not get smaller stay dense.");
+  module.def(
+      "check_output", &check_output, "model_dir"_a, "out_dir"_a,
+      "Raises FileError or InvalidArgument if the directory cannot be written: for long work "
+      "before it.");
   module.def("unpack_checkpoint", &unpack_checkpoint, "packed_dir"_a, "out_dir"_a, nb::kw_only(),
              "threads"_a = 0, "Writes the dense checkpoint with zeros of a packed one.");
 }

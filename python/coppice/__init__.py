@@ -68,7 +68,6 @@ __all__ = [
     "WriteReport",
     "__version__",
     "admm_prune",
-    "calibrate",
     "compress",
     "cpu_target",
     "detect",
@@ -90,7 +89,7 @@ __all__ = [
 ]
 
 # What needs torch and transformers, loaded when it is first asked for.
-_LAZY = {"calibrate": "calibration"}
+_LAZY = {"calibrate": "calibration", "prune": "pruning"}
 
 
 def __getattr__(name):

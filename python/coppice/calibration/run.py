@@ -3,7 +3,7 @@
 import dataclasses
 
 from ..models.blocks import BlockWalk, call, to_device
-from ..models.names import columns, linear_modules, stored_tensors
+from ..models.names import linear_modules, stored_tensors
 from .files import StatisticsParts
 from .gradients import GradientSums, Loss
 from .inputs import Gatherer
@@ -54,8 +54,7 @@ def calibrate(model, batches, output="stats.safetensors", *, held_out_every=0, o
             for stage in walk.stages(modules):
                 if progress is not None:
                     progress(stage)
-                found = {weight: (module, columns(module)) for weight, module in stage.modules.items()}
-                with Gatherer(found, walk.device, gram, sharing) as gatherer:
+                with Gatherer(stage.modules, walk.device, gram, sharing) as gatherer:
                     def before(i):
                         gatherer.begin(set_of(i, held_out_every), padding_of(walk.batches[i]))
 

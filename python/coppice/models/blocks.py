@@ -42,8 +42,8 @@ class BlockWalk:
     """Runs batches through a model in stages.
 
     The model's own forward runs every time, with all blocks but one replaced by what the block before it gave: so each block gets
-    the masks and positions that the model makes for it. `run(stage, keep=True)` must end a stage before the next one begins:
-    it is what the next block reads, after whatever was done to this one.
+    the masks and positions that the model makes for it. Steps with keep=True leave the block's output in their lane, for the next
+    block: every batch takes one, in every lane that is used, before the next stage begins.
 
     batches: of arguments by name, or the one tensor that the model takes. device: where blocks run; the rest of the model
     stays there during the walk, blocks only while they run. None: the model stays where it is.
@@ -54,7 +54,7 @@ class BlockWalk:
         self.home = next(model.parameters()).device
         self.device = torch.device(device) if device is not None else self.home
         self.blocks = [] if whole else blocks_of(model) or []
-        self.outputs = [None] * len(self.batches)  # of the block before the present one
+        self.lanes = {}  # (lane, batch) -> what the next block reads
 
     def stages(self, modules):
         """modules: {weight: module}. Blocks in order, then what is in none of them."""
@@ -79,24 +79,24 @@ class BlockWalk:
     def __exit__(self, *_):
         self._move(self.model, self.home)
 
-    def run(self, stage, before=None, keep=False):
+    def run(self, stage, before=None, lane="dense", keep=False):
         """Every batch through the stage; before(i) is called before batch i."""
-        with self._on_device(stage), torch.no_grad():
-            for i, batch in enumerate(self.batches):
+        with self.on_device(stage):
+            for i in range(len(self.batches)):
                 if before is not None:
                     before(i)
-                output = self._run_batch(stage, batch, self.outputs[i])
-                if keep and stage.block is not None:
-                    self.outputs[i] = output
+                self.step(stage, i, lane, keep)
 
-    def _run_batch(self, stage, batch, previous):
+    def step(self, stage, i, lane="dense", keep=False):
+        """Batch i through a stage that is on the device, reading what its lane's last kept step gave."""
         found = []
-        with self._replaced(stage.block, previous, found):
+        with torch.no_grad(), self._replaced(stage.block, self.lanes.get((lane, i)), found):
             try:
-                call(self.model, to_device(batch, self.device))
+                call(self.model, to_device(self.batches[i], self.device))
             except _Done:
                 pass
-        return found[0] if found else None
+        if keep and found:
+            self.lanes[lane, i] = found[0]
 
     @contextlib.contextmanager
     def _replaced(self, present, previous, found):
@@ -120,7 +120,7 @@ class BlockWalk:
                 handle.remove()
 
     @contextlib.contextmanager
-    def _on_device(self, stage):
+    def on_device(self, stage):
         if stage.block is None:
             yield
             return

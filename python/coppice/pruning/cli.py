@@ -1,0 +1,70 @@
+"""python -m coppice.prune"""
+
+import argparse
+import dataclasses
+import json
+import sys
+
+from ..calibration.cli import add_text_options, text_batches
+from ..models.report import table
+from .methods import METHODS, TARGETS
+from .run import prune
+
+DESCRIPTION = """Prunes a Hugging Face model block by block, each calibrated on the pruned output of the one before.
+
+Runs the model over windows of a text, and writes a checkpoint directory, dense with zeros, that opens in stock transformers.
+`coppice pack` compresses it. The command `coppice prune` prunes layers from a statistics file, each as if the others stayed dense."""
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(prog="python -m coppice.prune", description=DESCRIPTION,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("model", metavar="MODEL_DIR", help="checkpoint directory (safetensors)")
+    add("-o", "--output", required=True, metavar="OUT", help="directory to write; must not exist")
+    add("--pattern", required=True, metavar="P", help="such as 2:4, vw32/8:32 or 64:2:8")
+    add("--pattern-for", action="append", default=[], metavar="GLOB=P",
+        help="another pattern for the weights whose name matches (may be repeated)")
+    add("--method", choices=METHODS, default="obs", help="(default: %(default)s)")
+    add("--independent", action="store_true", help="calibrate every block on the dense model's outputs")
+    add("--target", choices=TARGETS, default="dense",
+        help="obs, admm: the dense model's outputs, or what the dense layer makes of its changed inputs (default: %(default)s)")
+    add("--include", action="append", default=[], metavar="GLOB", help="only these weights")
+    add("--exclude", action="append", default=[], metavar="GLOB", help="not these weights")
+    add("--missing-stats", choices=["error", "magnitude"], default="error",
+        help="weights for which nothing can be gathered (default: %(default)s)")
+    add("--damping", type=float, default=0.01, help="obs, admm (default: %(default)s)")
+    add("--iterations", type=int, default=300, help="admm: at most (default: %(default)s)")
+    add("--threads", type=int, default=0, help="0: all processors (default)")
+    add("--json", action="store_true", help="the report as JSON")
+    add_text_options(parser)
+    args = parser.parse_args(argv)
+    if any("=" not in entry for entry in args.pattern_for):
+        parser.error("--pattern-for needs GLOB=P, such as '*fc2*=2:4'")
+    return args
+
+
+def run(args):
+    report = prune(
+        args.model, args.output, args.pattern, args.method, lambda model: text_batches(args, model)[0],
+        pattern_for=dict(entry.rsplit("=", 1) for entry in args.pattern_for), include=args.include, exclude=args.exclude,
+        sequential=not args.independent, target=args.target, missing=args.missing_stats, damping=args.damping, iterations=args.iterations,
+        device=args.device, dtype=args.dtype, threads=args.threads, progress=lambda stage: print(stage.name, file=sys.stderr))
+    if args.json:
+        print(json.dumps({"output": args.output, "method": args.method, "sequential": report.sequential,
+                          "weights": [dataclasses.asdict(weight) for weight in report.weights]}, indent=2))
+        return
+    rows = [[w.name, "x".join(map(str, w.shape)), w.pattern, w.method, "" if w.error is None else f"{w.error:.4f}", w.note]
+            for w in report.weights]
+    print(table(["weight", "shape", "pattern", "method", "error", "note"], rows))
+    print(f"{args.output}: {len(rows)} weights pruned, each block calibrated on "
+          f"{'the pruned' if report.sequential else 'the dense'} model's outputs; errors are of a layer's output on the samples")
+
+
+def main(argv=None):
+    try:
+        run(parse_arguments(argv))
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"coppice.prune: {error}")
+    except KeyboardInterrupt:
+        sys.exit("coppice.prune: interrupted; nothing was written")
