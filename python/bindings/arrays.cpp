@@ -270,6 +270,15 @@ nb::object array_of(std::span<const double> values, std::vector<std::int64_t> sh
   return array;
 }
 
+std::vector<std::byte> bytes_input(nb::handle object, const char* name) {
+  if (object.is_none()) return {};
+  nb::ndarray<const std::uint8_t, nb::c_contig, nb::device::cpu> bytes;
+  if (!nb::try_cast(object, bytes))
+    throw InvalidArgument(fmt::format("{}: needs a contiguous uint8 array or None", name));
+  const auto* data = reinterpret_cast<const std::byte*>(bytes.data());
+  return {data, data + bytes.size()};
+}
+
 ActivationsInput activations_input(nb::handle object, const char* name, Layout axes) {
   ActivationsInput result;
   result.memory = import_array<Memory>(object, name);

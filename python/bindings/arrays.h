@@ -62,6 +62,8 @@ extern template Numbers<std::uint32_t> numbers(nb::handle, const char*,
 
 /// None, or [cols]: a permutation.
 std::vector<std::uint32_t> permutation_input(nb::handle object, const char* name);
+/// The bytes of a contiguous uint8 array; none of None.
+std::vector<std::byte> bytes_input(nb::handle object, const char* name);
 /// A new NumPy array of them.
 nb::object array_of(std::span<const std::uint32_t> values);
 nb::object array_of(std::span<const double> values, std::vector<std::int64_t> shape);

@@ -14,5 +14,6 @@ void bind_permutations(nanobind::module_& module);
 void bind_updates(nanobind::module_& module);
 void bind_statistics(nanobind::module_& module);
 void bind_checkpoint(nanobind::module_& module);
+void bind_tensors(nanobind::module_& module);
 
 }  // namespace coppice::python

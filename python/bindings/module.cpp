@@ -13,4 +13,5 @@ NB_MODULE(_core, module) {
   bind_updates(module);
   bind_statistics(module);
   bind_checkpoint(module);
+  bind_tensors(module);
 }

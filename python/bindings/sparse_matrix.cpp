@@ -4,6 +4,7 @@
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
@@ -52,6 +53,33 @@ nb::object to_dense(const Sparse& self, nb::handle out, int threads) {
     decompress(matrix.view(), view, used);
   }
   return target.array;
+}
+
+Sparse from_arrays(const PatternArgument& pattern, std::pair<std::int64_t, std::int64_t> shape,
+                   nb::handle values, nb::handle columns, nb::handle metadata,
+                   nb::handle input_permutation, Segments row_segments, Segments col_segments,
+                   int threads) {
+  SparseMatrix matrix;
+  matrix.grid = std::make_shared<const Grid>(
+      pattern_of(pattern),
+      WeightShape{shape.first, shape.second, std::move(row_segments), std::move(col_segments)});
+  const WeightInput input = weight_input(values, "values");
+  const DenseView& given = input.view;
+  if (given.rows != matrix.rows() || given.cols != matrix.grid->kept())
+    throw InvalidArgument(fmt::format("values: needs [{}, {}], got [{}, {}]", matrix.rows(),
+                                      matrix.grid->kept(), given.rows, given.cols));
+  matrix.dtype = given.dtype;
+  matrix.columns = bytes_input(columns, "columns");
+  matrix.metadata = bytes_input(metadata, "metadata");
+  matrix.input_permutation = permutation_input(input_permutation, "input_permutation");
+  const int used = thread_count(threads);
+  nb::gil_scoped_release release;
+  const auto row_bytes = static_cast<std::size_t>(given.cols * dtype_bytes(given.dtype));
+  matrix.values.reserve(row_bytes * static_cast<std::size_t>(given.rows));
+  for (std::int64_t r = 0; r < given.rows; ++r)
+    matrix.values.insert(matrix.values.end(), given.row(r), given.row(r) + row_bytes);
+  validate(matrix.view(), used);
+  return Sparse(std::move(matrix));
 }
 
 // A read-only NumPy array of the matrix's own bytes, which it keeps alive.
@@ -116,7 +144,7 @@ std::string describe(const Sparse& self) {
 void bind_class(nb::module_& module) {
   nb::class_<Sparse>(module, "SparseMatrix",
                      "A compressed weight [rows, cols] in its canonical form. Immutable. Made by "
-                     "compress, load_file and Checkpoint.read_packed.")
+                     "compress, from_arrays, load_file and Checkpoint.read_packed.")
       .def_prop_ro(
           "shape",
           [](const Sparse& s) { return nb::make_tuple(s.matrix->rows(), s.matrix->cols()); })
@@ -155,6 +183,16 @@ void bind_class(nb::module_& module) {
             return array_of(s.matrix->input_permutation);
           },
           "uint32 [cols], or None.")
+      .def_prop_ro(
+          "row_segments", [](const Sparse& s) { return s.matrix->grid->shape().row_segments; },
+          "Lengths of declared segments; empty if there are none.")
+      .def_prop_ro("col_segments",
+                   [](const Sparse& s) { return s.matrix->grid->shape().col_segments; })
+      .def_static("from_arrays", &from_arrays, "pattern"_a, "shape"_a, "values"_a,
+                  "columns"_a = nb::none(), "metadata"_a = nb::none(), nb::kw_only(),
+                  "input_permutation"_a = nb::none(), "row_segments"_a = Segments{},
+                  "col_segments"_a = Segments{}, "threads"_a = 0,
+                  "From canonical arrays (docs/format.md), which are copied and validated.")
       .def(
           "mask", [](const Sparse& s) { return mask_array(stored_mask(s.matrix->view())); },
           "The bool mask of the stored positions.")

@@ -114,3 +114,20 @@ def test_strided_mask_and_empty(rng):
     assert same_bits(sparse.to_dense(), masked(weight, mask))
     for shape in ((0, 8), (8, 0), (0, 0)):
         assert coppice.compress(np.zeros(shape, np.float32), None, "2:4").to_dense().shape == shape
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_from_arrays(rng, pattern):
+    weight = weight_of(rng, (70, 90))
+    order = rng.permutation(90).astype(np.uint32)
+    mask = coppice.magnitude_mask(weight, pattern, row_segments=[30, 40], input_permutation=order)
+    sparse = coppice.compress(weight, mask, pattern, row_segments=[30, 40], input_permutation=order)
+    arrays = (sparse.values, sparse.columns if sparse.columns.size else None, sparse.metadata if sparse.metadata.size else None)
+    again = coppice.SparseMatrix.from_arrays(pattern, (70, 90), *arrays, input_permutation=order, row_segments=[30, 40])
+    assert same_bits(again.to_dense(), masked(weight, mask)) and again.nbytes == sparse.nbytes
+    assert again.row_segments == [30, 40] and again.col_segments == []
+    with pytest.raises(coppice.InvalidArgument, match="values"):
+        coppice.SparseMatrix.from_arrays(pattern, (70, 90), sparse.values[:-1].copy(), *arrays[1:])
+    if sparse.columns.size:
+        with pytest.raises(coppice.InvalidArgument):
+            coppice.SparseMatrix.from_arrays(pattern, (70, 90), sparse.values, None, arrays[2])

@@ -1,15 +1,9 @@
-"""Arrays of PyTorch, read and written in place. COPPICE_REQUIRE_TORCH=1 makes a machine without it a failure."""
-
-import os
+"""Arrays of PyTorch, read and written in place."""
 
 import pytest
 
 import coppice
-
-if os.environ.get("COPPICE_REQUIRE_TORCH") == "1":
-    import torch
-else:
-    torch = pytest.importorskip("torch")
+from torch_support import torch
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float8_e4m3fn", "int8"])

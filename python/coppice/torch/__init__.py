@@ -1,0 +1,24 @@
+"""Compressed linear layers for PyTorch.
+
+    import coppice.torch
+
+    coppice.torch.prune_(model, "64:2:8")              # zeros in the weights of the linear layers
+    report = coppice.torch.sparsify_(model)            # nn.Linear -> SparseLinear; print(report)
+    y = model(x)                                       # also compiled, exported, under autocast
+
+`SparseLinear` keeps its weight as the canonical arrays of docs/format.md, which are its state_dict, and packs them for
+the kernels of its device when it is first called. The package `coppice` works without PyTorch; this module needs it.
+"""
+
+try:
+    import torch as _torch
+except ImportError as error:
+    raise ImportError("coppice.torch needs PyTorch 2.6 or later; install it with: pip install 'coppice[torch]'") from error
+
+from ._cache import clear_cache
+from ._linear import SparseLinear, SparseWeight
+from ._prune import LayerResult, PruneReport, prune_
+from ._sparsify import SparsifyReport, sparsify_
+
+__all__ = ["LayerResult", "PruneReport", "SparseLinear", "SparseWeight", "SparsifyReport", "clear_cache", "prune_",
+           "sparsify_"]

@@ -1,0 +1,112 @@
+"""What the kernels need of canonical arrays, made once and kept for as long as the arrays are the same.
+
+The arrays are known by their storage, which the detached aliases of a compiled or exported model share, and by the
+version counter that every change in place raises. A weak reference to the storage keeps its address from being given to
+another one, so an entry can be outdated but never belong to other arrays.
+"""
+
+import functools
+import json
+
+import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from .. import _core
+from .._core import InvalidArgument
+
+DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
+
+
+@functools.lru_cache(maxsize=None)
+def grid_of(layout):
+    """The Grid of a layout text: the JSON object of docs/format.md less name and dtype."""
+    fields = json.loads(layout)
+    rows, cols = fields["shape"]
+    return _core.Grid(fields["pattern"], rows, cols, fields.get("row_segments", []), fields.get("col_segments", []))
+
+
+def layout_text(pattern, shape, row_segments=(), col_segments=()):
+    fields = {"pattern": str(pattern), "shape": [int(n) for n in shape]}
+    if row_segments:
+        fields["row_segments"] = [int(n) for n in row_segments]
+    if col_segments:
+        fields["col_segments"] = [int(n) for n in col_segments]
+    return json.dumps(fields)
+
+
+def _host(tensor):
+    return None if tensor is None else tensor.detach().cpu().contiguous().numpy()
+
+
+class Entry:
+    """One weight: `structure` of its columns and metadata, `packed` by the dtype of the product."""
+
+    __slots__ = ("stamp", "storages", "values_version", "grid", "structure", "packed", "columns_index")
+
+    def __init__(self, stamp, tensors, grid):
+        columns, metadata, permutation = tensors[1:]
+        self.stamp = stamp
+        self.storages = [StorageWeakRef(t.untyped_storage()) for t in tensors if t is not None]
+        self.values_version = tensors[0]._version
+        self.grid = grid
+        self.structure = _core.Structure(grid, _host(columns), _host(metadata), _host(permutation))
+        self.packed = {}
+        self.columns_index = None
+
+    def expired(self):
+        return self.storages[0].expired()
+
+    def values_changed(self, version):
+        self.packed.clear()
+        self.values_version = version
+
+    def kept_columns(self, device):
+        """int32 [rows, kept] on the device, kept there."""
+        if self.columns_index is None or self.columns_index.device != device:
+            self.columns_index = torch.from_numpy(self.structure.kept_columns()).to(device)
+        return self.columns_index
+
+
+_entries = {}
+
+
+def clear_cache():
+    """Forgets every packed weight; the next product of a layer packs again."""
+    _entries.clear()
+
+
+def forget(values):
+    """Drops what was made of these values, if anything was."""
+    _entries.pop((values.untyped_storage()._cdata, values.data_ptr()), None)
+
+
+def _stamp(tensor):
+    return None if tensor is None else (tensor.untyped_storage()._cdata, tensor._version)
+
+
+def lookup(values, columns, metadata, permutation, layout):
+    key = (values.untyped_storage()._cdata, values.data_ptr())
+    try:
+        version = values._version
+        stamp = (layout, _stamp(columns), _stamp(metadata), _stamp(permutation))
+    except RuntimeError:
+        raise InvalidArgument("the weight was made under torch.inference_mode(), where tensors do not tell when they "
+                              "change; make or load the layer outside of it") from None
+    entry = _entries.get(key)
+    if entry is None or entry.stamp != stamp:
+        return _insert(key, stamp, values, columns, metadata, permutation)
+    if entry.values_version != version:
+        entry.values_changed(version)
+    return entry
+
+
+def _insert(key, stamp, values, columns, metadata, permutation):
+    if not values.is_contiguous():
+        raise InvalidArgument("the values of a compressed weight need to be contiguous; pass values.contiguous()")
+    grid = grid_of(stamp[0])
+    if tuple(values.shape) != (grid.rows, grid.kept):
+        raise InvalidArgument(f"values has the shape {list(values.shape)}, the layout needs [{grid.rows}, {grid.kept}]")
+    for dead in [key for key, entry in _entries.items() if entry.expired()]:
+        del _entries[dead]
+    entry = _entries[key] = Entry(stamp, (values, columns, metadata, permutation), grid)
+    return entry

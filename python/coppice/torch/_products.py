@@ -1,0 +1,149 @@
+"""The products of a compressed weight, by device; no autograd, no dispatch."""
+
+import torch
+import torch.nn.functional as F
+
+from .. import _core
+from .._core import InvalidArgument
+from . import _cache, _cuda
+
+ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu")
+_ACTIVATION_INDEX = {name: index for index, name in enumerate(ACTIVATIONS)}
+
+
+def activate(y, activation):
+    """The activation by PyTorch."""
+    if activation == "relu":
+        return F.relu(y)
+    if activation == "gelu":
+        return F.gelu(y)
+    if activation == "gelu_tanh":
+        return F.gelu(y, approximate="tanh")
+    if activation == "silu":
+        return F.silu(y)
+    return y
+
+
+def as_matrix(x, by_features):
+    """The tensor as [tokens, features] that a kernel can read: (matrix, tokens, stride, tokens lie side by side)."""
+    if by_features:
+        matrix = x.t() if x.dim() == 2 else x.reshape(1, x.shape[0])
+    else:
+        matrix = x if x.dim() == 2 else x.reshape(x.shape[:-1].numel(), x.shape[-1])
+    tokens, features = matrix.shape
+    token_stride, feature_stride = matrix.stride()
+    if (feature_stride == 1 or features <= 1) and (token_stride >= features or tokens <= 1):
+        return matrix, tokens, token_stride if tokens > 1 else 0, False
+    if (token_stride == 1 or tokens <= 1) and (feature_stride >= tokens or features <= 1):
+        return matrix, tokens, feature_stride if features > 1 else 0, True
+    return matrix.contiguous(), tokens, 0, False  # such as an expanded tensor; F.linear copies as well
+
+
+def output_shape(x, features, by_features):
+    shape = x.shape
+    return (features, *shape[1:]) if by_features else (*shape[:-1], features)
+
+
+def check_input(x, grid, by_features):
+    if by_features and x.dim() > 2:
+        raise InvalidArgument(f"layout \"feature\" needs x [{grid.cols}, tokens] or [{grid.cols}], got {list(x.shape)}")
+    if x.dim() == 0 or x.shape[0 if by_features else -1] != grid.cols:
+        raise InvalidArgument(f"x has the shape {list(x.shape)}, the weight of {grid.rows} x {grid.cols} needs "
+                              f"{'[' + str(grid.cols) + ', tokens]' if by_features else '[..., ' + str(grid.cols) + ']'}")
+
+
+def linear(x, values, columns, metadata, permutation, bias, layout, activation, by_features):
+    entry = _cache.lookup(values, columns, metadata, permutation, layout)
+    check_input(x, entry.grid, by_features)
+    if x.device != values.device:
+        raise InvalidArgument(f"x is on {x.device}, the weight on {values.device}; move one of them")
+    if x.is_cuda:
+        return _cuda.linear(entry, x, values, columns, metadata, permutation, bias, activation, by_features)
+    if x.dtype == torch.float64:
+        return _double(entry, x, values, bias, activation, by_features)
+    return _cpu(entry, x, values, bias, activation, by_features)
+
+
+def _cpu(entry, x, values, bias, activation, by_features):
+    dtype = x.dtype
+    packed = entry.packed.get(dtype)
+    if packed is None:
+        packed = entry.packed[dtype] = _pack(entry, values, dtype)
+    matrix, tokens, stride, tokens_adjacent = as_matrix(x if dtype == torch.float32 else x.float(), by_features)
+    y = torch.empty(output_shape(x, entry.grid.rows, by_features), dtype=torch.float32, device=x.device)
+    if bias is not None and (bias.dtype != torch.float32 or not bias.is_contiguous()):
+        bias = bias.float().contiguous()
+    _core.multiply_tensor(packed, tokens, matrix.data_ptr(), stride, tokens_adjacent, y.data_ptr(), 0, by_features,
+                          0 if bias is None else bias.data_ptr(), _ACTIVATION_INDEX[activation],
+                          torch.get_num_threads())
+    return y if dtype == torch.float32 else y.to(dtype)
+
+
+def _pack(entry, values, dtype):
+    if dtype not in _cache.DTYPES:
+        raise InvalidArgument(f"x is {dtype}; needs float32, float16 or bfloat16, or float64 to check gradients")
+    if values.dtype == torch.float64:
+        raise InvalidArgument(f"x is {dtype} and the weight float64; convert one of them")
+    values = values.detach().to(dtype)
+    return entry.structure.pack(_cache.DTYPES[dtype], values.data_ptr(), torch.get_num_threads())
+
+
+def to_dense(values, columns, metadata, permutation, layout):
+    """[rows, cols], bit for bit where something is stored and +0 elsewhere."""
+    entry = _cache.lookup(values, columns, metadata, permutation, layout)
+    grid = entry.grid
+    if values.device.type == "cpu" and values.dtype in _cache.DTYPES:
+        out = torch.empty(grid.rows, grid.cols, dtype=values.dtype)
+        entry.structure.to_dense(_cache.DTYPES[values.dtype], values.data_ptr(), out.data_ptr(), torch.get_num_threads())
+        return out
+    return scatter(entry, values)
+
+
+def scatter(entry, values):
+    grid = entry.grid
+    dense = torch.zeros(grid.rows, grid.cols, dtype=values.dtype, device=values.device)
+    return dense.scatter_(1, entry.kept_columns(values.device).long(), values)
+
+
+def _double(entry, x, values, bias, activation, by_features):
+    """float64 is for checking gradients: the product with the dense weight."""
+    if values.dtype != torch.float64:
+        raise InvalidArgument(f"x is float64 and the weight {values.dtype}; convert one of them")
+    y = F.linear(x.t() if by_features and x.dim() == 2 else x, scatter(entry, values.detach()), bias)
+    y = activate(y, activation)
+    return y.t().contiguous() if by_features and x.dim() == 2 else y
+
+
+def input_gradient(dy, values, columns, metadata, permutation, layout, by_features):
+    """dX = W^T dY."""
+    entry = _cache.lookup(values, columns, metadata, permutation, layout)
+    grid = entry.grid
+    shape = output_shape(dy, grid.cols, by_features)
+    if dy.is_cuda:
+        return _cuda.input_gradient(scatter(entry, values.detach()), dy, by_features).reshape(shape)
+    work = torch.float64 if dy.dtype == torch.float64 else torch.float32
+    matrix, tokens, stride, tokens_adjacent = as_matrix(dy.to(work), by_features)
+    dx = torch.empty(*((grid.cols, tokens) if tokens_adjacent else (tokens, grid.cols)), dtype=work)
+    product = entry.structure.multiply_transposed_f64 if work == torch.float64 else entry.structure.multiply_transposed_f32
+    factors = values.detach().to(work)
+    product(factors.data_ptr(), tokens, matrix.data_ptr(), stride, tokens_adjacent, dx.data_ptr(), torch.get_num_threads())
+    if tokens_adjacent:
+        dx = dx.t()
+    if by_features:
+        dx = dx.t()
+    return dx.reshape(shape).to(dy.dtype).contiguous()
+
+
+def values_gradient(dy, x, values, columns, metadata, permutation, layout, by_features):
+    """dW at the kept positions, [rows, kept] of the dtype of values."""
+    entry = _cache.lookup(values, columns, metadata, permutation, layout)
+    if dy.is_cuda:
+        return _cuda.values_gradient(entry.kept_columns(dy.device), dy, x, by_features).to(values.dtype)
+    work = torch.float64 if dy.dtype == torch.float64 else torch.float32
+    dys, tokens, dy_stride, dy_adjacent = as_matrix(dy.to(work), by_features)
+    xs, _, x_stride, x_adjacent = as_matrix(x.to(work), by_features)
+    result = torch.empty(values.shape, dtype=work)
+    product = entry.structure.sampled_product_f64 if work == torch.float64 else entry.structure.sampled_product_f32
+    product(result.data_ptr(), tokens, dys.data_ptr(), dy_stride, dy_adjacent, xs.data_ptr(), x_stride, x_adjacent,
+            torch.get_num_threads())
+    return result.to(values.dtype)

@@ -1,0 +1,172 @@
+// The backward products. Lanes are tokens: both sides are copied into panels of a few tokens of
+// each feature, padded with zeros, so that one loop serves every pattern, layout and token count. A
+// stripe of neighbouring groups whose panel rows fit the first-level cache is gone through for all
+// rows before the next.
+#include "coppice/gradient.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "coppice/error.h"
+#include "core/parallel_for.h"
+#include "cpu/check_product.h"
+#include "cpu/gradient_kernels.h"
+#include "format/choice_code.h"
+
+namespace coppice {
+namespace {
+
+constexpr std::int64_t kCacheBytes = 32 << 10;  // of panel rows that a stripe keeps at hand
+
+std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
+std::int64_t blocks_of(std::int64_t count, std::int64_t width) {
+  return (count + width - 1) / width;
+}
+
+// Neighbouring groups: columns [col, col + cols), weights [value, value + count) of every row.
+struct Stripe {
+  std::int64_t col = 0, cols = 0, value = 0, count = 0;
+};
+
+// Stripes of at most so many columns, at least one group each.
+std::vector<Stripe> stripes_of(const Grid& grid, std::int64_t most_cols) {
+  std::vector<Stripe> stripes;
+  for (const ColumnGroup& group : grid.groups()) {
+    if (stripes.empty() || stripes.back().cols + group.cols > most_cols)
+      stripes.push_back({group.col, 0, group.value, 0});
+    stripes.back().cols += group.cols;
+    stripes.back().count += group.kept;
+  }
+  return stripes;
+}
+
+template <typename T>
+cpu::StripeWeights<T> weights_of(const KeptColumns& kept, const Stripe& stripe, const T* values,
+                                 std::int64_t row, std::int64_t rows) {
+  const std::int64_t stride = kept.grid().kept();
+  return {.values = values == nullptr ? nullptr : values + row * stride + stripe.value,
+          .places = kept.places(row).data() + stripe.value,
+          .row_stride = stride,
+          .rows = rows,
+          .count = stripe.count,
+          .first_place = stripe.col};
+}
+
+// All tokens in panels, block after block: [blocks][features][width], zeros behind the last token.
+template <typename T, typename Feature>
+std::vector<T> panels_of(const BasicActivations<const T>& a, std::int64_t width, int threads,
+                         const Feature& feature) {
+  const std::int64_t blocks = blocks_of(a.tokens, width);
+  std::vector<T> panels(size(blocks * a.features * width));
+  constexpr std::int64_t kFeatures = 256;  // of one piece of work
+  const std::int64_t pieces = blocks_of(a.features, kFeatures);
+  parallel_for(blocks * pieces, threads, [&](std::int64_t i) {
+    const std::int64_t block = i / pieces, first = i % pieces * kFeatures;
+    const std::int64_t tokens = std::min(width, a.tokens - block * width);
+    for (std::int64_t f = first; f < std::min(first + kFeatures, a.features); ++f) {
+      T* to = panels.data() + (block * a.features + f) * width;
+      for (std::int64_t t = 0; t < tokens; ++t) to[t] = a.at(block * width + t, feature(f));
+    }
+  });
+  return panels;
+}
+
+template <typename T>
+void check_gradients(const Grid& grid, const BasicActivations<const T>& dy, std::int64_t tokens,
+                     std::int64_t features, std::size_t values) {
+  cpu::check_activations(dy, "dy");
+  if (dy.features != grid.rows() || features != grid.cols() || dy.tokens != tokens)
+    throw InvalidArgument(fmt::format(
+        "a weight of {} x {} needs dy [tokens, {}] and x [tokens, {}]; got [{}, {}] and [{}, {}]",
+        grid.rows(), grid.cols(), grid.rows(), grid.cols(), dy.tokens, dy.features, tokens,
+        features));
+  if (values != size(grid.rows() * grid.kept()))
+    throw InvalidArgument(
+        fmt::format("got {} values, the weight stores {} x {}", values, grid.rows(), grid.kept()));
+}
+
+}  // namespace
+
+KeptColumns::KeptColumns(const SparseView& weight, int threads)
+    : grid_(weight.grid),
+      input_permutation_(weight.input_permutation.begin(), weight.input_permutation.end()),
+      places_(size(grid_->rows() * grid_->kept())) {
+  SparseView in_place = weight;
+  in_place.input_permutation = {};
+  const auto vectors = grid_->vectors();
+  parallel_ranges(std::ssize(vectors), threads, [&](std::int64_t begin, std::int64_t end, int) {
+    StoredColumns stored(in_place);
+    for (std::int64_t v = begin; v < end; ++v) {
+      stored.seek(v);
+      const RowVector rows = vectors[size(v)];
+      for (std::int64_t r = rows.row; r < rows.row + rows.rows; ++r)
+        std::ranges::copy(stored.row(r), places_.begin() + r * grid_->kept());
+    }
+  });
+}
+
+template <typename T>
+void multiply_transposed(const KeptColumns& kept, std::span<const T> values,
+                         const BasicActivations<const T>& dy, const BasicActivations<T>& dx,
+                         int threads) {
+  const Grid& grid = kept.grid();
+  cpu::check_activations(dx, "dx");
+  check_gradients(grid, dy, dx.tokens, dx.features, values.size());
+  if (dx.tokens == 0 || dx.features == 0) return;
+  constexpr std::int64_t kWidth = cpu::kScatterBytes / static_cast<std::int64_t>(sizeof(T));
+  const std::vector<Stripe> stripes = stripes_of(grid, kCacheBytes / cpu::kScatterBytes);
+  const std::vector<T> panels = panels_of(dy, kWidth, threads, [](std::int64_t f) { return f; });
+  const std::int64_t pieces = std::ssize(stripes);
+  parallel_for(blocks_of(dx.tokens, kWidth) * pieces, threads, [&](std::int64_t i) {
+    const std::int64_t block = i / pieces;
+    const Stripe& stripe = stripes[size(i % pieces)];
+    std::vector<T> sums(size(stripe.cols * kWidth));
+    cpu::scatter_rows(weights_of(kept, stripe, values.data(), 0, grid.rows()),
+                      panels.data() + block * grid.rows() * kWidth, sums.data());
+    const std::int64_t tokens = std::min(kWidth, dx.tokens - block * kWidth);
+    for (std::int64_t c = 0; c < stripe.cols; ++c)
+      for (std::int64_t t = 0; t < tokens; ++t)
+        dx.at(block * kWidth + t, kept.column(stripe.col + c)) = sums[size(c * kWidth + t)];
+  });
+}
+
+template <typename T>
+void sampled_product(const KeptColumns& kept, const BasicActivations<const T>& dy,
+                     const BasicActivations<const T>& x, std::span<T> dvalues, int threads) {
+  const Grid& grid = kept.grid();
+  cpu::check_activations(x, "x");
+  check_gradients(grid, dy, x.tokens, x.features, dvalues.size());
+  std::ranges::fill(dvalues, T{0});
+  if (x.tokens == 0 || dvalues.empty()) return;
+  constexpr std::int64_t kLanes = cpu::kLaneBytes / static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t width = std::min(16 * kLanes, blocks_of(x.tokens, kLanes) * kLanes);
+  const std::vector<Stripe> stripes =
+      stripes_of(grid, kCacheBytes / (width * static_cast<std::int64_t>(sizeof(T))));
+  const auto place = [&kept](std::int64_t f) { return kept.column(f); };
+  const std::vector<T> xs = panels_of(x, width, threads, place);
+  const std::vector<T> dys = panels_of(dy, width, threads, [](std::int64_t f) { return f; });
+  constexpr std::int64_t kRows = 64;  // of one piece of work
+  parallel_for(blocks_of(grid.rows(), kRows), threads, [&](std::int64_t piece) {
+    const std::int64_t row = piece * kRows, rows = std::min(kRows, grid.rows() - row);
+    for (std::int64_t block = 0; block < blocks_of(x.tokens, width); ++block)
+      for (const Stripe& stripe : stripes)
+        cpu::sample_rows(weights_of<T>(kept, stripe, nullptr, row, rows),
+                         dys.data() + (block * grid.rows() + row) * width,
+                         xs.data() + (block * grid.cols() + stripe.col) * width, width,
+                         dvalues.data() + row * grid.kept() + stripe.value);
+  });
+}
+
+template void multiply_transposed(const KeptColumns&, std::span<const float>,
+                                  const BasicActivations<const float>&,
+                                  const BasicActivations<float>&, int);
+template void multiply_transposed(const KeptColumns&, std::span<const double>,
+                                  const BasicActivations<const double>&,
+                                  const BasicActivations<double>&, int);
+template void sampled_product(const KeptColumns&, const BasicActivations<const float>&,
+                              const BasicActivations<const float>&, std::span<float>, int);
+template void sampled_product(const KeptColumns&, const BasicActivations<const double>&,
+                              const BasicActivations<const double>&, std::span<double>, int);
+
+}  // namespace coppice

@@ -1,0 +1,114 @@
+#include "cpu/gradient_kernels.h"
+
+// Vectors in arrays need a size that the compiler knows.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "cpu/gradient_kernels.cpp"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace coppice::cpu {
+namespace HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+template <typename T>
+using Tag = hn::CappedTag<T, kLaneBytes / sizeof(T)>;
+
+// The row of the panel stays in registers for all weights of a row of the stripe.
+template <typename T>
+void scatter(const StripeWeights<T>& w, const T* HWY_RESTRICT panel, T* HWY_RESTRICT sums) {
+  const Tag<T> tag;
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(tag));
+  constexpr int kWidth = kScatterBytes / static_cast<int>(sizeof(T)), kVectors = kWidth / kLanes;
+  for (std::int64_t r = 0; r < w.rows; ++r) {
+    hn::Vec<decltype(tag)> from[kVectors];
+    for (int i = 0; i < kVectors; ++i) from[i] = hn::LoadU(tag, panel + r * kWidth + i * kLanes);
+    for (std::int64_t k = 0; k < w.count; ++k) {
+      const auto factor = hn::Set(tag, w.values[r * w.row_stride + k]);
+      T* HWY_RESTRICT to = sums + (w.places[r * w.row_stride + k] - w.first_place) * kWidth;
+      for (int i = 0; i < kVectors; ++i)
+        hn::StoreU(hn::MulAdd(factor, from[i], hn::LoadU(tag, to + i * kLanes)), tag,
+                   to + i * kLanes);
+    }
+  }
+}
+
+// kCount dot products that share dy, for a weight alone is bound by loads.
+template <int kCount, typename T>
+HWY_INLINE void dots(const std::int32_t* places, std::int64_t first_place, const T* HWY_RESTRICT dy,
+                     const T* HWY_RESTRICT x, std::int64_t width, T* HWY_RESTRICT out) {
+  const Tag<T> tag;
+  constexpr int kLanes = static_cast<int>(hn::MaxLanes(tag));
+  hn::Vec<decltype(tag)> sums[kCount];
+  const T* from[kCount];
+  for (int i = 0; i < kCount; ++i) {
+    sums[i] = hn::Zero(tag);
+    from[i] = x + (places[i] - first_place) * width;
+  }
+  for (std::int64_t t = 0; t < width; t += kLanes) {
+    const auto factor = hn::LoadU(tag, dy + t);
+    for (int i = 0; i < kCount; ++i)
+      sums[i] = hn::MulAdd(factor, hn::LoadU(tag, from[i] + t), sums[i]);
+  }
+  for (int i = 0; i < kCount; ++i) out[i] += hn::GetLane(hn::SumOfLanes(tag, sums[i]));
+}
+
+template <typename T>
+void sample(const StripeWeights<T>& w, const T* HWY_RESTRICT dy, const T* HWY_RESTRICT x,
+            std::int64_t width, T* HWY_RESTRICT out) {
+  for (std::int64_t r = 0; r < w.rows; ++r) {
+    const std::int32_t* places = w.places + r * w.row_stride;
+    T* to = out + r * w.row_stride;
+    std::int64_t k = 0;
+    for (; k + 4 <= w.count; k += 4)
+      dots<4>(places + k, w.first_place, dy + r * width, x, width, to + k);
+    for (; k < w.count; ++k) dots<1>(places + k, w.first_place, dy + r * width, x, width, to + k);
+  }
+}
+
+void scatter_f32(const StripeWeights<float>& w, const float* panel, float* sums) {
+  scatter(w, panel, sums);
+}
+void sample_f32(const StripeWeights<float>& w, const float* dy, const float* x, std::int64_t width,
+                float* out) {
+  sample(w, dy, x, width, out);
+}
+void scatter_f64(const StripeWeights<double>& w, const double* panel, double* sums) {
+  scatter(w, panel, sums);
+}
+void sample_f64(const StripeWeights<double>& w, const double* dy, const double* x,
+                std::int64_t width, double* out) {
+  sample(w, dy, x, width, out);
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace coppice::cpu
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace coppice::cpu {
+namespace {
+HWY_EXPORT(scatter_f32);
+HWY_EXPORT(scatter_f64);
+HWY_EXPORT(sample_f32);
+HWY_EXPORT(sample_f64);
+}  // namespace
+
+void scatter_rows(const StripeWeights<float>& weights, const float* panel, float* sums) {
+  HWY_DYNAMIC_DISPATCH(scatter_f32)(weights, panel, sums);
+}
+void scatter_rows(const StripeWeights<double>& weights, const double* panel, double* sums) {
+  HWY_DYNAMIC_DISPATCH(scatter_f64)(weights, panel, sums);
+}
+void sample_rows(const StripeWeights<float>& weights, const float* dy, const float* x,
+                 std::int64_t width, float* out) {
+  HWY_DYNAMIC_DISPATCH(sample_f32)(weights, dy, x, width, out);
+}
+void sample_rows(const StripeWeights<double>& weights, const double* dy, const double* x,
+                 std::int64_t width, double* out) {
+  HWY_DYNAMIC_DISPATCH(sample_f64)(weights, dy, x, width, out);
+}
+
+}  // namespace coppice::cpu
+#endif  // HWY_ONCE
