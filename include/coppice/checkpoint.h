@@ -244,7 +244,8 @@ struct DenseChanges {
 /// `w.columns`, `w.metadata` and `w.input_permutation` (those that its pattern has), those of
 /// `changes` are edited, everything else is copied; docs/checkpoint.md describes names and
 /// config.json. The weights of a stacked tensor are packed all or none. Throws as write_dense, and
-/// InvalidArgument if the input is packed already, or a tensor is to be both packed and changed.
+/// InvalidArgument if the input is packed already, a tensor is to be both packed and changed, or a
+/// weight has more segments than rows or columns.
 WriteReport write_packed(const Checkpoint& input, const std::filesystem::path& out,
                          std::span<const PackItem> items, const WeightCompressor& compressor,
                          const WriteOptions& options = {}, const DenseChanges& changes = {});

@@ -188,6 +188,12 @@ ConfigJson quantization_config(std::span<const PackItem> items) {
   ConfigJson weights = ConfigJson::object();
   for (const PackItem& item : items) {
     const LinearWeight& w = item.weight;
+    // Readers refuse it: with empty segments a small file could ask for any number of them.
+    if (std::ssize(w.shape.row_segments) > w.shape.rows ||
+        std::ssize(w.shape.col_segments) > w.shape.cols)
+      throw InvalidArgument(fmt::format(
+          "weight '{}' has more segments than rows or columns: leave the empty segments out",
+          printable(w.name)));
     ConfigJson entry = {{"tensor", w.tensor},
                         {"pattern", item.pattern.to_string()},
                         {"dtype", dtype_name(w.dtype)},

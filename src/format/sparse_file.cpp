@@ -22,11 +22,6 @@ PackItem item_of(const std::string& name, const SparseView& sparse) {
   if (sparse.grid->rows() == 0 || sparse.grid->cols() == 0)
     throw InvalidArgument(fmt::format("weight '{}' is {} x {}: an empty weight cannot be written",
                                       printable(name), sparse.grid->rows(), sparse.grid->cols()));
-  const WeightShape& shape = item.weight.shape;
-  if (std::ssize(shape.row_segments) > shape.rows || std::ssize(shape.col_segments) > shape.cols)
-    throw InvalidArgument(fmt::format(
-        "weight '{}' has more segments than rows or columns: leave the empty segments out",
-        printable(name)));
   return item;
 }
 

@@ -269,6 +269,40 @@ TEST(CheckpointWriter, RefusesACompressorThatDoesOtherThanPlanned) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1);
 }
 
+TEST(CheckpointWriter, RefusesMoreSegmentsThanRowsOrColumnsAsReadersDo) {
+  TempDir dir;
+  write_model(testing::bert_like(), dir / "m");
+  const Checkpoint checkpoint = Checkpoint::open(dir / "m");
+  for (auto segments : {&WeightShape::row_segments, &WeightShape::col_segments}) {
+    std::vector<PackItem> items = items_of(checkpoint, Pattern::parse("dense"));
+    WeightShape& shape = items[0].weight.shape;
+    const bool rows = segments == &WeightShape::row_segments;
+    const std::int64_t size = rows ? shape.rows : shape.cols;
+    const auto write = [&] {
+      write_packed(
+          checkpoint, dir / "out", items,
+          [](const PackItem& item, const DenseView& dense) { return compress_item(item, dense); },
+          kTwoThreads);
+    };
+    (shape.*segments).assign(static_cast<std::size_t>(size), 0);
+    (shape.*segments).push_back(size);
+    try {
+      write();
+      FAIL();
+    } catch (const InvalidArgument& error) {
+      EXPECT_THAT(error.what(), HasSubstr(items[0].weight.name));
+      EXPECT_THAT(error.what(), HasSubstr("more segments than rows or columns"));
+    }
+    EXPECT_FALSE(std::filesystem::exists(dir / "out"));
+    // As many as there are: allowed, and read again.
+    (shape.*segments).erase((shape.*segments).begin());
+    write();
+    const Checkpoint packed = Checkpoint::open(dir / "out");
+    EXPECT_EQ(packed.find_packed(items[0].weight.name)->weight.shape.*segments, shape.*segments);
+    std::filesystem::remove_all(dir / "out");
+  }
+}
+
 TEST(CheckpointWriter, StackedWeightsArePackedAllOrNone) {
   TempDir dir;
   write_model(testing::mixtral_like(), dir / "m");
