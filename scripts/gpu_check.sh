@@ -67,6 +67,7 @@ stage_test() {
   "$tests/cuda_update_test" --gtest_brief=1
   "$build/tests/cli/cli_parts_test" --gtest_brief=1 --gtest_filter='Magnitude.*'
   "$build/tests/cli/cli_test" --gtest_brief=1 --gtest_filter='Gpu*'
+  "$build/tests/bench/bench_test" --gtest_brief=1 --gtest_filter='Gemv*:RandomValues*:ReplayedCalls*:StreamCeiling*'
 }
 
 stage_memcheck() {
