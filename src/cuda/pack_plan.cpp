@@ -29,11 +29,15 @@ void place_vectors(const Grid& grid, bool whole_blocks, PackPlan& plan) {
     if (!whole_blocks) continue;
     while (plan.units.size() % kBlockUnits != 0)
       plan.units.push_back({0, 0, static_cast<std::int32_t>(v), 0});
-    const auto last_block = static_cast<std::int32_t>(plan.units.size() / kBlockUnits);
-    for (std::size_t i = 0; i < kTileBlocks.size(); ++i)
-      for (std::int32_t b = first_block; b < last_block; b += kTileBlocks[i])
+    for (std::size_t i = 0; i < kTileBlocks.size(); ++i) {
+      const std::int32_t height = kTileBlocks[i] * kBlockRows;
+      std::int32_t block = first_block;
+      for (auto row = static_cast<std::int32_t>(vectors[v].row); row < end; row += height) {
         plan.tiles[i].push_back(
-            {b, std::min(kTileBlocks[i], last_block - b), static_cast<std::int32_t>(v), 0});
+            {block, row, std::min(height, end - row), static_cast<std::int32_t>(v)});
+        block += kTileBlocks[i];
+      }
+    }
   }
   while (plan.units.size() % kBlockUnits != 0)
     plan.units.push_back({0, 0, plan.units.back().vector, 0});

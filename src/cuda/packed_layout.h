@@ -119,12 +119,17 @@ struct RowUnit {
   std::int32_t unused = 0;
 };
 
-/// Consecutive blocks that share their columns and are multiplied by one thread block.
+/// Consecutive blocks that share their columns and are multiplied by one thread block: the weight's
+/// rows [row, row + rows), 64 in a block.
 struct RowTile {
   std::int32_t block = 0;
-  std::int32_t blocks = 0;
+  std::int32_t row = 0;
+  std::int32_t rows = 0;
   std::int32_t vector = 0;
-  std::int32_t unused = 0;
+
+  COPPICE_HOST_DEVICE constexpr std::int32_t blocks() const {
+    return (rows + kBlockRows - 1) / kBlockRows;
+  }
 };
 
 }  // namespace coppice::cuda

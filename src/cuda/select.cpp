@@ -149,7 +149,8 @@ bool has_tile(const WgmmaShape& shape, Family family, const ProductInfo& p) {
 
 bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
   if (family == Family::mma) return true;
-  if (!device.has_wgmma) return false;
+  // A wgmma tile is announced with its first step: there must be one.
+  if (!device.has_wgmma || p.steps == 0) return false;
   if (family == Family::wgmma) return p.vector_blocks > 0;
   return p.regular && !p.in_order && p.group >= expand::kLeastGroup &&
          p.group <= expand::kMostGroup;

@@ -45,10 +45,11 @@ struct WgmmaShape {
   constexpr int activation_bytes() const { return tile_tokens() * kStepCols * 2; }  ///< of a stage
   constexpr int weight_bytes() const { return blocks() * kRecordBytes; }            ///< of a stage
   constexpr int staging_bytes() const { return row_groups * token_groups * staging * kStoredBytes; }
-  /// Of a thread block: stages with two barriers each, outputs on their way, columns, alignment.
+  /// Of a thread block: stages with two barriers and a tile each, outputs on their way, columns,
+  /// alignment.
   constexpr int shared_bytes() const {
     return 1024 + staging_bytes() + kColumnBytes +
-           stages * (activation_bytes() + weight_bytes() + 16);
+           stages * (activation_bytes() + weight_bytes() + 16 + 16);
   }
 
   // Where the weight is expanded, a stage of activations is a part of a step, and records have
@@ -59,7 +60,7 @@ struct WgmmaShape {
   }
   constexpr int expand_fixed_bytes() const {
     const int records = blocks() * (kRecordBytes + expand::kBlockMaskBytes);
-    return 1024 + staging_bytes() + expand::kTableBytes + kExpandWeightStages * (records + 16);
+    return 1024 + staging_bytes() + expand::kTableBytes + kExpandWeightStages * (records + 16 + 16);
   }
   constexpr int expand_stages(int part_bytes) const {
     const int shared = 228 * 1024 / thread_blocks - 1024;

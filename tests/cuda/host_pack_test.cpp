@@ -100,8 +100,14 @@ void check(const char* pattern, std::int64_t rows, std::int64_t cols,
     std::int64_t blocks = 0;
     for (const RowTile& tile : pack.plan.tiles[i]) {
       EXPECT_EQ(tile.block, blocks) << "tiles cover the blocks in order";
-      EXPECT_LE(tile.blocks, kTileBlocks[i]);
-      blocks += tile.blocks;
+      EXPECT_LE(tile.blocks(), kTileBlocks[i]);
+      const RowUnit& first = pack.plan.units[static_cast<std::size_t>(tile.block) * kBlockUnits];
+      EXPECT_EQ(tile.row, first.row);
+      EXPECT_EQ(tile.vector, first.vector);
+      std::int32_t unit_rows = 0;
+      for (int u = 0; u < tile.blocks() * kBlockUnits; ++u) unit_rows += (&first)[u].rows;
+      EXPECT_EQ(tile.rows, unit_rows);
+      blocks += tile.blocks();
     }
     if (pack.plan.vector_blocks > 0 || rows == 0) {
       EXPECT_EQ(blocks, pack.plan.blocks);

@@ -108,14 +108,11 @@ struct UnitOutput {
   float bias[2];             // rows g and g + 8
 };
 
-/// Reads what unit number `unit` needs; an empty one for -1.
+/// Reads the bias of a unit.
 template <Dtype kType>
-__device__ inline UnitOutput unit_output(const ProductArguments& p, std::int32_t unit,
+__device__ inline UnitOutput unit_output(const ProductArguments& p, const RowUnit& unit,
                                          std::int32_t first_token, int lane) {
-  UnitOutput out{{}, p.tokens, first_token, {0, 0}};
-  if (unit < 0) return out;
-  const int4 raw = __ldg(reinterpret_cast<const int4*>(p.units + unit));
-  out.unit = {raw.x, raw.y, raw.z, raw.w};
+  UnitOutput out{unit, p.tokens, first_token, {0, 0}};
   if (p.epilogue.bias == nullptr) return out;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
@@ -125,6 +122,15 @@ __device__ inline UnitOutput unit_output(const ProductArguments& p, std::int32_t
                                       : load_element<kType>(p.epilogue.bias, out.unit.row + r);
   }
   return out;
+}
+
+/// Reads what unit number `unit` needs; an empty one for -1.
+template <Dtype kType>
+__device__ inline UnitOutput unit_output(const ProductArguments& p, std::int32_t unit,
+                                         std::int32_t first_token, int lane) {
+  if (unit < 0) return {{}, p.tokens, first_token, {0, 0}};
+  const int4 raw = __ldg(reinterpret_cast<const int4*>(p.units + unit));
+  return unit_output<kType>(p, RowUnit{raw.x, raw.y, raw.z, raw.w}, first_token, lane);
 }
 
 __device__ inline std::int64_t output_index(const EpilogueArguments& e, std::int64_t token,

@@ -180,7 +180,8 @@ requires(kConfig.expands()) class TileSum<kConfig, kBlocks, kCount> {
             Pipe::kSlots * 128)) {}
 
   __device__ void run(int steps) {
-    if (steps == 0) return;
+#pragma unroll
+    for (float& sum : d_) sum = 0;
     // Registers of products under way must not change: two sets, in turn.
     StepFragments even, odd;
 #pragma unroll 1

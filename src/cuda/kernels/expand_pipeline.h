@@ -40,7 +40,7 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
   static constexpr int kStages = kConfig.shape.expand_stages(kPartBytes);
   static constexpr int kWeightStages = WgmmaShape::kExpandWeightStages;
 
-  std::uint32_t activations, weights, staging, codes, entries;
+  std::uint32_t activations, weights, staging, codes, entries, infos;
   Ring<kStages> x;
   Ring<kWeightStages> w;
 
@@ -56,11 +56,18 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
     weights = codes + expand::kTableBytes;
     x.barriers = weights + kWeightStages * kWeightBytes;
     w.barriers = x.barriers + Ring<kStages>::kBytes;
+    infos = w.barriers + Ring<kWeightStages>::kBytes;
   }
   __device__ void init() const {
     x.init(kConfig.consumers());
     w.init(kConfig.consumers());
     ptx::fence_barrier_init();
+  }
+  /// Written with a tile's first record, before the arrival that completes it. Rows: padded ones.
+  __device__ void announce(const TileInfo& tile) const { store_tile(infos + 16 * w.stage, tile); }
+  __device__ TileInfo wait_announced() const {
+    w.wait_full();
+    return load_tile(infos + 16 * w.stage);
   }
   /// By all threads, before a barrier of the block.
   __device__ void make_tables(int group, int thread) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/kernels/expand_pipeline.h"
+#include "cuda/ptx/dependent.h"
 #include "cuda/ptx/tensor_copy.h"
 
 namespace coppice::cuda {
@@ -55,18 +56,21 @@ __device__ inline void produce_expanded(const ProductArguments& p, const WgmmaMa
                                         Pipeline<kConfig> pipe, int lane) {
   using Pipe = Pipeline<kConfig>;
   TileWalk<kConfig> walk(p);
-  UnitLists<kConfig> lists(p, walk.rows.block, lane);
+  UnitLists<kConfig> lists(p, walk.now.rows.block, lane);
+  ptx::wait_for_kernel_before();
   for (; walk.valid(); walk.advance()) {
-    const UnitLists<kConfig> next(p, walk.next_rows.block, lane);  // read a tile ahead
+    const UnitLists<kConfig> next(p, walk.next.rows.block, lane);  // read a tile ahead
     const std::int64_t block_bytes = static_cast<std::int64_t>(p.steps) * kRecordBytes;
-    const std::byte* records = p.records + walk.rows.block * block_bytes;
-    const int blocks = walk.rows.blocks, token = walk.first_token();
+    const std::byte* records = p.records + walk.now.rows.block * block_bytes;
+    const int blocks = walk.now.rows.blocks(), token = walk.now.token;
 #pragma unroll 1
     for (int step = 0; step < p.steps; ++step) {
       pipe.w.wait_empty();
       const std::uint32_t full = pipe.w.full_barrier();
-      if (lane == 0)
+      if (lane == 0) {
+        if (step == 0) pipe.announce(walk.info());
         ptx::barrier_arrive_expect(full, blocks * (kRecordBytes + expand::kBlockMaskBytes));
+      }
       __syncwarp();
       if (lane < blocks)
         ptx::copy_bulk(pipe.weight_tile() + lane * kRecordBytes, records + lane * block_bytes,
@@ -86,6 +90,10 @@ __device__ inline void produce_expanded(const ProductArguments& p, const WgmmaMa
     }
     lists = next;
   }
+  pipe.w.wait_empty();
+  if (lane != 0) return;
+  pipe.announce({});
+  ptx::barrier_arrive(pipe.w.full_barrier());
 }
 
 }  // namespace coppice::cuda

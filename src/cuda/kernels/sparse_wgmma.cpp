@@ -4,7 +4,7 @@ namespace coppice::cuda {
 
 void launch_sparse_wgmma(int shape, bool token_major, Dtype type, const ProductArguments& arguments,
                          const DeviceInfo& device, cudaStream_t stream) {
-  if (arguments.columns.data != nullptr || arguments.steps == 0)
+  if (arguments.columns.data != nullptr)
     launch_wgmma_gathered(shape, type, arguments, device, stream);
   else if (token_major)
     launch_wgmma_token_major(shape, type, arguments, device, stream);

@@ -7,7 +7,8 @@
 // engine brings them, which takes a third less time and energy. The copy engine also brings the
 // records of the weight. The other warpgroups multiply, 64 or 128 rows each (wgmma_consume.h), and
 // store through the copy engine (wgmma_store.h); the producer is then already ahead in the next
-// tile, so that the copies never stop.
+// tile, so that the copies never stop. It tells them with a tile's first stage which tile that is:
+// there must be a step.
 //
 // A row tile lies within one vector, so all its rows want the same columns. Activations: feature-
 // major [cols, tokens] rows of tokens (MN-major B), or for 2:4, which gathers nothing, also
@@ -26,7 +27,8 @@
 
 namespace coppice::cuda {
 
-/// Enqueues one product on `stream`: gathered if there are column lists, else in order. `shape`: an
+/// Enqueues one product on `stream`: gathered if there are column lists, else in order; of a weight
+/// that has columns. It may begin while the kernel before on `stream` ends. `shape`: an
 /// index of kWgmmaShapes; the tables and tile counts of `arguments` must be those of that shape.
 void launch_sparse_wgmma(int shape, bool token_major, Dtype type, const ProductArguments& arguments,
                          const DeviceInfo& device, cudaStream_t stream);

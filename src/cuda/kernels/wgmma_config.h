@@ -41,7 +41,9 @@ struct WgmmaConfig {
     const int fair = 65536 / (threads() * shape.thread_blocks) / 8 * 8;
     return fair < 248 ? fair : 248;
   }
-  constexpr int producer_registers() const { return expands() ? 40 : consumers() == 1 ? 96 : 80; }
+  /// Enough that a gather's copies need not share their address registers: such a register is free
+  /// again only when its copy has left the queue.
+  constexpr int producer_registers() const { return expands() ? 40 : consumers() == 1 ? 96 : 88; }
   constexpr int consumer_registers() const {
     const int pool = launch_registers() * (consumers() + 1) - producer_registers();
     const int share = pool / consumers() / 8 * 8;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/kernels/wgmma_store.h"
+#include "cuda/ptx/dependent.h"
 #include "cuda/ptx/wgmma.h"
 
 namespace coppice::cuda {
@@ -37,7 +38,8 @@ struct Operands {
   }
 };
 
-/// Adds one tile's products to `d`; releases every stage once its products are done.
+/// The products of one tile's steps, of which there is at least one, as `d`; releases every stage
+/// once its products are done.
 template <WgmmaConfig kConfig, int kBlocks, int kCount>
 class TileSum {
  public:
@@ -46,7 +48,6 @@ class TileSum {
       : pipe_(pipe), d_(d), operands_(operands), place_(place) {}
 
   __device__ void run(int steps) {
-    if (steps == 0) return;
     // wgmma reads its metadata register when it executes, not when it is issued. At most two steps
     // are under way, so each has registers of its own, kept until its products are done.
     std::uint32_t even[kBlocks] = {}, odd[kBlocks] = {};
@@ -67,21 +68,21 @@ class TileSum {
  private:
   __device__ bool releases() const { return place_.thread % 32 == 0; }
   __device__ void half(std::uint32_t (&metadata)[kBlocks], std::uint32_t (&before)[kBlocks],
-                       bool has_previous) {
+                       bool adds) {
     pipe_.wait_full();
     if constexpr (kConfig.gathers()) ptx::fence_async_proxy();
     __syncwarp();
-    if (place_.active) multiply(metadata);
+    if (place_.active) multiply(metadata, adds);
     ptx::wgmma_wait<1>();
     ptx::keep_values(before);
-    if (has_previous && releases()) ptx::barrier_arrive(previous_);
+    if (adds && releases()) ptx::barrier_arrive(previous_);
     previous_ = pipe_.empty_barrier();
     pipe_.advance();
   }
 
   /// The product of one stage: two k32 instructions a block, one metadata word for both. The words
   /// must not change before the instructions are done.
-  __device__ void multiply(std::uint32_t (&metadata)[kBlocks]) {
+  __device__ void multiply(std::uint32_t (&metadata)[kBlocks], bool adds) {
     using O = Operands<kConfig>;
     const std::uint32_t words = operands_.metadata + pipe_.stage * kConfig.weight_bytes();
     const std::uint32_t a = operands_.a + pipe_.stage * (kConfig.weight_bytes() >> 4);
@@ -94,10 +95,10 @@ class TileSum {
       const std::uint32_t values = a + i * O::kNextBlock;
       ptx::sparse_wgmma<kConfig.type, 0, O::kTransB>(
           d_[i], ptx::matrix_descriptor(values, O::kHighA), ptx::matrix_descriptor(b, O::kHighB),
-          metadata[i]);
+          metadata[i], adds);
       ptx::sparse_wgmma<kConfig.type, 1, O::kTransB>(
           d_[i], ptx::matrix_descriptor(values + O::kNextValues, O::kHighA),
-          ptx::matrix_descriptor(b + O::kNextColumns, O::kHighB), metadata[i]);
+          ptx::matrix_descriptor(b + O::kNextColumns, O::kHighB), metadata[i], 1);
     }
     ptx::wgmma_commit();
   }
@@ -109,6 +110,52 @@ class TileSum {
   std::uint32_t previous_ = 0;
 };
 
+/// Reads what the outputs of block number `block` of a warpgroup's tile need. @returns whether its
+/// rows are whole and side by side.
+template <WgmmaConfig kConfig>
+__device__ inline bool block_output(const ProductArguments& p, const TileInfo& tile, int block,
+                                    int warp, int lane, UnitOutput& out) {
+  const int before = block * kBlockRows, left = tile.rows - before;
+  if constexpr (kConfig.expands()) {  // rows are padded ones, and may be of several vectors
+    const int unit = (tile.row + before) / kUnitRows;
+    out = unit_output<kConfig.type>(p, left > 0 ? unit + warp : -1, tile.token, lane);
+    if (left <= 0) return true;
+    // Also of several vectors the last unit's place tells whether all are whole.
+    const RowUnit* last = p.units + unit + kBlockUnits - 1;
+    return __ldg(&last->rows) == kUnitRows &&
+           __ldg(&last->row) - __ldg(&p.units[unit].row) == kBlockRows - kUnitRows;
+  } else {
+    const int skipped = before + warp * kUnitRows;
+    // Not max(0, min(tile.rows - skipped, 16)): of that ptxas 13.0 makes one VIMNMX.RELU, and takes
+    // a later comparison with 16 from its predicate, which is wrong (true for 6).
+    const RowUnit unit{tile.row + skipped, min(max(tile.rows, skipped) - skipped, kUnitRows), 0, 0};
+    out = unit_output<kConfig.type>(p, unit, tile.token, lane);
+    return left <= 0 || left >= kBlockRows;
+  }
+}
+
+/// Stores the sums of a warpgroup's tile. What that needs of the thread's number is computed here,
+/// not kept (and spilled) beside the sums.
+template <WgmmaConfig kConfig, int kBlocks, int kCount>
+__device__ inline void store_sums(const ProductArguments& p, const WgmmaMaps& maps,
+                                  const Pipeline<kConfig>& pipe, const TileInfo& tile,
+                                  float (&d)[kBlocks][kCount]) {
+  const int thread = ptx::thread_index(), lane = thread % 32, warp = thread / 32 % 4;
+  UnitOutput out[kBlocks];
+  // The copy engine writes whole blocks, in pieces of 16 bytes.
+  bool staged = p.staged && (p.epilogue.token_major || p.tokens % 8 == 0 ||
+                             tile.token + kConfig.shape.tokens <= p.tokens);
+#pragma unroll
+  for (int i = 0; i < kBlocks; ++i) {
+    const bool whole = block_output<kConfig>(p, tile, i, warp, lane, out[i]);
+    staged = staged && whole && !(p.epilogue.token_major && out[i].unit.row % 8 != 0);
+  }
+  if (staged)
+    store_staged<kConfig>(p.epilogue, maps.y, Staging<kConfig>(pipe.staging, thread), out, d, warp);
+  else
+    store_units<kConfig.type>(p.epilogue, out, d, lane);
+}
+
 template <WgmmaConfig kConfig>
 __device__ inline void consume(const ProductArguments& p, const WgmmaMaps& maps,
                                Pipeline<kConfig> pipe, int group, int thread) {
@@ -116,43 +163,23 @@ __device__ inline void consume(const ProductArguments& p, const WgmmaMaps& maps,
   constexpr int kCount = kConfig.shape.tokens / 2;
   const int row_group = group / kConfig.shape.token_groups;
   const int token_group = group % kConfig.shape.token_groups;
-  const int lane = thread % 32, warp = thread / 32 % 4;
-  const int first_block = row_group * kBlocks;
-  const Staging<kConfig> staging(pipe.staging, group, thread);
   const Operands<kConfig> operands(pipe, {row_group, token_group, thread, true});
-  for (TileWalk<kConfig> walk(p); walk.valid(); walk.advance()) {
-    const int token = walk.first_token() + token_group * kConfig.shape.tokens;
-    float d[kBlocks][kCount] = {};
-    UnitOutput out[kBlocks];  // read now: its latency is hidden behind the sums
-    bool whole[kBlocks];
-#pragma unroll
-    for (int i = 0; i < kBlocks; ++i) {
-      const bool exists = first_block + i < walk.rows.blocks;
-      const int unit = (walk.rows.block + first_block + i) * kBlockUnits;
-      out[i] = unit_output<kConfig.type>(p, exists ? unit + warp : -1, token, lane);
-      const RowUnit* last = p.units + unit + kBlockUnits - 1;
-      whole[i] = p.staged && (!exists || __ldg(&last->rows) == kUnitRows);
-      // Of several vectors' units, too, the last one's place tells whether all are whole.
-      if constexpr (kConfig.expands())
-        whole[i] = whole[i] && (!exists || __ldg(&last->row) - __ldg(&p.units[unit].row) ==
-                                               kBlockRows - kUnitRows);
-    }
-    TileSum<kConfig, kBlocks, kCount>(
-        pipe, d, operands, {row_group, token_group, thread, first_block < walk.rows.blocks})
+  ptx::wait_for_kernel_before();
+#pragma unroll 1
+  for (;;) {
+    TileInfo tile = pipe.wait_announced();
+    if (tile.rows == 0) break;
+    const int first_row = row_group * kBlocks * kBlockRows;
+    tile.row += first_row;
+    tile.rows = min(tile.rows - first_row, kBlocks * kBlockRows);  // of this warpgroup
+    tile.token += token_group * kConfig.shape.tokens;
+    float d[kBlocks][kCount];
+    TileSum<kConfig, kBlocks, kCount>(pipe, d, operands,
+                                      {row_group, token_group, thread, tile.rows > 0})
         .run(p.steps);
-    // The copy engine writes whole pieces of 16 bytes.
-    bool all_whole =
-        p.epilogue.token_major || p.tokens % 8 == 0 || token + kConfig.shape.tokens <= p.tokens;
-#pragma unroll
-    for (int i = 0; i < kBlocks; ++i)
-      all_whole = all_whole && whole[i] && !(p.epilogue.token_major && out[i].unit.row % 8 != 0);
-    if (token >= p.tokens) continue;
-    if (all_whole)
-      store_staged<kConfig>(p.epilogue, maps.y, staging, out, d, warp);
-    else
-      store_units<kConfig.type>(p.epilogue, out, d, lane);
+    if (tile.rows > 0 && tile.token < p.tokens) store_sums<kConfig>(p, maps, pipe, tile, d);
   }
-  staging.drain();
+  Staging<kConfig>(pipe.staging, thread).drain();
 }
 
 }  // namespace coppice::cuda

@@ -11,6 +11,7 @@
 #include "cuda/kernels/tensor_map.h"
 #include "cuda/kernels/wgmma_consume.h"
 #include "cuda/kernels/wgmma_produce.h"
+#include "cuda/ptx/dependent.h"
 
 namespace coppice::cuda {
 namespace {
@@ -31,6 +32,7 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
   if (threadIdx.x == 0) pipe.init();
   if constexpr (kConfig.expands()) pipe.make_tables(p.columns.group, threadIdx.x);
   __syncthreads();
+  if (threadIdx.x == 0) ptx::let_next_kernel_come();
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   if (group == kConfig.consumers()) {
     ptx::registers_lower<kConfig.producer_registers()>();
@@ -78,17 +80,25 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
   const auto kernel = sparse_wgmma_kernel<kShape, kSource, kType>;
   allow_shared_memory(kernel, kConfig.shared_bytes());
   WgmmaMaps maps = {};
-  if constexpr (!kConfig.gathers())
-    if (arguments.steps > 0) maps.x = activation_map(arguments, kConfig);
+  if constexpr (!kConfig.gathers()) maps.x = activation_map(arguments, kConfig);
   if constexpr (kConfig.expands())
-    if (arguments.steps > 0)
-      maps.x_quads = tensor_map({arguments.x, kType, arguments.tokens, arguments.cols,
-                                 arguments.x_stride, 64, 4, Swizzled::bytes_128});
+    maps.x_quads = tensor_map({arguments.x, kType, arguments.tokens, arguments.cols,
+                               arguments.x_stride, 64, 4, Swizzled::bytes_128});
   if (arguments.staged) maps.y = output_map(arguments, kType);
   const int tiles = arguments.row_tile_count * arguments.token_tile_count;
   const int grid = std::min(tiles, device.multiprocessors * kConfig.shape.thread_blocks);
-  kernel<<<grid, kConfig.threads(), kConfig.shared_bytes(), stream>>>(arguments, maps);
-  check(cudaGetLastError(), "launching a sparse wgmma product");
+  // Barriers are made and row tiles read while the kernel before ends.
+  cudaLaunchAttribute early = {};
+  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  early.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(grid));
+  config.blockDim = dim3(kConfig.threads());
+  config.dynamicSmemBytes = kConfig.shared_bytes();
+  config.stream = stream;
+  config.attrs = &early;
+  config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, arguments, maps), "launching a sparse wgmma product");
 }
 
 template <Source kSource, int kShape = 0>

@@ -7,11 +7,27 @@
 
 namespace coppice::cuda {
 
+/// What consumers have to know of a tile: its rows [row, row + rows) and its first token; no rows:
+/// that was the last one. They read nothing from global memory themselves, and count nothing, since
+/// a counter is spilled to it: loads and their proxy fences would wait thousands of clocks, behind
+/// all copies under way.
+struct TileInfo {
+  std::int32_t row, rows, token;
+};
+__device__ inline void store_tile(std::uint32_t shared, const TileInfo& tile) {
+  ptx::store_shared(shared, make_uint4(tile.row, tile.rows, tile.token, 0));
+}
+__device__ inline TileInfo load_tile(std::uint32_t shared) {
+  const uint4 raw = ptx::load_shared_16(shared);
+  return {static_cast<std::int32_t>(raw.x), static_cast<std::int32_t>(raw.y),
+          static_cast<std::int32_t>(raw.z)};
+}
+
 /// Shared memory: activation tiles, weight records, outputs on their way, columns, barriers.
 template <WgmmaConfig kConfig>
 struct Pipeline {
   static constexpr int kStages = kConfig.shape.stages;
-  std::uint32_t activations, weights, staging, columns, full, empty;
+  std::uint32_t activations, weights, staging, columns, full, empty, infos;
   std::uint32_t stage = 0, phase = 0;
 
   __device__ explicit Pipeline(const std::byte* shared) {
@@ -23,6 +39,7 @@ struct Pipeline {
     columns = weights + kStages * kConfig.weight_bytes();
     full = columns + WgmmaShape::kColumnBytes;
     empty = full + kStages * sizeof(std::uint64_t);
+    infos = empty + kStages * sizeof(std::uint64_t);
   }
   __device__ void init() const {
     for (int s = 0; s < kStages; ++s) {
@@ -40,53 +57,65 @@ struct Pipeline {
   __device__ std::uint32_t empty_barrier() const { return empty + 8 * stage; }
   __device__ void wait_full() const { ptx::barrier_wait(full_barrier(), phase); }
   __device__ void wait_empty() const { ptx::barrier_wait(empty_barrier(), phase ^ 1); }
+  /// Written with a tile's first stage, before the arrival that completes it.
+  __device__ void announce(const TileInfo& tile) const { store_tile(infos + 16 * stage, tile); }
+  __device__ TileInfo wait_announced() const {
+    wait_full();
+    return load_tile(infos + 16 * stage);
+  }
   __device__ void advance() {
     if (++stage == kStages) stage = 0, phase ^= 1;
   }
 };
 
-/// The row tiles that a thread block will work on, read two tiles ahead.
+/// A producer's way through the tiles of a thread block: blockIdx.x and every gridDim.x-th behind
+/// it. Row tiles are read two tiles ahead.
 template <WgmmaConfig kConfig>
-struct TileWalk {
-  const ProductArguments& p;
-  std::int32_t stride, tile, tiles;
-  TilePlace place;
-  RowTile rows, next_rows, later_rows;
+class TileWalk {
+ public:
+  struct Tile {
+    RowTile rows;
+    std::int32_t token = 0;  // the first
+  };
+  Tile now, next;
 
-  __device__ explicit TileWalk(const ProductArguments& arguments)
-      : p(arguments),
-        stride(gridDim.x),
-        tile(blockIdx.x),
-        tiles(arguments.row_tile_count * arguments.token_tile_count),
-        place(place_of(tile)),
-        rows(read(tile)),
-        next_rows(read(tile + stride)),
-        later_rows(read(tile + 2 * stride)) {}
-  __device__ bool valid() const { return tile < tiles; }
-  __device__ bool has_next() const { return tile + stride < tiles; }
-  __device__ void advance() {
-    tile += stride;
-    place = place_of(tile);
-    rows = next_rows;
-    next_rows = later_rows;
-    later_rows = read(tile + 2 * stride);
+  __device__ explicit TileWalk(const ProductArguments& p)
+      : p_(p), tile_(blockIdx.x), tiles_(p.row_tile_count * p.token_tile_count) {
+    now = read(0);
+    next = read(1);
+    later_ = read(2);
   }
-  __device__ int first_token() const { return place.token_tile * kConfig.tile_tokens(); }
+  __device__ bool valid() const { return tile_ < tiles_; }
+  __device__ bool has_next() const { return index(1) < tiles_; }
+  __device__ void advance() {
+    tile_ = index(1);
+    now = next;
+    next = later_;
+    later_ = read(2);
+  }
+  __device__ TileInfo info() const { return {now.rows.row, now.rows.rows, now.token}; }
 
  private:
-  __device__ TilePlace place_of(std::int32_t t) const {
-    return tile_place(t, p.row_tile_count, p.token_tile_count, p.token_group);
+  __device__ std::int32_t index(int ahead) const {
+    return tile_ + ahead * static_cast<std::int32_t>(gridDim.x);
   }
-  __device__ RowTile read(std::int32_t t) const {
-    if (t >= tiles) return {};
+  __device__ Tile read(int ahead) const {
+    if (index(ahead) >= tiles_) return {};
+    const TilePlace place =
+        tile_place(index(ahead), p_.row_tile_count, p_.token_tile_count, p_.token_group);
+    const std::int32_t token = place.token_tile * kConfig.tile_tokens();
     if constexpr (kConfig.expands()) {  // needs no vector: any blocks side by side
-      constexpr int kBlocks = kConfig.shape.blocks();
-      const std::int32_t block = place_of(t).row_tile * kBlocks;
-      return {block, min(kBlocks, p.block_count - block)};
+      const std::int32_t block = place.row_tile * kConfig.shape.blocks();
+      const std::int32_t blocks = min(kConfig.shape.blocks(), p_.block_count - block);
+      return {{block, block * kBlockRows, blocks * kBlockRows, 0}, token};
     }
-    const int4 raw = __ldg(reinterpret_cast<const int4*>(p.row_tiles + place_of(t).row_tile));
-    return {raw.x, raw.y, raw.z, raw.w};
+    const int4 raw = __ldg(reinterpret_cast<const int4*>(p_.row_tiles + place.row_tile));
+    return {{raw.x, raw.y, raw.z, raw.w}, token};
   }
+
+  const ProductArguments& p_;
+  std::int32_t tile_, tiles_;
+  Tile later_;
 };
 
 }  // namespace coppice::cuda

@@ -3,6 +3,7 @@
 
 #include "cuda/kernels/columns.h"
 #include "cuda/kernels/wgmma_pipeline.h"
+#include "cuda/ptx/dependent.h"
 #include "cuda/ptx/tensor_copy.h"
 
 namespace coppice::cuda {
@@ -105,8 +106,8 @@ struct RecordCopies {
 
   __device__ RecordCopies(const ProductArguments& p, const RowTile& rows)
       : block_bytes(static_cast<std::int64_t>(p.steps) * kRecordBytes),
-        blocks(rows.blocks),
-        bytes(rows.blocks * kRecordBytes) {
+        blocks(rows.blocks()),
+        bytes(rows.blocks() * kRecordBytes) {
     first = p.records + rows.block * block_bytes;
   }
   __device__ void copy(const Pipeline<kConfig>& pipe, int block) const {
@@ -124,23 +125,27 @@ __device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kCon
   Gather<kConfig> gather(p, thread);
   ColumnFeed feed{pipe.columns, thread};
   TileWalk<kConfig> walk(p);
-  if (walk.valid()) feed.fetch(p, walk.rows, 0);
+  ptx::wait_for_kernel_before();
+  if (walk.valid()) feed.fetch(p, walk.now.rows, 0);
   for (; walk.valid(); walk.advance()) {
-    gather.begin_tile(p, walk.first_token(), thread);
-    RecordCopies<kConfig> records(p, walk.rows);
+    gather.begin_tile(p, walk.now.token, thread);
+    RecordCopies<kConfig> records(p, walk.now.rows);
     const bool copies = thread % 32 == 0 && warp < records.blocks;
 #pragma unroll 1
     for (int step = 0; step < p.steps; ++step) {
       if (step % kColumnSteps == 0) {
         feed.publish(p);
         if (step + kColumnSteps < p.steps)
-          feed.fetch(p, walk.rows, step + kColumnSteps);
+          feed.fetch(p, walk.now.rows, step + kColumnSteps);
         else if (walk.has_next())
-          feed.fetch(p, walk.next_rows, 0);
+          feed.fetch(p, walk.next.rows, 0);
       }
       gather.read_columns(pipe.columns + step % kColumnSteps * (kStepCols * 2));
       pipe.wait_empty();
-      if (thread == 0) ptx::barrier_arrive_expect(pipe.full_barrier(), records.bytes);
+      if (thread == 0) {
+        if (step == 0) pipe.announce(walk.info());
+        ptx::barrier_arrive_expect(pipe.full_barrier(), records.bytes);
+      }
       if (copies) records.copy(pipe, warp);
       records.advance();
       gather.copy(pipe.activation_tile());
@@ -148,6 +153,12 @@ __device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kCon
       pipe.advance();
     }
   }
+  pipe.wait_empty();
+  if (thread == 0) {
+    pipe.announce({});
+    ptx::barrier_arrive(pipe.full_barrier());
+  }
+  ptx::barrier_arrive_on_copies(pipe.full_barrier());
   ptx::copy_async_commit();
   ptx::copy_async_wait<0>();
 }
@@ -156,13 +167,16 @@ __device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kCon
 template <WgmmaConfig kConfig>
 __device__ inline void produce_in_order(const ProductArguments& p, const WgmmaMaps& maps,
                                         Pipeline<kConfig> pipe) {
-  for (TileWalk<kConfig> walk(p); walk.valid(); walk.advance()) {
-    RecordCopies<kConfig> records(p, walk.rows);
-    const int token = walk.first_token();
+  TileWalk<kConfig> walk(p);
+  ptx::wait_for_kernel_before();
+  for (; walk.valid(); walk.advance()) {
+    RecordCopies<kConfig> records(p, walk.now.rows);
+    const int token = walk.now.token;
 #pragma unroll 1
     for (int step = 0; step < p.steps; ++step) {
       pipe.wait_empty();
       const std::uint32_t full = pipe.full_barrier(), tile = pipe.activation_tile();
+      if (step == 0) pipe.announce(walk.info());
       ptx::barrier_arrive_expect(full, records.bytes + kConfig.activation_bytes());
       if constexpr (kConfig.source == Source::token_major) {
         ptx::load_box(tile, &maps.x, step * kStepCols, token, full);
@@ -179,6 +193,9 @@ __device__ inline void produce_in_order(const ProductArguments& p, const WgmmaMa
       pipe.advance();
     }
   }
+  pipe.wait_empty();
+  pipe.announce({});
+  ptx::barrier_arrive(pipe.full_barrier());
 }
 
 }  // namespace coppice::cuda

@@ -18,8 +18,10 @@ class Staging {
   // half of the buffers are read while the others are filled.
   static constexpr int kTogether = kBuffers / 2;
 
-  __device__ Staging(std::uint32_t staging, int group, int thread)
-      : first_(staging + group * kBuffers * kStoredBytes), barrier_(2 + group), thread_(thread) {
+  __device__ Staging(std::uint32_t staging, int thread)
+      : first_(staging + thread / 128 * kBuffers * kStoredBytes),
+        barrier_(2 + thread / 128),
+        thread_(thread) {
     const int lane = thread % 32, warp = thread / 32 % 4;
     const int matrix = lane / 8, row = 16 * warp + lane % 8, token = lane;
     by_row_ = row * 64 + (matrix ^ row / 2 % 4) * 16;

@@ -20,6 +20,13 @@ __device__ inline const std::byte* opaque(const std::byte* pointer) {
   return pointer;
 }
 
+/// threadIdx.x, read at this place: what is computed of it is not computed before.
+__device__ inline int thread_index() {
+  int index;
+  asm volatile("mov.u32 %0, %%tid.x;" : "=r"(index));
+  return index;
+}
+
 /// 16 bytes.
 __device__ inline void copy_async_16(std::uint32_t shared, const void* global) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared), "l"(global) : "memory");

@@ -73,31 +73,33 @@ __device__ inline void keep_values(std::uint32_t (&registers)[kCount]) {
   ",%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
 
 // One instruction, m64nNk32. A: K-major, B: kTransB 1 MN-major (tokens contiguous), 0 K-major.
-#define COPPICE_SPARSE_WGMMA(N, TYPE, D, R, DA, DB, META, SEL, TRANS)                    \
-  asm volatile("wgmma.mma_async.sp.sync.aligned.m64n" #N "k32.f32." TYPE "." TYPE " {" R \
-               "}, %" #DA ", %" #DB ", %" #META ", %" #SEL ", 1, 1, 1, 0, %" #TRANS ";"  \
-               : D                                                                       \
-               : "l"(a), "l"(b), "r"(metadata), "n"(kSelector), "n"(kTransB))
+#define COPPICE_SPARSE_WGMMA(N, TYPE, D, R, DA, DB, META, SEL, TRANS, ADD)                     \
+  asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #ADD                                   \
+               ", 0;\nwgmma.mma_async.sp.sync.aligned.m64n" #N "k32.f32." TYPE "." TYPE " {" R \
+               "}, %" #DA ", %" #DB ", %" #META ", %" #SEL ", add, 1, 1, 0, %" #TRANS ";\n}\n" \
+               : D                                                                             \
+               : "l"(a), "l"(b), "r"(metadata), "n"(kSelector), "n"(kTransB), "r"(adds))
 
 /// One m64nNk32 product, N = 2 * kCount tokens. Metadata: lanes with t/2 == kSelector hold it, the
-/// low half for row 16w+g, the high half for row 16w+g+8, k = 16(t%2)...
+/// low half for row 16w+g, the high half for row 16w+g+8, k = 16(t%2)... `adds`: 1, or 0
+/// to overwrite d.
 template <Dtype kType, int kSelector, int kTransB, int kCount>
 __device__ inline void sparse_wgmma(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
-                                    std::uint32_t metadata) {
+                                    std::uint32_t metadata, std::uint32_t adds) {
   static_assert(kType == Dtype::f16 || kType == Dtype::bf16);
   static_assert(kCount == 32 || kCount == 64 || kCount == 128, "tokens: 64, 128 or 256");
   if constexpr (kType == Dtype::f16 && kCount == 32) {
-    COPPICE_SPARSE_WGMMA(64, "f16", COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35, 36);
+    COPPICE_SPARSE_WGMMA(64, "f16", COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35, 36, 37);
   } else if constexpr (kType == Dtype::f16 && kCount == 64) {
-    COPPICE_SPARSE_WGMMA(128, "f16", COPPICE_D64(0), COPPICE_R64, 64, 65, 66, 67, 68);
+    COPPICE_SPARSE_WGMMA(128, "f16", COPPICE_D64(0), COPPICE_R64, 64, 65, 66, 67, 68, 69);
   } else if constexpr (kType == Dtype::f16 && kCount == 128) {
-    COPPICE_SPARSE_WGMMA(256, "f16", COPPICE_D128(0), COPPICE_R128, 128, 129, 130, 131, 132);
+    COPPICE_SPARSE_WGMMA(256, "f16", COPPICE_D128(0), COPPICE_R128, 128, 129, 130, 131, 132, 133);
   } else if constexpr (kType == Dtype::bf16 && kCount == 32) {
-    COPPICE_SPARSE_WGMMA(64, "bf16", COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35, 36);
+    COPPICE_SPARSE_WGMMA(64, "bf16", COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35, 36, 37);
   } else if constexpr (kType == Dtype::bf16 && kCount == 64) {
-    COPPICE_SPARSE_WGMMA(128, "bf16", COPPICE_D64(0), COPPICE_R64, 64, 65, 66, 67, 68);
+    COPPICE_SPARSE_WGMMA(128, "bf16", COPPICE_D64(0), COPPICE_R64, 64, 65, 66, 67, 68, 69);
   } else if constexpr (kType == Dtype::bf16 && kCount == 128) {
-    COPPICE_SPARSE_WGMMA(256, "bf16", COPPICE_D128(0), COPPICE_R128, 128, 129, 130, 131, 132);
+    COPPICE_SPARSE_WGMMA(256, "bf16", COPPICE_D128(0), COPPICE_R128, 128, 129, 130, 131, 132, 133);
   }
 }
 
