@@ -47,9 +47,26 @@ TEST(Select, LargeProductsOnHopperUseTheWidestTileOfTheirVectors) {
   EXPECT_EQ(selection_name(select(two_four(14336, 4096, 4096), hopper())), "wgmma 128x256");
 }
 
-TEST(Select, FewTokensGetSmallTiles) {
-  const Selection few = select(product(128, 8, 4096, 4096, 64), hopper());
-  EXPECT_EQ(kWgmmaShapes[static_cast<std::size_t>(few.shape)].tile_tokens(), 64);
+// What was fastest on an H200 (docs/performance/vnm.md, every tile at few tokens).
+TEST(Select, FewTokensGetTheTileThatWasFastest) {
+  const auto tile = [](int vec_rows, int group, std::int64_t rows, std::int64_t tokens) {
+    return selection_name(
+        select_of(Family::wgmma, product(vec_rows, group, rows, 4096, tokens), hopper()));
+  };
+  for (int group : {8, 32})
+    for (std::int64_t rows : {4096, 14336}) EXPECT_EQ(tile(128, group, rows, 64), "wgmma 64x64");
+  EXPECT_EQ(tile(64, 8, 14336, 64), "wgmma 64x64");
+  EXPECT_EQ(tile(64, 8, 4096, 256), "wgmma 128x128") << "more stages than 64x128";
+  EXPECT_EQ(tile(128, 8, 4096, 256), "wgmma 64x64");
+  EXPECT_EQ(tile(128, 32, 4096, 256), "wgmma 64x64");
+  EXPECT_EQ(tile(128, 8, 14336, 256), "wgmma 128x256");
+  EXPECT_EQ(tile(64, 8, 4096, 512), "wgmma 128x256");
+  EXPECT_EQ(tile(128, 8, 4096, 512), "wgmma 128x128");
+  EXPECT_EQ(tile(64, 8, 14336, 512), "wgmma 64x512");
+  EXPECT_EQ(selection_name(select_of(Family::wgmma, two_four(14336, 4096, 64), hopper())),
+            "wgmma 64x64");
+  EXPECT_EQ(selection_name(select_of(Family::wgmma, two_four(4096, 4096, 256), hopper())),
+            "wgmma 64x64");
 }
 
 TEST(Select, InOrderWeightsGetTilesCompiledForThem) {
@@ -114,6 +131,10 @@ TEST(Select, LowVectorsAndOtherDevicesUseThePortableFamily) {
   EXPECT_EQ(select(product(64, 5, 4096, 4096, 4096), hopper()).family, Family::wgmma);
   EXPECT_EQ(select(product(128, 8, 4096, 4096, 4096), ampere()).family, Family::mma);
   EXPECT_EQ(select(two_four(4096, 4096, 4096), ada()).family, Family::mma);
+}
+
+TEST(Select, WeightsWithoutColumnsUseThePortableFamily) {
+  EXPECT_EQ(select(product(128, 8, 4096, 0, 4096), hopper()).family, Family::mma);
 }
 
 TEST(Select, OnlyInOrderWeightsReadTokenMajorDirectly) {
