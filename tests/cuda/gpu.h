@@ -39,10 +39,12 @@ class GpuBytes {
   explicit GpuBytes(std::size_t bytes) : bytes_(bytes) {
     expect_ok(cudaMalloc(&data_, bytes + kBorder));
     expect_ok(cudaMemset(data_, kPoison, bytes + kBorder));
+    settle();
   }
   explicit GpuBytes(const std::vector<std::byte>& host) : GpuBytes(host.size()) {
     if (!host.empty())
       expect_ok(cudaMemcpy(data_, host.data(), host.size(), cudaMemcpyHostToDevice));
+    settle();
   }
   GpuBytes(GpuBytes&& other) noexcept : data_(other.data_), bytes_(other.bytes_) {
     other.data_ = nullptr;
@@ -64,6 +66,9 @@ class GpuBytes {
   }
 
  private:
+  // Neither call waits for the device, and a stream of a test's own does not wait for them.
+  static void settle() { expect_ok(cudaStreamSynchronize(nullptr)); }
+
   void* data_ = nullptr;
   std::size_t bytes_ = 0;
 };
