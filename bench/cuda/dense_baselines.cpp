@@ -78,10 +78,15 @@ const DenseBaseline& DenseBaselines::of(const BenchCase& c) {
   if (gemv_takes(problem)) time_gemv(baseline, problem);
   try {
     time_library(baseline, problem);
+  } catch (const std::runtime_error& error) {
+    baseline.why_not = fmt::format("none: {}", error.what());
+    note_(fmt::format("no dense baseline: {}", error.what()));
+    return baseline;
+  }
+  try {
     if (c.dtype != Dtype::f32) time_fp8(baseline, problem);
   } catch (const std::runtime_error& error) {
-    if (baseline.product == nullptr) baseline.why_not = fmt::format("none: {}", error.what());
-    note_(fmt::format("no dense baseline: {}", error.what()));
+    note_(fmt::format("no dense product in fp8: {}", error.what()));
   }
   return baseline;
 }
