@@ -89,7 +89,7 @@ __all__ = [
 ]
 
 # What needs torch and transformers, loaded when it is first asked for.
-_LAZY = {"calibrate": "calibration", "prune": "pruning"}
+_LAZY = {"calibrate": "calibration", "evaluate": "evaluation", "prune": "pruning"}
 
 
 def __getattr__(name):

@@ -27,8 +27,8 @@ def add_text_options(parser, samples=128, length=512):
     add("--dtype", choices=["float32", "bfloat16", "float16"], help="of the model (default: as transformers loads it)")
 
 
-def text_batches(args, model):
-    """One batch for each window."""
+def text_batches(args, model, size=1):
+    """Windows of the text, `size` of them a batch."""
     if args.samples < 1 or args.length < 1:
         raise ValueError("--samples and --length need to be 1 or more")
     most = longest(model)
@@ -36,7 +36,7 @@ def text_batches(args, model):
         raise ValueError(f"--length {args.length}: the model takes {most} tokens at most")
     tokenizer = tokenizer_of(args.model)
     ids = windows(tokenizer, args.text, args.samples, args.length, args.special_tokens)
-    return [{"input_ids": window} for window in ids.unsqueeze(1)], tokenizer
+    return [{"input_ids": batch} for batch in ids.split(size)], tokenizer
 
 
 def parse_arguments(argv):

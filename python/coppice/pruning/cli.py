@@ -15,6 +15,9 @@ DESCRIPTION = """Prunes a Hugging Face model block by block, each calibrated on 
 Runs the model over windows of a text, and writes a checkpoint directory, dense with zeros, that opens in stock transformers.
 `coppice pack` compresses it. The command `coppice prune` prunes layers from a statistics file, each as if the others stayed dense."""
 
+# In a batch: larger products, for memory of their activations.
+WINDOWS = 8
+
 
 def parse_arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m coppice.prune", description=DESCRIPTION,
@@ -46,7 +49,7 @@ def parse_arguments(argv):
 
 def run(args):
     report = prune(
-        args.model, args.output, args.pattern, args.method, lambda model: text_batches(args, model)[0],
+        args.model, args.output, args.pattern, args.method, lambda model: text_batches(args, model, WINDOWS)[0],
         pattern_for=dict(entry.rsplit("=", 1) for entry in args.pattern_for), include=args.include, exclude=args.exclude,
         sequential=not args.independent, target=args.target, missing=args.missing_stats, damping=args.damping, iterations=args.iterations,
         device=args.device, dtype=args.dtype, threads=args.threads, progress=lambda stage: print(stage.name, file=sys.stderr))

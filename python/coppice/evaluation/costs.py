@@ -1,0 +1,56 @@
+"""What a model costs: time for one sequence, bytes of its weights."""
+
+import statistics
+import time
+
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from ..models.blocks import blocks_of
+
+
+# How long one length is timed, and how many runs at least.
+SECONDS, RUNS = 1.0, 10
+
+
+def latency(model, tokens, device):
+    """Median milliseconds of one forward pass of one sequence of random tokens, and how many were timed."""
+    generator = torch.Generator().manual_seed(tokens)
+    ids = torch.randint(model.config.vocab_size, (1, tokens), generator=generator).to(device)
+    times = []
+    with torch.no_grad():
+        for _ in range(3):
+            model(input_ids=ids)
+        end = time.perf_counter() + SECONDS
+        while len(times) < RUNS or time.perf_counter() < end:
+            synchronize(device)
+            begin = time.perf_counter()
+            model(input_ids=ids)
+            synchronize(device)
+            times.append(time.perf_counter() - begin)
+    return {"ms": 1000 * statistics.median(times), "runs": len(times)}
+
+
+def synchronize(device):
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def linear_bytes(model):
+    """Bytes of the linear weights of the model's blocks (of all but the head, where blocks are not known), biases left out."""
+    from ..torch import SparseLinear
+
+    parts = blocks_of(model) or [model]
+    head = model.get_output_embeddings()
+    total = 0
+    for module in {module for part in parts for module in part.modules()}:
+        if isinstance(module, SparseLinear):
+            total += module.weight.nbytes
+        elif isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head:
+            total += module.weight.nbytes
+    return total
+
+
+def model_bytes(model):
+    """Bytes of all parameters and buffers that a checkpoint holds, shared ones once."""
+    return sum({tensor.data_ptr(): tensor.nbytes for tensor in model.state_dict().values()}.values())
