@@ -9,6 +9,8 @@ def load_model(model_dir, dtype=None, device="cpu"):
     torch.backends.cuda.matmul.allow_tf32 = False  # products in fp32, not in 10 bits
     torch.set_float32_matmul_precision("highest")
     config = transformers.AutoConfig.from_pretrained(model_dir)
+    if (getattr(config, "quantization_config", None) or {}).get("quant_method") == "coppice":
+        from .. import huggingface  # noqa: F401  registers the method
     name = (getattr(config, "architectures", None) or [""])[0]
     loader = getattr(transformers, name, transformers.AutoModel)
     given = {} if dtype is None else {"dtype": getattr(torch, dtype)}

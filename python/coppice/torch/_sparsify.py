@@ -1,5 +1,6 @@
 """Pruned nn.Linear -> SparseLinear."""
 
+import sys
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -76,6 +77,15 @@ def _sparse(module, weight, wanted):
     return layer, ""
 
 
+def _describe(model):
+    """Tells transformers, if the model is one of its own: save_pretrained then writes a packed checkpoint."""
+    transformers = sys.modules.get("transformers")
+    if transformers is not None and isinstance(model, transformers.PreTrainedModel):
+        from ..huggingface import describe_
+
+        describe_(model)
+
+
 def sparsify_(model, pattern=None, *, filter=None):
     """Replaces the pruned linear layers of a model by SparseLinear, in place, and says what it did: a SparsifyReport.
 
@@ -104,4 +114,6 @@ def sparsify_(model, pattern=None, *, filter=None):
         result.pattern, result.nbytes = str(layer.pattern), layer.weight.nbytes
         parent, _, child = name.rpartition(".")
         setattr(model.get_submodule(parent), child, layer)
+    if report.sparse:
+        _describe(model)
     return report
