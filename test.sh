@@ -5,6 +5,7 @@
 #   COPPICE_REQUIRE_GPU=1 ./test.sh   a GPU test that is skipped fails
 #   COPPICE_CUDA=OFF ./test.sh   leaves the CUDA code out even where nvcc is found
 #   COPPICE_REQUIRE_PYTHON=1 ./test.sh   Python tests that are skipped (no headers, no PyPI) fail
+#   COPPICE_REQUIRE_TORCH=1 ./test.sh    PyTorch tests that are skipped (no PyPI, no CUDA toolkit) fail
 #
 # Installs system packages with apt-get (sudo if you are not root); builds in build/test. The Python package goes into a virtual
 # environment in build/python-venv.
@@ -32,3 +33,6 @@ ctest --test-dir "$build" --output-on-failure -j "$coppice_jobs" | tee "$build/c
 
 say "Testing the Python package"
 COPPICE=$(realpath "$build")/cli/coppice scripts/test_python.sh
+
+say "Testing the Python package with PyTorch"
+scripts/test_torch.sh

@@ -5,6 +5,7 @@
 #
 # build            configures and builds DIR for the GPU of this machine, if DIR holds no build yet
 # test             all GPU tests: thousands of random problems, streams, threads, graphs, tuning, the command line
+# python           the Python package, built with the GPU's kernels into DIR/site, if none is there: its GPU tests, times of its layers
 # memcheck         compute-sanitizer memcheck on every test program
 # racecheck        compute-sanitizer racecheck on a thinned list; says what it leaves out
 # bench            4096 tokens over the llama and venom shapes, every pattern of docs/performance/vnm.md
@@ -31,7 +32,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-[ ${#stages[@]} -gt 0 ] || stages=(build test memcheck racecheck bench bench-512 bench-few bench-layouts bench-portable
+[ ${#stages[@]} -gt 0 ] || stages=(build test python memcheck racecheck bench bench-512 bench-few bench-layouts bench-portable
   bench-decode bench-steps bench-spmv)
 mkdir -p "$out"
 
@@ -68,6 +69,19 @@ stage_test() {
   "$build/tests/cli/cli_parts_test" --gtest_brief=1 --gtest_filter='Magnitude.*'
   "$build/tests/cli/cli_test" --gtest_brief=1 --gtest_filter='Gpu*'
   "$build/tests/bench/bench_test" --gtest_brief=1 --gtest_filter='Gemv*:RandomValues*:ReplayedCalls*:StreamCeiling*'
+}
+
+stage_python() {
+  if [ ! -e "$build/site/coppice/__init__.py" ]; then
+    python3 -c 'import nanobind, pytest, torch' || die "the stage python needs nanobind, pytest and torch in python3"
+    cmake -S . -B "$build" -DCOPPICE_BUILD_PYTHON=ON "-DPython_EXECUTABLE=$(command -v python3)"
+    cmake --build "$build" -j "$coppice_jobs" --target _core coppice_stub
+    cmake --install "$build" --component python --prefix "$build/site"
+    cp -r python/coppice "$build/site/"
+  fi
+  export PYTHONPATH=$build/site COPPICE_REQUIRE_TORCH=1
+  python3 -m pytest tests/python/torch_cuda_test.py
+  python3 bench/python/torch_linear.py --device cuda --dtype float16 --shape 4096x4096 --tokens 16,4096 --pattern 2:4,64:2:8
 }
 
 stage_memcheck() {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Python package with `pip install .` into a virtual environment of its own (build/python-venv) and runs its tests.
+# Installs the Python package with `pip install .` into a virtual environment of its own (build/python-venv) and runs its tests that do
+# without PyTorch (scripts/test_torch.sh runs the others).
 # Where Python's headers or PyPI cannot be had that is reported as a skip; COPPICE_REQUIRE_PYTHON=1 makes it a failure.
 #
 #   scripts/test_python.sh [pytest arguments]
@@ -27,4 +28,7 @@ fi
 # Named as CMake names it by itself, so that ccache finds the objects of the other builds.
 export CXX=${CXX:-c++} CMAKE_BUILD_PARALLEL_LEVEL=$coppice_jobs
 "$venv/bin/pip" install -q --disable-pip-version-check --no-build-isolation --no-deps .
-"$venv/bin/python" -m pytest "$@"
+# The wheel above is for the CPU; what a build for the GPU adds has to compile as well.
+"$CXX" -fsyntax-only -std=c++20 -fvisibility=hidden -Wall -Wextra -Werror -Iinclude -isystem "$("$venv/bin/python" -m nanobind --include_dir)" \
+  -isystem "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')" python/bindings/cuda.cpp
+"$venv/bin/python" -m pytest --ignore-glob='*/torch_*_test.py' "$@"

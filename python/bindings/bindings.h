@@ -15,5 +15,6 @@ void bind_updates(nanobind::module_& module);
 void bind_statistics(nanobind::module_& module);
 void bind_checkpoint(nanobind::module_& module);
 void bind_tensors(nanobind::module_& module);
+void bind_cuda(nanobind::module_& module);  ///< in builds with the CUDA backend
 
 }  // namespace coppice::python

@@ -14,4 +14,8 @@ NB_MODULE(_core, module) {
   bind_statistics(module);
   bind_checkpoint(module);
   bind_tensors(module);
+#if COPPICE_HAS_CUDA
+  bind_cuda(module);
+#endif
+  module.attr("has_cuda") = COPPICE_HAS_CUDA != 0;
 }

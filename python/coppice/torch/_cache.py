@@ -14,8 +14,6 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from .. import _core
 from .._core import InvalidArgument
 
-DTYPES = {torch.float32: "float32", torch.float16: "float16", torch.bfloat16: "bfloat16"}
-
 
 @functools.lru_cache(maxsize=None)
 def grid_of(layout):
@@ -41,7 +39,7 @@ def _host(tensor):
 class Entry:
     """One weight: `structure` of its columns and metadata, `packed` by the dtype of the product."""
 
-    __slots__ = ("stamp", "storages", "values_version", "grid", "structure", "packed", "columns_index")
+    __slots__ = ("stamp", "storages", "values_version", "grid", "structure", "packed", "outdated", "columns_index")
 
     def __init__(self, stamp, tensors, grid):
         columns, metadata, permutation = tensors[1:]
@@ -51,13 +49,14 @@ class Entry:
         self.grid = grid
         self.structure = _core.Structure(grid, _host(columns), _host(metadata), _host(permutation))
         self.packed = {}
+        self.outdated = {}  # packed of former values: memory to pack into
         self.columns_index = None
 
     def expired(self):
         return self.storages[0].expired()
 
     def values_changed(self, version):
-        self.packed.clear()
+        self.outdated, self.packed = self.outdated | self.packed, {}
         self.values_version = version
 
     def kept_columns(self, device):

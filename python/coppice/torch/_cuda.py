@@ -1,34 +1,100 @@
-"""The products of a compressed weight on an NVIDIA GPU."""
+"""The products of a compressed weight on an NVIDIA GPU, on PyTorch's current stream, in PyTorch's memory."""
 
-from .._core import DeviceError
+import torch
+
 from .. import _core
+from .._core import DeviceError, InvalidArgument
+from ._names import ACTIVATION_INDEX, DTYPES
 
-
-def _no_cuda():
-    raise DeviceError("this build of coppice has no CUDA kernels; build it with COPPICE_CUDA=ON pip install . "
-                      "(docs/python.md), or move the model to the CPU")
+_stream_of = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+_DTYPES = (torch.float16, torch.bfloat16)
 
 
 def refusal(weight):
     """Why the GPU cannot multiply by a SparseWeight; empty if it can."""
-    return "this build of coppice has no CUDA kernels"
+    if not _core.has_cuda:
+        return "this build of coppice has no CUDA kernels (COPPICE_CUDA=ON pip install ., docs/python.md)"
+    if weight.dtype not in _DTYPES:
+        return f"the GPU multiplies by float16 and bfloat16, not by {weight.dtype}"
+    if not _core.cuda_can_multiply(weight.pattern, DTYPES[weight.dtype]):
+        return f"the GPU has no kernel for {weight.pattern} yet"
+    return ""
 
 
-def linear(entry, x, values, columns, metadata, permutation, bias, activation, by_features):
-    _no_cuda()
+class _Packed:
+    """A weight as the kernels read it. Its event is what other streams than the one that packed wait for."""
+
+    __slots__ = ("weight", "stream", "event")
+
+    def __init__(self, weight, stream):
+        self.weight = weight
+        self.made_on(stream)
+
+    def made_on(self, stream):
+        self.stream = stream
+        self.event = torch.cuda.current_stream().record_event() if not torch.cuda.is_current_stream_capturing() else None
+
+    def wait(self):
+        # torch.cuda.graph synchronises before a capture, in which nothing from outside can be waited for.
+        if self.event is not None and not torch.cuda.is_current_stream_capturing():
+            self.event.wait()
+
+
+def _pack(entry, tensors, dtype, device):
+    if not _core.has_cuda:
+        raise DeviceError("this build of coppice has no CUDA kernels; build it with COPPICE_CUDA=ON pip install . "
+                          "(docs/python.md), or move the model to the CPU")
+    if dtype not in _DTYPES:
+        raise InvalidArgument(f"the GPU multiplies float16 and bfloat16, got {dtype}; convert the layer and x, or use autocast")
+    arrays = [0 if t is None else t.data_ptr() for t in (tensors[0].detach().to(dtype), *tensors[1:])]
+    with torch.cuda.device(device):
+        stream = _stream_of(device.index)
+        packed = entry.outdated.pop(dtype, None)
+        if packed is not None:  # the values changed, and the memory stays
+            packed.wait()
+            packed.weight.repack(*arrays, stream)
+            packed.made_on(stream)
+        else:
+            if torch.cuda.is_current_stream_capturing():
+                raise DeviceError("a layer is called for the first time while a CUDA graph is captured; call it once before")
+            packed = _Packed(_core.CudaWeight(entry.structure, DTYPES[dtype], *arrays, stream), stream)
+    entry.packed[dtype] = packed
+    return packed
+
+
+def linear(entry, x, tensors, y, matrix, tokens, stride, tokens_adjacent, bias, activation, by_features, batch_invariant):
+    """Fills y; x is `matrix` [tokens, cols]."""
+    dtype, device = x.dtype, x.device
+    packed = entry.packed.get(dtype)
+    if packed is None:
+        packed = _pack(entry, tensors, dtype, device)
+    stream = _stream_of(device.index)
+    if stream != packed.stream:
+        packed.wait()
+    data = matrix.data_ptr()
+    size = packed.weight.workspace_bytes(tokens, data, stride, tokens_adjacent, batch_invariant)
+    workspace = torch.empty(size, dtype=torch.uint8, device=device) if size else None
+    bias_data, bias_is_f32 = 0, False
+    if bias is not None:
+        if bias.dtype is not dtype and bias.dtype is not torch.float32:
+            bias = bias.to(dtype)
+        if not bias.is_contiguous():
+            bias = bias.contiguous()
+        bias_data, bias_is_f32 = bias.data_ptr(), bias.dtype is torch.float32
+    packed.weight.multiply(tokens, data, stride, tokens_adjacent, y.data_ptr(), by_features, bias_data, bias_is_f32,
+                           ACTIVATION_INDEX[activation], workspace.data_ptr() if size else 0, size, stream, batch_invariant)
 
 
 def input_gradient(dense, dy, by_features):
-    """dX = W^T dY by the dense product, for now."""
+    """dX = W^T dY by the dense product of the decompressed weight."""
+    dense = dense.to(dy.dtype)
     return dense.t() @ dy if by_features else dy @ dense
 
 
 def values_gradient(kept_columns, dy, x, by_features):
-    """dW of all weights by the dense product, then those that are kept."""
+    """dW of all weights by the dense product, of which the kept ones are taken."""
     if by_features:
-        rows, cols = dy.reshape(dy.shape[0], -1), x.reshape(x.shape[0], -1)
-        full = rows @ cols.t()
+        full = dy.reshape(dy.shape[0], -1) @ x.reshape(x.shape[0], -1).t()
     else:
-        rows, cols = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
-        full = rows.t() @ cols
+        full = dy.reshape(-1, dy.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
     return full.gather(1, kept_columns.long())

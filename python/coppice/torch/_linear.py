@@ -154,8 +154,10 @@ class SparseLinear(nn.Module):
 
     layout "token": x [..., in_features] gives [..., out_features]; "feature": x [in_features, tokens] gives
     [out_features, tokens]. Either may be strided: `x.t()` costs nothing. A new layer has the weights of a new nn.Linear,
-    pruned by magnitude.
+    pruned by magnitude. Set `batch_invariant` to get the same bits for a token whatever tokens stand beside it (GPU).
     """
+
+    batch_invariant = False
 
     def __init__(self, in_features, out_features, pattern, bias=True, *, activation=None, layout="token", row_segments=(),
                  col_segments=(), permuted=False, device=None, dtype=None):
@@ -252,12 +254,14 @@ class SparseLinear(nn.Module):
         if torch.is_grad_enabled():
             if x.requires_grad or values.requires_grad or (bias is not None and bias.requires_grad):
                 # The activation by PyTorch, which keeps what its gradient needs.
-                y = _ops.linear(x, values, columns, metadata, permutation, bias, weight.layout, "none", self.by_features)
+                y = _ops.linear(x, values, columns, metadata, permutation, bias, weight.layout, "none", self.by_features,
+                                self.batch_invariant)
                 return _products.activate(y, self.activation)
         if _is_plain(x):
             return _products.linear(x, values, columns, metadata, permutation, bias, weight.layout, self.activation,
-                                    self.by_features)
-        return _ops.linear(x, values, columns, metadata, permutation, bias, weight.layout, self.activation, self.by_features)
+                                    self.by_features, self.batch_invariant)
+        return _ops.linear(x, values, columns, metadata, permutation, bias, weight.layout, self.activation, self.by_features,
+                           self.batch_invariant)
 
     def extra_repr(self):
         return (f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "

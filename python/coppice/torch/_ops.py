@@ -7,14 +7,16 @@ from torch import Tensor
 
 from .._core import InvalidArgument
 from . import _cache, _products
+from ._names import ACTIVATIONS
 
 
 @torch.library.custom_op("coppice::linear", mutates_args=(), device_types=("cpu", "cuda"))
 def linear(x: Tensor, values: Tensor, columns: Optional[Tensor], metadata: Optional[Tensor],
            input_permutation: Optional[Tensor], bias: Optional[Tensor], layout: str, activation: str,
-           by_features: bool) -> Tensor:
+           by_features: bool, batch_invariant: bool = False) -> Tensor:
     """act(W x + bias), of x's dtype; by_features: [cols, tokens] -> [rows, tokens], else [..., cols] -> [..., rows]."""
-    return _products.linear(x, values, columns, metadata, input_permutation, bias, layout, activation, by_features)
+    return _products.linear(x, values, columns, metadata, input_permutation, bias, layout, activation, by_features,
+                            batch_invariant)
 
 
 @torch.library.custom_op("coppice::linear_input_gradient", mutates_args=(), device_types=("cpu", "cuda"))
@@ -30,7 +32,7 @@ def linear_values_gradient(dy: Tensor, x: Tensor, values: Tensor, columns: Optio
 
 
 @linear.register_fake
-def _(x, values, columns, metadata, input_permutation, bias, layout, activation, by_features):
+def _(x, values, columns, metadata, input_permutation, bias, layout, activation, by_features, batch_invariant=False):
     grid = _cache.grid_of(layout)
     _products.check_input(x, grid, by_features)
     return x.new_empty(_products.output_shape(x, grid.rows, by_features))
@@ -47,15 +49,16 @@ def _(dy, x, values, columns, metadata, input_permutation, layout, by_features):
 
 
 def _setup(ctx, inputs, output):
-    x, values, columns, metadata, permutation, bias, layout, activation, by_features = inputs
+    x, values, columns, metadata, permutation, bias, layout, activation, by_features, batch_invariant = inputs
     ctx.save_for_backward(x, values, columns, metadata, permutation, bias)
-    ctx.layout, ctx.activation, ctx.by_features = layout, activation, by_features
+    ctx.layout, ctx.activation, ctx.by_features, ctx.batch_invariant = layout, activation, by_features, batch_invariant
 
 
 def _through_activation(ctx, dy):
     """The gradient before the activation. A fused one was not kept: the product is computed again."""
     x, values, columns, metadata, permutation, bias = ctx.saved_tensors
-    pre = linear(x, values, columns, metadata, permutation, bias, ctx.layout, "none", ctx.by_features)
+    pre = linear(x, values, columns, metadata, permutation, bias, ctx.layout, "none", ctx.by_features,
+                 ctx.batch_invariant)
     aten = torch.ops.aten
     if ctx.activation == "relu":
         return aten.threshold_backward(dy, pre, 0)
@@ -77,7 +80,7 @@ def _backward(ctx, dy):
         feature = 0 if ctx.by_features else dy.dim() - 1
         dbias = dy.sum([i for i in range(dy.dim()) if i != feature]) if dy.dim() > 1 else dy.clone()
         dbias = dbias.to(bias.dtype)
-    return dx, dvalues, None, None, None, dbias, None, None, None
+    return dx, dvalues, None, None, None, dbias, None, None, None, None
 
 
 linear.register_autograd(_backward, setup_context=_setup)
@@ -86,6 +89,6 @@ linear.register_autograd(_backward, setup_context=_setup)
 def check_activation(name):
     """None or a name -> a name."""
     name = "none" if name is None else name
-    if name not in _products.ACTIVATIONS:
-        raise InvalidArgument(f'activation: got "{name}", needs one of {", ".join(_products.ACTIVATIONS)}')
+    if name not in ACTIVATIONS:
+        raise InvalidArgument(f'activation: got "{name}", needs one of {", ".join(ACTIVATIONS)}')
     return name

@@ -6,9 +6,7 @@ import torch.nn.functional as F
 from .. import _core
 from .._core import InvalidArgument
 from . import _cache, _cuda
-
-ACTIVATIONS = ("none", "relu", "gelu", "gelu_tanh", "silu")
-_ACTIVATION_INDEX = {name: index for index, name in enumerate(ACTIVATIONS)}
+from ._names import ACTIVATION_INDEX, DTYPES
 
 
 def activate(y, activation):
@@ -52,49 +50,52 @@ def check_input(x, grid, by_features):
                               f"{'[' + str(grid.cols) + ', tokens]' if by_features else '[..., ' + str(grid.cols) + ']'}")
 
 
-def linear(x, values, columns, metadata, permutation, bias, layout, activation, by_features):
+def linear(x, values, columns, metadata, permutation, bias, layout, activation, by_features, batch_invariant=False):
     entry = _cache.lookup(values, columns, metadata, permutation, layout)
     check_input(x, entry.grid, by_features)
-    if x.device != values.device:
-        raise InvalidArgument(f"x is on {x.device}, the weight on {values.device}; move one of them")
-    if x.is_cuda:
-        return _cuda.linear(entry, x, values, columns, metadata, permutation, bias, activation, by_features)
-    if x.dtype == torch.float64:
+    dtype, device = x.dtype, x.device
+    if device != values.device:
+        raise InvalidArgument(f"x is on {device}, the weight on {values.device}; move one of them")
+    if device.type == "cuda":
+        matrix, tokens, stride, tokens_adjacent = as_matrix(x, by_features)
+        y = torch.empty(output_shape(x, entry.grid.rows, by_features), dtype=dtype, device=device)
+        _cuda.linear(entry, x, (values, columns, metadata, permutation), y, matrix, tokens, stride, tokens_adjacent, bias,
+                     activation, by_features, batch_invariant)
+        return y
+    if batch_invariant:
+        raise InvalidArgument("batch_invariant is of the GPU; the CPU's kernels for few and for many tokens add up in another order")
+    if dtype is torch.float64:
         return _double(entry, x, values, bias, activation, by_features)
-    return _cpu(entry, x, values, bias, activation, by_features)
-
-
-def _cpu(entry, x, values, bias, activation, by_features):
-    dtype = x.dtype
     packed = entry.packed.get(dtype)
     if packed is None:
-        packed = entry.packed[dtype] = _pack(entry, values, dtype)
-    matrix, tokens, stride, tokens_adjacent = as_matrix(x if dtype == torch.float32 else x.float(), by_features)
-    y = torch.empty(output_shape(x, entry.grid.rows, by_features), dtype=torch.float32, device=x.device)
-    if bias is not None and (bias.dtype != torch.float32 or not bias.is_contiguous()):
+        packed = _pack(entry, values, dtype)
+    matrix, tokens, stride, tokens_adjacent = as_matrix(x if dtype is torch.float32 else x.float(), by_features)
+    y = torch.empty(output_shape(x, entry.grid.rows, by_features), dtype=torch.float32, device=device)
+    if bias is not None and not (bias.dtype is torch.float32 and bias.is_contiguous()):
         bias = bias.float().contiguous()
     _core.multiply_tensor(packed, tokens, matrix.data_ptr(), stride, tokens_adjacent, y.data_ptr(), 0, by_features,
-                          0 if bias is None else bias.data_ptr(), _ACTIVATION_INDEX[activation],
-                          torch.get_num_threads())
-    return y if dtype == torch.float32 else y.to(dtype)
+                          0 if bias is None else bias.data_ptr(), ACTIVATION_INDEX[activation], torch.get_num_threads())
+    return y if dtype is torch.float32 else y.to(dtype)
 
 
 def _pack(entry, values, dtype):
-    if dtype not in _cache.DTYPES:
+    if dtype not in DTYPES:
         raise InvalidArgument(f"x is {dtype}; needs float32, float16 or bfloat16, or float64 to check gradients")
     if values.dtype == torch.float64:
         raise InvalidArgument(f"x is {dtype} and the weight float64; convert one of them")
+    entry.outdated.clear()
     values = values.detach().to(dtype)
-    return entry.structure.pack(_cache.DTYPES[dtype], values.data_ptr(), torch.get_num_threads())
+    packed = entry.packed[dtype] = entry.structure.pack(DTYPES[dtype], values.data_ptr(), torch.get_num_threads())
+    return packed
 
 
 def to_dense(values, columns, metadata, permutation, layout):
     """[rows, cols], bit for bit where something is stored and +0 elsewhere."""
     entry = _cache.lookup(values, columns, metadata, permutation, layout)
     grid = entry.grid
-    if values.device.type == "cpu" and values.dtype in _cache.DTYPES:
+    if values.device.type == "cpu" and values.dtype in DTYPES:
         out = torch.empty(grid.rows, grid.cols, dtype=values.dtype)
-        entry.structure.to_dense(_cache.DTYPES[values.dtype], values.data_ptr(), out.data_ptr(), torch.get_num_threads())
+        entry.structure.to_dense(DTYPES[values.dtype], values.data_ptr(), out.data_ptr(), torch.get_num_threads())
         return out
     return scatter(entry, values)
 

@@ -1,0 +1,224 @@
+"""coppice.torch on a GPU. Skipped without one, which COPPICE_REQUIRE_GPU=1 makes a failure."""
+
+import copy
+import os
+
+import pytest
+
+import coppice
+from torch_support import torch
+
+import coppice.torch as ct
+from coppice import _core
+from torch import nn
+from torch.nn import functional as F
+
+if os.environ.get("COPPICE_REQUIRE_GPU") == "1":
+    assert _core.has_cuda and _core.cuda_device_count() > 0 and torch.cuda.is_available()
+elif not (_core.has_cuda and torch.cuda.is_available()):
+    pytest.skip("needs a GPU and a build with COPPICE_CUDA=ON", allow_module_level=True)
+
+PATTERNS = ["2:4", "64:2:8", "128:2:16", "16:2:5"]
+BOUNDS = {torch.float16: 1e-3, torch.bfloat16: 8e-3}
+CUDA = torch.device("cuda", 0)
+
+
+def close(got, want, bound):
+    got, want = got.detach().double().cpu(), want.detach().double().cpu()
+    assert got.shape == want.shape and got.isfinite().all()
+    assert (got - want).norm() <= bound * want.norm()
+
+
+def layer_of(cols, rows, pattern, dtype=torch.float16, **options):
+    return ct.SparseLinear(cols, rows, pattern, dtype=dtype, **options).to(CUDA)
+
+
+def reference(layer, x):
+    return F.linear(x.double(), layer.to_dense().double(), None if layer.bias is None else layer.bias.double())
+
+
+@pytest.mark.parametrize("dtype", BOUNDS)
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_products(pattern, dtype):
+    for rows, cols in ((256, 512), (70, 90), (130, 264)):
+        layer = layer_of(cols, rows, pattern, dtype)
+        by_features = layer_of(cols, rows, pattern, dtype, layout="feature")
+        by_features.load_state_dict(layer.state_dict())
+        for tokens in (1, 5, 64, 333):
+            x = torch.randn(tokens, cols + 3, device=CUDA, dtype=dtype)
+            for view in (x[:, :cols].contiguous(), x[:, 1:cols + 1], x[:, :cols].t().contiguous().t()):
+                want = reference(layer, view)
+                close(layer(view), want, BOUNDS[dtype])
+                with torch.no_grad():
+                    y = by_features(view.t())
+                    assert y.is_contiguous()
+                    close(y.t(), want, BOUNDS[dtype])
+        assert layer(torch.empty(2, 0, cols, device=CUDA, dtype=dtype)).shape == (2, 0, rows)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu", "gelu_tanh", "silu"])
+def test_epilogue(activation):
+    layer = layer_of(256, 128, "64:2:8", activation=activation)
+    x = torch.randn(3, 40, 256, device=CUDA).half()
+    want = torch.ops.coppice.linear(x.double().cpu(), *(None if t is None else t.detach().cpu().double()
+                                    if t.is_floating_point() else t.cpu() for t in layer.weight.arrays()),
+                                    layer.bias.detach().cpu().double(), layer.weight.layout, activation, False)
+    with torch.no_grad():
+        close(layer(x), want, 1e-3)
+        layer.bias = nn.Parameter(layer.bias.float())
+        close(layer(x), want, 1e-3)
+    close(layer(x), want, 2e-3)
+
+
+def test_moves_and_exact_dense():
+    layer = ct.SparseLinear(256, 128, "64:2:8", dtype=torch.bfloat16)
+    dense = layer.to_dense()
+    x = torch.randn(4, 256).bfloat16()
+    want = layer(x)
+    on_gpu = copy.deepcopy(layer).to(CUDA)
+    assert torch.equal(on_gpu.to_dense().cpu().view(torch.uint8), dense.view(torch.uint8))
+    close(on_gpu(x.to(CUDA)), want, 8e-3)
+    back = on_gpu.cpu()
+    assert torch.equal(back(x), want)
+    with pytest.raises(coppice.InvalidArgument, match="move"):
+        back(x.to(CUDA))
+
+
+def test_gradients():
+    for layout in ("token", "feature"):
+        layer = layer_of(256, 128, "64:2:8", layout=layout)
+        x = torch.randn(50, 256, device=CUDA).half()
+        dy = torch.randn(50, 128, device=CUDA).half()
+        if layout == "feature":
+            x, dy = x.t().contiguous(), dy.t().contiguous()
+        x.requires_grad_()
+        layer(x).backward(dy)
+        cpu = copy.deepcopy(layer).cpu().double()
+        xs = x.detach().cpu().double().requires_grad_()
+        cpu(xs).backward(dy.cpu().double())
+        close(x.grad, xs.grad, 2e-3)
+        close(layer.weight.values.grad, cpu.weight.values.grad, 2e-3)
+        close(layer.bias.grad, cpu.bias.grad, 2e-3)
+
+
+def test_changes_are_packed_again():
+    layer = layer_of(256, 128, "64:2:8")
+    x = torch.randn(9, 256, device=CUDA).half()
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        layer(x).float().square().mean().backward()
+        optimizer.step()
+        close(layer(x), reference(layer, x), 1e-3)
+
+
+def test_cuda_graph():
+    layer = layer_of(512, 256, "64:2:8", activation="gelu")
+    x = torch.randn(16, 512, device=CUDA).half()
+    with torch.no_grad():
+        layer(x)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            y = layer(x)
+        for _ in range(3):
+            x.normal_()
+            graph.replay()
+            assert torch.equal(y, layer(x))
+        fresh = layer_of(512, 256, "64:2:8")
+        with pytest.raises(coppice.DeviceError, match="once before"):
+            with torch.cuda.graph(torch.cuda.CUDAGraph()):
+                fresh(x)
+    torch.cuda.synchronize()
+
+
+def test_streams():
+    layer = layer_of(512, 512, "64:2:8")
+    x = torch.randn(64, 512, device=CUDA).half()
+    with torch.no_grad():
+        for _ in range(20):
+            layer.weight.values.mul_(1.01)
+            on_main = layer(x)
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                on_side = layer(x)
+            torch.cuda.synchronize()
+            assert torch.equal(on_main, on_side)
+
+
+def test_batch_invariance():
+    layer = layer_of(1024, 512, "64:2:8")
+    layer.batch_invariant = True
+    x = torch.randn(500, 1024, device=CUDA).half()
+    with torch.no_grad():
+        whole = layer(x)
+        for tokens in (1, 2, 17, 64, 129):
+            assert torch.equal(layer(x[:tokens]), whole[:tokens])
+    with pytest.raises(coppice.InvalidArgument, match="batch_invariant"):
+        layer.cpu()(x.cpu())
+
+
+def test_autocast_and_compile():
+    net = nn.Sequential(layer_of(256, 512, "64:2:8", torch.float32, activation="gelu"), nn.LayerNorm(512, device=CUDA),
+                        layer_of(512, 256, "2:4", torch.float32))
+    x = torch.randn(33, 256, device=CUDA, requires_grad=True)
+    with torch.no_grad():
+        want = F.linear(F.layer_norm(F.gelu(reference(net[0], x)), (512,)), net[2].to_dense().double(), net[2].bias.double())
+    for backend in ("aot_eager", "inductor"):
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            y = torch.compile(net, fullgraph=True, backend=backend)(x)
+        assert y.dtype == torch.bfloat16
+        close(y, want, 2e-2)
+        x.grad = None
+        y.float().sum().backward()
+        assert x.grad.isfinite().all() and net[0].weight.values.grad.dtype == torch.float32
+
+
+def test_compile_with_cuda_graphs():
+    net = nn.Sequential(layer_of(256, 512, "64:2:8"), nn.ReLU(), layer_of(512, 256, "2:4")).eval()
+    compiled = torch.compile(net, fullgraph=True, mode="reduce-overhead")
+    with torch.no_grad():
+        for _ in range(4):
+            x = torch.randn(8, 256, device=CUDA).half()
+            torch.compiler.cudagraph_mark_step_begin()
+            close(compiled(x), net(x), 1e-3)
+
+
+def test_opcheck():
+    layer = layer_of(128, 64, "64:2:8")
+    arrays = [None if t is None else t.detach() for t in layer.weight.arrays()]
+    x = torch.randn(6, 128, device=CUDA).half()
+    torch.library.opcheck(torch.ops.coppice.linear.default, (x, *arrays, layer.bias.detach(), layer.weight.layout, "none", False))
+
+
+def test_what_the_gpu_cannot_multiply():
+    x = torch.randn(3, 64, device=CUDA)
+    with pytest.raises(coppice.InvalidArgument, match="float16"):
+        layer_of(64, 64, "2:4", torch.float32)(x)
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)).to(CUDA)
+    ct.prune_(model, "2:4")
+    report = ct.sparsify_(model)
+    assert all("float16" in layer.reason for layer in report.layers)
+    half = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)).half().to(CUDA)
+    ct.prune_(half, {"0": "2:4", "1": "bw4x4/1:4"})
+    report = ct.sparsify_(half)
+    assert report.layers[0].pattern == "2:4"
+    if not _core.cuda_can_multiply("bw4x4/1:4", "float16"):
+        assert "no kernel for bw4x4/1:4" in report.layers[1].reason
+    with torch.no_grad():
+        half(x.half())
+
+
+def test_memory_goes_with_the_layer():
+    x = torch.randn(1, 4096, device=CUDA).half()
+    layer = layer_of(4096, 4096, "2:4")
+    layer(x)
+    torch.cuda.synchronize()
+    free = torch.cuda.mem_get_info()[0]
+    layers = [layer_of(4096, 4096, "2:4") for _ in range(4)]
+    for one in layers:
+        one(x)
+    del layers, one
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    assert torch.cuda.mem_get_info()[0] > free - (8 << 20)
