@@ -202,3 +202,21 @@ def test_the_table_names_blocks(model_type):
             config.layer_types = ["full_attention"] * 2
         model = transformers.AutoModel.from_config(config)
     assert len(blocks_of(model)) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", list(MODELS))
+def test_one_block_at_a_time_is_on_the_gpu(name, tmp_path, monkeypatch):
+    model, batches = make_model(name), batches_for(name, 4)
+    wanted = coppice.Statistics(coppice.calibrate(model, batches, tmp_path / "a").files["calibration"])
+    resident = []
+
+    def look(stage):
+        resident.append({p.device.type for block in blocks_of(model) for p in block.parameters()})
+
+    report = coppice.calibrate(model, batches, tmp_path / "b", device="cuda", progress=look)
+    found = coppice.Statistics(report.files["calibration"])
+    assert report.block_by_block and all(devices == {"cpu"} for devices in resident)
+    assert {p.device.type for p in model.parameters()} == {"cpu"} and found.weights == wanted.weights
+    for weight in wanted.weights:
+        np.testing.assert_allclose(found.gram(weight), wanted.gram(weight), rtol=1e-3, atol=1e-3)

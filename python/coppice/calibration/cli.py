@@ -76,3 +76,5 @@ def main(argv=None):
         run(parse_arguments(argv))
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"coppice.calibrate: {error}")
+    except KeyboardInterrupt:
+        sys.exit("coppice.calibrate: interrupted; nothing was written")

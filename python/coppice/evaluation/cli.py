@@ -93,3 +93,5 @@ def main(argv=None):
         run(parse_arguments(argv))
     except (OSError, RuntimeError, ValueError) as error:
         sys.exit(f"coppice.evaluate: {error}")
+    except KeyboardInterrupt:
+        sys.exit("coppice.evaluate: interrupted")

@@ -4,9 +4,10 @@ import statistics
 import time
 
 import torch
-from transformers.pytorch_utils import Conv1D
 
 from ..models.blocks import blocks_of
+from ..torch import SparseLinear
+from ..torch._linear import is_conv1d
 
 
 # How long one length is timed, and how many runs at least.
@@ -38,15 +39,13 @@ def synchronize(device):
 
 def linear_bytes(model):
     """Bytes of the linear weights of the model's blocks (of all but the head, where blocks are not known), biases left out."""
-    from ..torch import SparseLinear
-
     parts = blocks_of(model) or [model]
     head = model.get_output_embeddings()
     total = 0
     for module in {module for part in parts for module in part.modules()}:
         if isinstance(module, SparseLinear):
             total += module.weight.nbytes
-        elif isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head:
+        elif (isinstance(module, torch.nn.Linear) or is_conv1d(module)) and module is not head:
             total += module.weight.nbytes
     return total
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from transformers.core_model_loading import revert_weight_conversion
-from transformers.pytorch_utils import Conv1D
+
+from ..torch._linear import is_conv1d as is_transposed
 
 
 def stored_tensors(model_dir):
@@ -52,7 +53,7 @@ def linear_modules(model, stored=None, only="*"):
     prefix = getattr(model, "base_model_prefix", "") or ""
     found = {}
     for name, module in model.named_modules():
-        if not isinstance(module, (torch.nn.Linear, Conv1D)):
+        if not (isinstance(module, torch.nn.Linear) or is_transposed(module)):
             continue
         parameter = name + ".weight"
         weight = stored_name([n for n in (saved.get(parameter), parameter) if n], prefix, known)
@@ -61,11 +62,6 @@ def linear_modules(model, stored=None, only="*"):
     if not found:
         raise ValueError(f"no linear layer matches '{only}'")
     return found
-
-
-def is_transposed(module):
-    """Conv1D holds [in, out]."""
-    return isinstance(module, Conv1D)
 
 
 def columns(module):

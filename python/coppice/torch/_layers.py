@@ -7,6 +7,7 @@ from torch import nn
 
 from .. import Pattern
 from .._core import InvalidArgument
+from ..models.report import table  # noqa: F401  for the reports beside it
 from ._linear import is_conv1d
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -76,10 +77,3 @@ def linear_layers(model, filter):
         else:
             reason = ""
         yield name, module, reason
-
-
-def table(header, rows):
-    """Rows of text under a header, in columns."""
-    rows = [header, *rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
