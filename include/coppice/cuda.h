@@ -1,5 +1,6 @@
-// The product Y = act(alpha * W X + bias) + residual of a V:N:M or 2:4 weight and activations on an
-// NVIDIA GPU with sparse tensor cores (compute capability 8.0 and later).
+// The product Y = act(alpha * W X + bias) + residual of a sparse weight and activations on an
+// NVIDIA GPU (compute capability 8.0 and later): 2:4 and V:N:M on sparse tensor cores, any other
+// N:M, vector-wise and block-wise weights by kernels made for few tokens.
 //
 //   coppice::cuda::PackedWeight weight(sparse.view());   // once, at load time; cuda_compress.h:
 //   from
@@ -44,11 +45,14 @@ struct SparseDeviceView {
 /// between threads and streams as long as nobody calls `repack`.
 class PackedWeight {
  public:
-  /// Packs a valid canonical weight of f16 or bf16 whose pattern is 2:4 or keeps 2 of 4 in chosen
-  /// columns (V:2:M): copies its arrays to the current device, where they are for the time of the
-  /// call beside the packed ones, and packs them there. Returns when that is done.
-  /// Throws InvalidArgument for other patterns, dtypes or more than 65536 columns, DeviceError if
-  /// the device cannot be used.
+  /// Packs a valid canonical weight for its kernels. f16, bf16: 2:4, or 2 of 4 in chosen columns
+  /// (V:2:M), for sparse tensor cores. f16, bf16, f32: every other N:M, vector-wise and block-wise
+  /// pattern, for kernels that read the weight once for up to 64 tokens (tensor cores) or 4 (CUDA
+  /// cores), and again for the next ones. Copies the arrays to the current device, where they are
+  /// for the time of the call beside the packed ones, and packs them there. Returns when that is
+  /// done. Device memory: own bytes and 2 % (blocks of few values: up to 6 %; a weight of few
+  /// columns is padded to groups of 4 and 16 bytes). Throws InvalidArgument for other patterns or
+  /// dtypes (`can_multiply`) or more than 65536 columns, DeviceError if the device cannot be used.
   explicit PackedWeight(const SparseView& weight);
 
   /// The same for arrays in memory of the current device. They must be valid (those of a

@@ -29,7 +29,12 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
   } catch (const DeviceError&) {
     return;  // the portable kernels need more shared memory than there is
   }
-  if (family != Family::mma) {
+  if (is_element_family(family)) {
+    for (const int tokens : element_tiles(family, product)) {
+      best.tile_tokens = tokens;
+      add(best);
+    }
+  } else if (family != Family::mma) {
     for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
       best.shape = static_cast<int>(i);
       if (has_tile(kWgmmaShapes[i], family, product)) add(best);
@@ -47,6 +52,7 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
 }  // namespace
 
 int tile_tokens(const Selection& selection) {
+  if (is_element_family(selection.family)) return selection.tile_tokens;
   return selection.family == Family::mma
              ? selection.mma.config().tile_tokens()
              : kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
@@ -54,13 +60,15 @@ int tile_tokens(const Selection& selection) {
 
 std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& device) {
   std::vector<Selection> all{select(product, device)};
-  for (Family family : {Family::wgmma, Family::expand, Family::mma})
+  for (Family family :
+       {Family::wgmma, Family::expand, Family::mma, Family::lookup, Family::fragments})
     if (can_run(family, product, device)) add_family(all, family, product, device);
   return all;
 }
 
 std::vector<Selection> token_groups(const Selection& selection, const ProductInfo& product) {
   std::vector<Selection> others;
+  if (is_element_family(selection.family)) return others;  // one tile after the other
   for (int group = 1; group <= 16 && group <= token_tiles(selection, product); group *= 2) {
     if (group == selection.token_group) continue;
     others.push_back(selection);
@@ -72,6 +80,7 @@ std::vector<Selection> token_groups(const Selection& selection, const ProductInf
 bool same_sums(const Selection& a, const Selection& b) { return a.family == b.family; }
 
 std::string tile_name(const Selection& selection) {
+  if (is_element_family(selection.family)) return selection_name(selection) + " tokens";
   if (selection.family == Family::mma) {
     const MmaShape& m = selection.mma;
     const MmaKernel& k = m.config();

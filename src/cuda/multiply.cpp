@@ -7,6 +7,7 @@
 #include "coppice/cuda.h"
 #include "coppice/error.h"
 #include "cuda/check.h"
+#include "cuda/element/element_product.h"
 #include "cuda/kernels/arguments.h"
 #include "cuda/kernels/sparse_mma.h"
 #include "cuda/kernels/sparse_wgmma.h"
@@ -173,6 +174,11 @@ ProductArguments arguments_for(const Selection& selection, const PackedWeight::I
 
 void run(const Selection& selection, const PackedWeight::Impl& impl, const Matrix& x,
          const MutableMatrix& y, const Epilogue& epilogue, Stream stream) {
+  if (impl.product.packing == Packing::elements) {
+    multiply_element(selection, impl.element, x, epilogue_arguments(y, epilogue), impl.dtype,
+                     stream);
+    return;
+  }
   if (selection.family == Family::mma) {
     const MmaShape& shape = selection.mma;
     const MmaKernel& kernel = shape.config();

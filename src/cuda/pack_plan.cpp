@@ -92,8 +92,8 @@ PackPlan plan_pack(const Grid& grid, bool permuted) {
   const Pattern& pattern = grid.pattern();
   if (!pattern.fits_sparse_tensor_cores())
     throw InvalidArgument(fmt::format(
-        "{} does not fit sparse tensor cores: they multiply by 2:4, or by 2 of 4 kept columns "
-        "(V:2:M); prune to such a pattern, or multiply on the CPU",
+        "{} is not multiplied on the GPU: N:M, vector-wise and block-wise patterns are, and V:2:M, "
+        "which keeps 2 of 4 kept columns; prune to such a pattern, or multiply on the CPU",
         pattern.to_string()));
   if (grid.cols() > kMaxCols)
     throw InvalidArgument(

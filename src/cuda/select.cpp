@@ -156,7 +156,21 @@ bool has_tile(const WgmmaShape& shape, Family family, const ProductInfo& p) {
   return family == Family::expand ? shape.expands : !p.in_order || shape.in_order;
 }
 
+bool is_element_family(Family family) {
+  return family == Family::lookup || family == Family::fragments;
+}
+
+std::vector<int> element_tiles(Family family, const ProductInfo& p) {
+  if (family == Family::lookup) return {1, 2, 4};
+  std::vector<int> tiles;
+  for (int tile = 8; tile <= p.fragment_tokens; tile *= 2) tiles.push_back(tile);
+  return tiles;
+}
+
 bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
+  if (is_element_family(family) != (p.packing == Packing::elements)) return false;
+  if (family == Family::lookup) return true;
+  if (family == Family::fragments) return p.fragment_tokens > 0;
   if (family == Family::mma) return true;
   // A wgmma tile is announced with its first step: there must be one.
   if (!device.has_wgmma || p.steps == 0) return false;
@@ -169,6 +183,11 @@ namespace {
 
 // Does not look at the tokens: a token's result must not depend on their number.
 Family preferred(const ProductInfo& p, const DeviceInfo& device) {
+  if (p.packing == Packing::elements) {
+    constexpr int kLookupTokens = 4;  // more would read the weight twice
+    const bool few = p.tokens <= kLookupTokens && !p.batch_invariant;
+    return few || !can_run(Family::fragments, p, device) ? Family::lookup : Family::fragments;
+  }
   // Vectors of 64 rows are gathered faster, at M = 5 as well (0.96 against 0.82 of dense, H200).
   if (p.vector_blocks == 0 && can_run(Family::expand, p, device)) return Family::expand;
   return can_run(Family::wgmma, p, device) ? Family::wgmma : Family::mma;
@@ -200,6 +219,12 @@ Selection select(const ProductInfo& p, const DeviceInfo& device) {
 Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& device) {
   Selection selection;
   selection.family = family;
+  if (is_element_family(family)) {  // they read activations as they are
+    const auto tiles = element_tiles(family, p);
+    selection.tile_tokens = *std::ranges::find_if(
+        tiles, [&](int tile) { return tile >= p.tokens || tile == tiles.back(); });
+    return selection;
+  }
   const bool direct = family == Family::wgmma && p.in_order && p.token_major && p.aligned;
   selection.token_major = direct;
   selection.transpose = p.token_major && !direct;
@@ -221,6 +246,9 @@ std::string_view rows_name(MmaRows rows) {
 }
 
 std::string selection_name(const Selection& selection) {
+  if (is_element_family(selection.family))
+    return fmt::format("{} {}", selection.family == Family::lookup ? "look-up" : "fragments",
+                       selection.tile_tokens);
   const char* before = selection.transpose     ? " after a transpose"
                        : selection.repack      ? " after a copy"
                        : selection.token_major ? " token-major"

@@ -140,8 +140,16 @@ struct MmaShape {
 /// Heights of row tiles in blocks for which a packed weight holds a table.
 inline constexpr std::array kTileBlocks = {1, 2, 4};
 
+/// How a weight lies in device memory.
+enum class Packing : std::uint8_t {
+  records,   ///< 2:4 and V:2:M, for sparse tensor cores: packed_layout.h
+  elements,  ///< element-wise, vector-wise, block-wise: element/element_layout.h
+};
+
 /// What selection has to know about a product.
 struct ProductInfo {
+  Packing packing = Packing::records;
+  // Of Packing::records:
   bool in_order = false;  ///< all columns alive, in order: nothing to gather
   int vector_blocks = 0;  ///< blocks of 64 rows of a whole vector; 0: vectors share blocks
   int block_vectors = 1;  ///< vectors in a block of 64 rows: 1, 2 (halves) or 4 (any)
@@ -150,6 +158,9 @@ struct ProductInfo {
   bool regular = true;      ///< quad q lies in columns q * group to (q + 1) * group - 1
   std::int64_t blocks = 0;  ///< of 64 rows in all, padding included
   std::int64_t steps = 0;   ///< of 64 columns alive
+  // Of Packing::elements:
+  int fragment_tokens = 0;  ///< largest tile of Family::fragments; 0: it cannot
+  // Of every packing:
   std::int64_t cols = 0;
   std::int64_t tokens = 0;
   bool token_major = false;      ///< activations
@@ -161,6 +172,9 @@ enum class Family : std::uint8_t {
   wgmma,   ///< columns alive gathered, or all in order
   expand,  ///< wgmma, the weight expanded to 2:4 in registers, activations as they are
   mma,
+  // Of Packing::elements:
+  lookup,     ///< CUDA cores, activations looked up in shared memory
+  fragments,  ///< tensor cores, the weight expanded to dense fragments in registers
 };
 
 /// How a product is run.
@@ -172,9 +186,14 @@ struct Selection {
   bool transpose = false;    ///< token-major activations are transposed into the workspace first
   bool repack = false;       ///< unaligned feature-major activations are copied there first
   int token_group = 1;       ///< token tiles worked on together
+  int tile_tokens = 1;       ///< lookup, fragments: that share one reading of the weights
 };
 
 Selection select(const ProductInfo& product, const DeviceInfo& device);
+
+/// Whether it multiplies weights of Packing::elements, and its tiles of tokens, ascending.
+bool is_element_family(Family family);
+std::vector<int> element_tiles(Family family, const ProductInfo& product);
 
 /// Whether a family has kernels for a product. Of mma this may still turn out wrong: see mma_shape.
 bool can_run(Family family, const ProductInfo& product, const DeviceInfo& device);

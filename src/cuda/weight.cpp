@@ -41,10 +41,19 @@ void check_usable(int device, const DeviceInfo& info) {
 // What does not depend on the place of the arrays.
 void check_weight(const SparseDeviceView& weight) {
   if (weight.grid == nullptr) throw InvalidArgument("a weight without a grid");
-  if (weight.dtype != Dtype::f16 && weight.dtype != Dtype::bf16)
-    throw InvalidArgument(
-        fmt::format("a weight of {}: the CUDA backend multiplies by F16 and BF16; convert it first",
-                    dtype_name(weight.dtype)));
+  const bool halves = weight.dtype == Dtype::f16 || weight.dtype == Dtype::bf16;
+  const Pattern& pattern = weight.grid->pattern();
+  if (is_element_pattern(pattern)) {
+    if (!halves && weight.dtype != Dtype::f32)
+      throw InvalidArgument(fmt::format(
+          "a weight of {}: the CUDA backend multiplies by F16, BF16 and F32; convert it first",
+          dtype_name(weight.dtype)));
+  } else if (!halves) {
+    throw InvalidArgument(fmt::format(
+        "a weight of {} in {}: the CUDA backend multiplies by F16 and BF16 in this pattern; "
+        "convert it first",
+        dtype_name(weight.dtype), pattern.to_string()));
+  }
 }
 
 void check_arrays(const SparseDeviceView& weight) {
@@ -54,8 +63,10 @@ void check_arrays(const SparseDeviceView& weight) {
       (weight.metadata == nullptr && grid.metadata_bytes() > 0))
     throw InvalidArgument(fmt::format("a weight of {} x {} in {} with a null pointer", grid.rows(),
                                       grid.cols(), grid.pattern().to_string()));
-  if (reinterpret_cast<std::uintptr_t>(weight.values) % 2 != 0)
-    throw InvalidArgument("values of 16 bits need to start on 2 bytes");
+  const int bytes = dtype_bytes(weight.dtype);
+  if (reinterpret_cast<std::uintptr_t>(weight.values) % static_cast<unsigned>(bytes) != 0)
+    throw InvalidArgument(
+        fmt::format("values of {} bits need to start on {} bytes", 8 * bytes, bytes));
 }
 
 template <typename T>
@@ -71,7 +82,9 @@ DeviceBuffer upload(std::span<const T> host) {
 }  // namespace
 
 bool can_multiply(const Pattern& pattern, Dtype dtype) {
-  return pattern.fits_sparse_tensor_cores() && (dtype == Dtype::f16 || dtype == Dtype::bf16);
+  const bool halves = dtype == Dtype::f16 || dtype == Dtype::bf16;
+  if (is_element_pattern(pattern)) return halves || dtype == Dtype::f32;
+  return pattern.fits_sparse_tensor_cores() && halves;
 }
 
 const DeviceInfo& device_info(int device) {
@@ -87,10 +100,21 @@ const DeviceInfo& device_info(int device) {
 
 PackedWeight::Impl::Impl(const SparseDeviceView& weight, Stream stream)
     : grid(weight.grid), dtype(weight.dtype), permuted(weight.input_permutation != nullptr) {
-  const PackPlan plan = plan_pack(*grid, permuted);
   check(cudaGetDevice(&device), "asking for the current device");
   device_info = cuda::device_info(device);
   check_usable(device, device_info);
+  product.cols = grid->cols();
+  if (is_element_pattern(grid->pattern())) {
+    product.packing = Packing::elements;
+    element = ElementPacked(weight, device_info, memory, stream);
+    product.fragment_tokens = element.fragment_tokens();
+  } else {
+    plan_records(stream);
+  }
+}
+
+void PackedWeight::Impl::plan_records(Stream stream) {
+  const PackPlan plan = plan_pack(*grid, permuted);
   product.in_order = plan.in_order;
   product.vector_blocks = plan.vector_blocks;
   product.block_vectors = plan.block_vectors;
@@ -99,7 +123,6 @@ PackedWeight::Impl::Impl(const SparseDeviceView& weight, Stream stream)
   product.group = grid->pattern().group;
   product.blocks = plan.blocks;
   product.steps = plan.steps;
-  product.cols = grid->cols();
   place_arrays(plan, stream);
 }
 
@@ -152,6 +175,7 @@ void PackedWeight::Impl::prepare_packing(const PackPlan& plan, const PackedPlace
 }
 
 void PackedWeight::Impl::pack(const SparseDeviceView& weight, Stream stream) const {
+  if (product.packing == Packing::elements) return element.pack(weight, stream);
   PackArguments p = packing;
   p.values = weight.values;
   p.columns = static_cast<const std::uint8_t*>(weight.columns);

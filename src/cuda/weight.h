@@ -7,6 +7,7 @@
 
 #include "coppice/cuda.h"
 #include "cuda/check.h"
+#include "cuda/element/element_packed.h"
 #include "cuda/kernels/arguments.h"
 #include "cuda/kernels/pack.h"
 #include "cuda/pack_plan.h"
@@ -25,7 +26,9 @@ struct PackedWeight::Impl {
   DeviceInfo device_info;
   ProductInfo product;  ///< the parts that do not depend on a call
   bool permuted = false;
-  DeviceBuffer memory;  ///< as PackedPlaces says
+  DeviceBuffer memory;  ///< as PackedPlaces or ElementPlaces says
+  /// Packing::elements; all from here to `tuned` is of Packing::records.
+  ElementPacked element;
   const std::byte* records = nullptr;
   ColumnLists columns;
   const RowUnit* units = nullptr;
@@ -33,7 +36,7 @@ struct PackedWeight::Impl {
   std::array<std::int32_t, kTileBlocks.size()> tile_counts = {};
   /// Null: untuned. Set before the weight is shared.
   mutable std::shared_ptr<const TunedChoices> tuned;
-  PackArguments packing;  ///< all but the canonical arrays
+  PackArguments packing;  ///< all but the canonical arrays; of Packing::records
 
   /// Plans, allocates, and uploads the tables in the order of `stream`.
   Impl(const SparseDeviceView& weight, Stream stream);
@@ -41,6 +44,7 @@ struct PackedWeight::Impl {
   void pack(const SparseDeviceView& weight, Stream stream) const;
 
  private:
+  void plan_records(Stream stream);
   void place_arrays(const PackPlan& plan, Stream stream);
   void prepare_packing(const PackPlan& plan, const PackedPlaces& at);
 };

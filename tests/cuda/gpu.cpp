@@ -83,7 +83,9 @@ void compare(const Problem& p, const HostMatrix& y, const std::vector<std::byte>
       norm += ref * ref;
     }
   // Rounding of the output (2^-11, 2^-8), or of fp32 sums and fast exponentials.
-  const double bound = p.f32_out ? 2e-5 : p.dtype == Dtype::f16 ? 6e-4 : 4e-3;
+  const double bound = p.f32_out || p.dtype == Dtype::f32 ? 2e-5
+                       : p.dtype == Dtype::f16            ? 6e-4
+                                                          : 4e-3;
   EXPECT_LE(std::sqrt(error), bound * std::sqrt(norm) + 1e-6)
       << p.describe() << "; worst by " << worst << " at token " << worst_token << " row "
       << worst_row;
@@ -110,6 +112,13 @@ std::vector<Selection> selections(const Problem& p, const PackedWeight& packed, 
   const Family family = *p.every_kernel_of;
   if (!can_run(family, product, device)) return {};
   std::vector<Selection> all;
+  if (is_element_family(family)) {
+    for (const int tile : element_tiles(family, product)) {
+      all.push_back(select_of(family, product, device));
+      all.back().tile_tokens = tile;
+    }
+    return all;
+  }
   if (family == Family::mma) {
     for (const MmaShape& shape : mma_shapes(product, device)) {
       all.push_back(select_of(family, product, device));
@@ -157,11 +166,11 @@ void check_problem(const Problem& p, std::uint64_t seed) {
     to_float(bias_dtype, bias_bytes.data(), bias);
   }
 
-  std::vector<std::byte> shifted(static_cast<std::size_t>(p.x_offset * 2), std::byte{0});
+  const std::int64_t shift = p.x_offset * dtype_bytes(p.dtype);
+  std::vector<std::byte> shifted(static_cast<std::size_t>(shift), std::byte{0});
   shifted.insert(shifted.end(), x.bytes.begin(), x.bytes.end());
   const GpuBytes x_gpu(shifted), residual_gpu(residual.bytes), bias_gpu(bias_bytes);
-  const Matrix x_matrix{
-      x_gpu.data() + p.x_offset * 2, p.dtype, p.tokens, p.cols, p.x_layout, x.stride};
+  const Matrix x_matrix{x_gpu.data() + shift, p.dtype, p.tokens, p.cols, p.x_layout, x.stride};
   const Epilogue epilogue{p.alpha, p.bias ? bias_gpu.data() : nullptr, bias_dtype, p.activation,
                           p.residual ? residual_gpu.data() : nullptr};
   const std::vector<double> want = expected(p, weight, x, bias, residual);

@@ -115,7 +115,7 @@ TEST(CudaPack, RandomWeights) {
   const int count = cases != nullptr ? std::atoi(cases) / 4 : 100;
   Random random(20261122);
   for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
-    // 1:2:M is the element-wise 2:M, which this engine refuses.
+    // 1:2:M is the element-wise 2:M, which has another packing (element_host_test.cpp).
     const int vec_rows = random_int(random, 2, 300), group = random_int(random, 5, 256);
     const std::string pattern = random_int(random, 0, 3) == 0
                                     ? "2:4"
@@ -189,7 +189,7 @@ TEST(CudaPack, RefusesWhatDoesNotFit) {
   const auto weight = [&](const char* pattern, std::int64_t rows, Dtype dtype = Dtype::f16) {
     return cpu::random_weight(random, Pattern::parse(pattern), rows, 64, dtype);
   };
-  EXPECT_THROW(PackedWeight(weight("4:8", 64).view()), InvalidArgument);
+  EXPECT_THROW(PackedWeight(weight("64:3/6:8", 64).view()), InvalidArgument);
   EXPECT_THROW(PackedWeight(weight("2:4", 64, Dtype::f32).view()), InvalidArgument);
   EXPECT_THROW(PackedWeight(SparseDeviceView{}), InvalidArgument);
   PackedWeight packed(weight("64:2:8", 64).view());

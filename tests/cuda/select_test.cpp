@@ -47,6 +47,31 @@ TEST(Select, LargeProductsOnHopperUseTheWidestTileOfTheirVectors) {
   EXPECT_EQ(selection_name(select(two_four(14336, 4096, 4096), hopper())), "wgmma 128x256");
 }
 
+TEST(Select, ElementWeightsAreLookedUpOrMultipliedByFragments) {
+  ProductInfo p;
+  p.packing = Packing::elements;
+  p.cols = 4096;
+  const auto name = [&](std::int64_t tokens) {
+    p.tokens = tokens;
+    return selection_name(select(p, hopper()));
+  };
+  EXPECT_EQ(name(1), "look-up 1");
+  EXPECT_EQ(name(2), "look-up 2");
+  EXPECT_EQ(name(100), "look-up 4");
+  p.fragment_tokens = 64;
+  EXPECT_EQ(name(1), "look-up 1");
+  EXPECT_EQ(name(3), "look-up 4");
+  EXPECT_EQ(name(8), "fragments 8");
+  EXPECT_EQ(name(9), "fragments 16");
+  EXPECT_EQ(name(4096), "fragments 64");
+  p.fragment_tokens = 16;
+  EXPECT_EQ(name(64), "fragments 16");
+  p.batch_invariant = true;
+  EXPECT_EQ(name(1), "fragments 8") << "the same order of sums for any number of tokens";
+  EXPECT_FALSE(can_run(Family::mma, p, hopper()));
+  EXPECT_FALSE(can_run(Family::lookup, two_four(64, 64, 1), hopper()));
+}
+
 // What was fastest on an H200 (docs/performance/vnm.md, every tile at few tokens).
 TEST(Select, FewTokensGetTheTileThatWasFastest) {
   const auto tile = [](int vec_rows, int group, std::int64_t rows, std::int64_t tokens) {

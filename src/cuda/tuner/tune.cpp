@@ -52,6 +52,12 @@ std::optional<Selection> selection_of(const CacheEntry& entry, const ProductInfo
   return std::nullopt;
 }
 
+// Look-ups have one kernel for a weight.
+bool has_choice(const PackedWeight& weight) {
+  return weight.rows() > 0 && weight.cols() > 0 &&
+         weight.impl().product.packing == Packing::records;
+}
+
 // One call of `tune`.
 class Tuner {
  public:
@@ -142,7 +148,7 @@ std::vector<TuneReport> tune(PackedWeight& weight, std::span<const TuneTarget> t
     most_tokens = std::max(most_tokens, target.tokens);
   }
   std::vector<TuneReport> reports;
-  if (weight.rows() == 0 || weight.cols() == 0) {
+  if (!has_choice(weight)) {
     for (const TuneTarget& target : targets) reports.push_back({target, {}, 0, 0, false});
     return reports;
   }
@@ -154,7 +160,7 @@ std::vector<TuneReport> tune(PackedWeight& weight, std::span<const TuneTarget> t
 }
 
 void tune_from_environment(const PackedWeight& weight) {
-  if (variable("COPPICE_TUNE") != "1" || weight.rows() == 0 || weight.cols() == 0) return;
+  if (variable("COPPICE_TUNE") != "1" || !has_choice(weight)) return;
   const TuneOptions options{.cache = {}, .measure = false};
   Tuner tuner(weight, options);
   constexpr std::int64_t kMostTokens = 1 << 16;

@@ -1,0 +1,30 @@
+// What a PackedWeight holds of an element-wise, vector-wise or block-wise weight.
+#pragma once
+
+#include "coppice/cuda.h"
+#include "cuda/check.h"
+#include "cuda/element/element_arguments.h"
+#include "cuda/select.h"
+
+namespace coppice::cuda {
+
+struct ElementPacked {
+  ElementWeight weight;
+  ElementSource packing;  ///< all but the canonical arrays
+  ElementSplit split;
+  std::vector<ElementSplit> fragment_splits;  ///< for each of kFragmentTiles that there is
+  bool overlaps = false;  ///< the device has clusters and programmatic dependent launch
+
+  /// Allocates `memory` and uploads the tables in the order of `stream`; the rest is left to
+  /// `pack`.
+  ElementPacked(const SparseDeviceView& view, const DeviceInfo& device, DeviceBuffer& memory,
+                Stream stream);
+  ElementPacked() = default;
+  /// Tokens of the largest tile of Family::fragments; 0: none.
+  int fragment_tokens() const;
+
+  /// Enqueues the packing.
+  void pack(const SparseDeviceView& view, Stream stream) const;
+};
+
+}  // namespace coppice::cuda

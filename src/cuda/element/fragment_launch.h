@@ -1,0 +1,60 @@
+// What the translation units of the fragment kernels share: one for each type.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "cuda/element/fragment_kernel.h"
+#include "cuda/launch.h"
+
+namespace coppice::cuda {
+
+void launch_fragments_f16(const ElementArguments& arguments, int form, int tile, bool clusters,
+                          cudaStream_t stream);
+void launch_fragments_bf16(const ElementArguments& arguments, int form, int tile, bool clusters,
+                           cudaStream_t stream);
+
+template <Dtype kType, int kForm, int kTiles>
+void launch_one_fragments(const ElementArguments& p, bool clusters, cudaStream_t stream) {
+  constexpr int kTokens = 8 * kTiles;
+  const int activations =
+      kTokens * fragment_stride(p.split.pass_columns, kFragmentForms[kForm].group);
+  constexpr int kSums = kFragmentRows * (kTokens + 1) * 4;
+  LaunchShape shape;
+  const int tiles = (p.weight.layout.units() + kFragmentWarps - 1) / kFragmentWarps;
+  shape.grid = dim3(static_cast<unsigned>(tiles * p.split.ranks),
+                    static_cast<unsigned>((p.tokens + kTokens - 1) / kTokens));
+  shape.threads = 32 * kFragmentWarps;
+  shape.shared_bytes = std::max(activations, kSums);
+  shape.cluster = p.split.ranks;
+  shape.overlaps = clusters;
+  launch(fragment_kernel<kForm, kType, kTiles>, shape, stream, "launching a product by fragments",
+         p);
+}
+
+template <Dtype kType, int kForm>
+void launch_fragments_tile(const ElementArguments& p, int tile, bool clusters,
+                           cudaStream_t stream) {
+  if (tile == 8)
+    launch_one_fragments<kType, kForm, 1>(p, clusters, stream);
+  else if (tile == 16)
+    launch_one_fragments<kType, kForm, 2>(p, clusters, stream);
+  else if (tile == 32)
+    launch_one_fragments<kType, kForm, 4>(p, clusters, stream);
+  else
+    launch_one_fragments<kType, kForm, 8>(p, clusters, stream);
+}
+
+template <Dtype kType>
+void launch_fragments_form(const ElementArguments& p, int form, int tile, bool clusters,
+                           cudaStream_t stream) {
+  using Function = void (*)(const ElementArguments&, int, bool, cudaStream_t);
+  constexpr auto kTable = []<int... kForm>(std::integer_sequence<int, kForm...>) {
+    return std::array<Function, kFragmentForms.size()>{launch_fragments_tile<kType, kForm>...};
+  }
+  (std::make_integer_sequence<int, static_cast<int>(kFragmentForms.size())>());
+  kTable[static_cast<std::size_t>(form)](p, tile, clusters, stream);
+}
+
+}  // namespace coppice::cuda

@@ -1,0 +1,65 @@
+// The end of a thread block of an element product: sums of its warps, and of the ranks of its
+// cluster, each in ascending order, then the epilogue.
+#pragma once
+
+#include <cooperative_groups.h>
+
+#include "cuda/element/element_arguments.h"
+#include "cuda/element/output.h"
+
+namespace coppice::cuda {
+
+__device__ inline void wait_for_cluster(int ranks) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  if (ranks > 1) {
+    cooperative_groups::this_cluster().sync();
+    return;
+  }
+#endif
+  (void)ranks;
+  __syncthreads();
+}
+
+/// The same place in the shared memory of another rank.
+__device__ inline const float* of_rank(const float* sums, int rank, int ranks) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  if (ranks > 1)
+    return cooperative_groups::this_cluster().map_shared_rank(const_cast<float*>(sums), rank);
+#endif
+  (void)rank, (void)ranks;
+  return sums;
+}
+
+/// @param sums in shared memory, [parts][rows][kStride], `rows` of them from `first_row` on; a part
+/// for each warp that has its own chunks. Written before by this thread block alone.
+template <Dtype kType, int kTokens, int kStride = kTokens>
+__device__ inline void store_sums(const ElementArguments& p, float* sums, int parts, int first_row,
+                                  int rows, int first_token, int rank) {
+  const int ranks = p.split.ranks, count = rows * kTokens, part_size = rows * kStride;
+  const bool by_row = p.epilogue.token_major;  // neighbours write what lies together
+  __syncthreads();
+  if (parts > 1 && ranks > 1) {
+    for (int i = static_cast<int>(threadIdx.x); i < part_size; i += static_cast<int>(blockDim.x)) {
+      float sum = sums[i];
+      for (int part = 1; part < parts; ++part) sum += sums[part * part_size + i];
+      sums[i] = sum;
+    }
+    parts = 1;
+  }
+  if (ranks > 1) wait_for_cluster(ranks);
+  for (int i = static_cast<int>(threadIdx.x) + rank * static_cast<int>(blockDim.x); i < count;
+       i += ranks * static_cast<int>(blockDim.x)) {
+    const int row = by_row ? i % rows : i / kTokens, token = by_row ? i / rows : i % kTokens;
+    if (first_row + row >= p.weight.layout.rows || first_token + token >= p.tokens) continue;
+    float sum = 0;
+    for (int r = 0; r < ranks; ++r) {
+      const float* theirs = of_rank(sums, r, ranks);
+      for (int part = 0; part < parts; ++part)
+        sum += theirs[part * part_size + row * kStride + token];
+    }
+    store_output<kType>(p.epilogue, first_token + token, first_row + row, sum);
+  }
+  if (ranks > 1) wait_for_cluster(ranks);  // what others read must not go away
+}
+
+}  // namespace coppice::cuda

@@ -1,0 +1,294 @@
+// The packed order of element-wise, vector-wise and block-wise weights, checked on the host: what a
+// kernel would read there is the weight. Packing and reading share no function but the arithmetic
+// of element_layout.h.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+#include "coppice/error.h"
+#include "cpu/random_weight.h"
+#include "cuda/element/element_plan.h"
+#include "cuda/element/element_source.h"
+#include "cuda/element/fragment_config.h"
+#include "cuda/element/lookup_config.h"
+
+namespace coppice::cuda {
+namespace {
+
+using cpu::Random;
+using cpu::random_int;
+
+// What the packing kernels write, on the host.
+struct Packed {
+  ElementPlan plan;
+  std::vector<std::byte> values;
+  std::vector<std::uint32_t> words;
+  std::vector<std::uint16_t> runs;
+  std::vector<std::int32_t> sources;
+};
+
+Packed pack(const SparseMatrix& weight) {
+  Packed out;
+  out.plan = plan_element(*weight.grid, weight.dtype, !weight.input_permutation.empty());
+  const ElementLayout& l = out.plan.layout;
+  ElementSource source;
+  source.values = weight.values.data();
+  source.columns = reinterpret_cast<const std::uint8_t*>(weight.columns.data());
+  source.permutation = weight.input_permutation.empty() ? nullptr : weight.input_permutation.data();
+  source.kept = weight.grid->kept();
+  source.column_bytes = weight.grid->column_bytes_per_vector();
+  source.groups = out.plan.groups.empty() ? nullptr : out.plan.groups.data();
+  source.layout = l;
+  const auto size = static_cast<std::size_t>(l.element_bytes);
+  out.values.resize(static_cast<std::size_t>(value_bytes(l)));
+  for (int row = 0; row < l.rows; ++row)
+    for (int t = 0; t < kElementLanes; ++t)
+      for (int entry = 0; entry < l.pieces * l.per_piece(); ++entry) {
+        const int from = canonical_value(source, {t, entry});
+        if (from >= 0)
+          std::memcpy(
+              out.values.data() + value_byte(l, row, {t, entry}),
+              weight.values.data() + static_cast<std::size_t>(row * source.kept + from) * size,
+              size);
+      }
+  if (l.in_groups()) {
+    out.words.resize(static_cast<std::size_t>(choice_bytes(l) / 4));
+    for (int v = 0; v < (l.vectors + kVectorBlock - 1) / kVectorBlock * kVectorBlock; ++v)
+      for (int t = 0; t < kElementLanes; ++t)
+        for (int word = 0; word < l.words; ++word)
+          out.words[static_cast<std::size_t>(choice_word(l, v, t, word))] =
+              packed_word(source, v, t, word);
+  } else {
+    for (int v = 0; v < l.vectors; ++v)
+      for (int run = 0; run < l.words; ++run) out.runs.push_back(run_column(source, v, run));
+  }
+  for (int place = 0; place < out.plan.sources; ++place)
+    out.sources.push_back(source_column(source, place));
+  return out;
+}
+
+// Adds up dense[row][column] as a kernel walks: chunk by chunk, lane by lane.
+class Unpacker {
+ public:
+  Unpacker(const Packed& packed, Dtype dtype)
+      : packed_(packed), plan_(packed.plan), l_(packed.plan.layout), dtype_(dtype) {
+    dense.assign(static_cast<std::size_t>(l_.rows) * static_cast<std::size_t>(l_.cols), 0);
+    for (row_ = 0; row_ < l_.rows; ++row_) {
+      vector_ = plan_.row_vectors.empty() ? row_ / l_.vec_rows
+                                          : plan_.row_vectors[static_cast<std::size_t>(row_)];
+      for (int t = 0; t < kElementLanes; ++t) l_.in_groups() ? read_groups(t) : read_list(t);
+    }
+  }
+  std::vector<float> dense;
+
+ private:
+  // A padding place is not a column, or its value is 0.
+  void add(int t, int entry, int place) {
+    if (plan_.staged) {
+      const ChunkColumns& c = plan_.chunks[static_cast<std::size_t>(entry / kChunkEntries)];
+      EXPECT_GE(place, c.first);
+      EXPECT_LT(place, c.last);
+    }
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, packed_.values.data() + value_byte(l_, row_, {t, entry}),
+                static_cast<std::size_t>(l_.element_bytes));
+    int column = place;
+    if (plan_.sources > 0)
+      column = place < plan_.sources ? packed_.sources[static_cast<std::size_t>(place)] : -1;
+    if (column < 0 || column >= l_.cols) {
+      EXPECT_EQ(bits, 0u) << "a value at no column";
+      return;
+    }
+    dense[static_cast<std::size_t>(row_) * static_cast<std::size_t>(l_.cols) +
+          static_cast<std::size_t>(column)] += to_float(dtype_, bits);
+  }
+
+  unsigned bit(int t, int number) const {
+    return packed_.words[static_cast<std::size_t>(choice_word(l_, vector_, t, number / 32))] >>
+               number % 32 &
+           1u;
+  }
+
+  void read_groups(int t) {
+    for (int lane_group = 0; lane_group < l_.entries / l_.group_entries(); ++lane_group) {
+      const int base = (lane_group * kElementLanes + t) * l_.group_cols();
+      int entry = lane_group * l_.group_entries();
+      const int first = lane_group * l_.choice_bits;
+      const auto add_block = [&](int block) {
+        for (int c = 0; c < l_.block_cols; ++c) add(t, entry++, base + block * l_.block_cols + c);
+      };
+      if (l_.form == ChoiceForm::mask) {
+        int set = 0;
+        for (int b = l_.group - 1; b >= 0; --b)
+          if (bit(t, first + b) != 0) {
+            add_block(b);
+            ++set;
+          }
+        EXPECT_EQ(set, l_.kept);
+      } else {
+        for (int i = 0; i < l_.kept; ++i) {
+          int block = 0;
+          for (int b = 0; b < l_.index_bits; ++b)
+            block |= static_cast<int>(bit(t, first + i * l_.index_bits + b) << b);
+          add_block(block);
+        }
+      }
+    }
+  }
+
+  void read_list(int t) {
+    for (int entry = 0; entry < l_.entries; ++entry) {
+      const int slot = list_slot(l_, {t, entry});
+      const auto back = list_entry(l_, slot);
+      EXPECT_EQ(back.t, t);
+      EXPECT_EQ(back.entry, entry);
+      add(t, entry,
+          packed_.runs[static_cast<std::size_t>(run_number(l_, vector_, slot / l_.run))] +
+              slot % l_.run);
+    }
+  }
+
+  const Packed& packed_;
+  const ElementPlan& plan_;
+  const ElementLayout& l_;
+  Dtype dtype_;
+  int row_ = 0, vector_ = 0;
+};
+
+void expect_round_trip(const SparseMatrix& weight) {
+  const std::int64_t rows = weight.rows(), cols = weight.cols();
+  std::vector<std::byte> dense(static_cast<std::size_t>(rows * cols * dtype_bytes(weight.dtype)));
+  decompress(weight.view(), {dense.data(), weight.dtype, rows, cols, 0});
+  std::vector<float> want(static_cast<std::size_t>(rows * cols));
+  to_float(weight.dtype, dense.data(), want);
+  const Packed packed = pack(weight);
+  EXPECT_EQ(Unpacker(packed, weight.dtype).dense, want)
+      << weight.pattern().to_string() << " " << rows << " x " << cols << " "
+      << dtype_name(weight.dtype);
+}
+
+constexpr Dtype kTypes[] = {Dtype::f16, Dtype::bf16, Dtype::f32};
+
+TEST(ElementLayout, EveryGroupUpTo32ReadsBack) {
+  Random random(1);
+  for (int group = 2; group <= 32; ++group)
+    for (int kept = 1; kept < group; ++kept) {
+      if (group == 4 && kept == 2) continue;  // packed as records
+      const Pattern pattern = Pattern::make(1, 1, kept, group);
+      const int cols = random_int(random, 1, 10 * group), rows = random_int(random, 1, 40);
+      expect_round_trip(
+          cpu::random_weight(random, pattern, rows, cols, kTypes[(group + kept) % 3]));
+    }
+}
+
+TEST(ElementLayout, RandomPatternsReadBack) {
+  Random random(2);
+  int seen = 0;
+  for (int i = 0; i < 1500; ++i) {
+    const Pattern pattern = cpu::random_pattern(random);
+    const int rows = random_int(random, 0, 150), cols = random_int(random, 0, 700);
+    cpu::RandomWeightOptions options;
+    if (random_int(random, 0, 2) == 0) {
+      const int first = random_int(random, 0, rows), left = random_int(random, 0, cols);
+      options.row_segments = {first, 0, rows - first};
+      options.col_segments = {left, 0, cols - left};
+    }
+    options.permuted = random_int(random, 0, 2) == 0;
+    if (!is_element_pattern(pattern)) continue;
+    ++seen;
+    expect_round_trip(
+        cpu::random_weight(random, pattern, rows, cols, kTypes[random_int(random, 0, 2)], options));
+    if (HasFailure()) break;
+  }
+  EXPECT_GT(seen, 400);
+}
+
+TEST(ElementLayout, TakesAboutTheOwnBytes) {
+  for (const Dtype dtype : kTypes)
+    for (const char* text :
+         {"2:8", "4:8", "2:16", "1:4", "8:32", "16:32", "3:32", "5:8", "7:20", "vw4/8:32",
+          "vw8/2:16", "vw32/8:32", "vw64/16:32", "bw4x4/8:32", "bw32x32/4:16", "bw64x64/8:32"}) {
+      const Grid grid(Pattern::parse(text), {4096, 4096, {}, {}});
+      const double own = static_cast<double>(grid.own_bytes(dtype));
+      const ElementPlan plan = plan_element(grid, dtype, false);
+      // Lists have 16 bits a run; four lanes share the groups of a row, of which 7:20 has 205.
+      const double more = !plan.layout.in_groups() ? 1.05 : 4096 % plan.layout.group ? 1.03 : 1.02;
+      EXPECT_LE(static_cast<double>(plan.places().bytes), own * more + 4096)
+          << text << dtype_name(dtype);
+    }
+}
+
+TEST(ElementLayout, SplitCoversEveryChunkOnce) {
+  Random random(3);
+  for (int i = 0; i < 300; ++i) {
+    const Pattern pattern = cpu::random_pattern(random);
+    if (!is_element_pattern(pattern)) continue;
+    const Grid grid(pattern, {random_int(random, 1, 30000), random_int(random, 1, 30000), {}, {}});
+    const ElementPlan plan = plan_element(grid, Dtype::f16, false);
+    for (const bool clusters : {false, true}) {
+      const ElementSplit s = split_element(plan, 132, 3, clusters);
+      const auto chunks = static_cast<int>(plan.chunks.size());
+      EXPECT_LE(s.threads(), 256);
+      EXPECT_GE(s.ranks * s.rank_chunks, chunks);
+      EXPECT_LE(s.ranks, clusters ? 8 : 1);
+      EXPECT_GE(s.warp_chunks() * s.chunk_warps, s.pass_chunks);
+      EXPECT_LE(s.units, 8);
+      if (!plan.staged) continue;
+      EXPECT_LE(s.pass_columns, 8192 + 64) << pattern.to_string();
+      for (const ChunkColumns& chunk : plan.chunks)
+        EXPECT_LE(chunk.last - chunk.first, s.pass_columns);
+    }
+  }
+}
+
+TEST(ElementLayout, CommonPatternsHaveTheirKernels) {
+  const auto form_of = [](const char* text, Dtype dtype) {
+    const ElementPlan plan =
+        plan_element(Grid(Pattern::parse(text), {64, 4096, {}, {}}), dtype, false);
+    return kLookupForms[static_cast<std::size_t>(lookup_form(plan.layout, plan.staged, false))];
+  };
+  for (const char* text : {"2:8", "4:8", "2:16", "8:32", "16:32", "3:32", "5:32", "vw4/8:32",
+                           "vw32/8:32", "bw4x4/8:32", "bw64x64/8:32"})
+    EXPECT_FALSE(form_of(text, Dtype::f32).general) << text;
+  EXPECT_TRUE(form_of("5:8", Dtype::f16).general) << "a mask without a kernel";
+  EXPECT_EQ(form_of("2:8", Dtype::f16).kept, 2);
+  EXPECT_EQ(form_of("4:8", Dtype::f16).form, ChoiceForm::mask);
+}
+
+TEST(ElementLayout, ListsWhoseColumnsDoNotFitBecomeGroups) {
+  const auto form_of = [](const char* text, Dtype dtype) {
+    return plan_element(Grid(Pattern::parse(text), {64, 60000, {}, {}}), dtype, false).layout.form;
+  };
+  EXPECT_EQ(form_of("vw32/8:32", Dtype::f16), ChoiceForm::list);
+  EXPECT_EQ(form_of("vw32/1:64", Dtype::f16), ChoiceForm::list);
+  EXPECT_EQ(form_of("vw32/1:64", Dtype::f32), ChoiceForm::indices);
+  EXPECT_EQ(form_of("bw16x256/1:256", Dtype::f16), ChoiceForm::indices);
+  Random random(4);
+  expect_round_trip(
+      cpu::random_weight(random, Pattern::parse("vw32/1:256"), 70, 20000, Dtype::bf16));
+}
+
+TEST(ElementLayout, FragmentsFitSharedMemory) {
+  Random random(5);
+  for (int i = 0; i < 200; ++i) {
+    const Pattern pattern = cpu::random_pattern(random);
+    if (!is_element_pattern(pattern)) continue;
+    const Grid grid(pattern, {random_int(random, 1, 9000), random_int(random, 1, 30000), {}, {}});
+    const ElementPlan plan = plan_element(grid, Dtype::f16, false);
+    const std::vector<ElementSplit> splits = split_fragments(plan, 132, 227 * 1024, true);
+    for (std::size_t tile = 0; tile < splits.size(); ++tile) {
+      EXPECT_LE(kFragmentTiles[tile] * fragment_stride(splits[tile].pass_columns, 8), 227 * 1024);
+      EXPECT_EQ(splits[tile].rank_chunks, splits[0].rank_chunks) << "the order of sums";
+    }
+  }
+}
+
+TEST(ElementLayout, RefusesTooManyColumns) {
+  const Grid grid(Pattern::parse("2:8"), {1, 65537, {}, {}});
+  EXPECT_THROW(plan_element(grid, Dtype::f16, false), InvalidArgument);
+}
+
+}  // namespace
+}  // namespace coppice::cuda
