@@ -1,8 +1,9 @@
 """Times of coppice.torch.SparseLinear against torch.nn.functional.linear: the cost of a small eager call, forward and backward.
 
-    python bench/python/torch_linear.py [--device cuda] [--dtype float16] [--shape ROWSxCOLS,...] [--tokens N,...] [--pattern P,...]
+    python bench/python/torch_linear.py [--device cuda] [--dtype float16] [--shape ROWSxCOLS,...] [--tokens N,...] [--pattern P,...] [--threads N]
 
-Prints medians in microseconds. "call": a layer so small that the call itself is what is measured, under no_grad.
+Prints medians in microseconds. "call": a layer so small that the call itself is what is measured, under no_grad. With --threads 1 on
+the CPU times are of the processor, not of the clock, so that other work on the machine does not count.
 """
 
 import argparse
@@ -17,20 +18,25 @@ import coppice
 import coppice.torch
 
 
+def clock(device):
+    return time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+
+
 def median_time(function, device, repeats, inner=1):
     """Seconds of a call: the median of `repeats` runs of `inner` calls."""
+    now = clock(device)
     for _ in range(3):
         function()
     times = []
     for _ in range(repeats):
         if device == "cuda":
             torch.cuda.synchronize()
-        start = time.perf_counter()
+        start = now()
         for _ in range(inner):
             function()
         if device == "cuda":
             torch.cuda.synchronize()
-        times.append((time.perf_counter() - start) / inner)
+        times.append((now() - start) / inner)
     return statistics.median(times)
 
 
@@ -45,7 +51,7 @@ def call_overhead(dtype, device):
     x = torch.randn(1, 64, device=device).to(dtype)
     with torch.no_grad():
         weight, bias = dense.weight, dense.bias
-        # In turns, so that a busy machine slows all of them; CPU times are those of the issuing thread.
+        # In turns, so that a busy machine slows all of them.
         rows = {"F.linear": lambda: F.linear(x, weight, bias), "nn.Linear": lambda: dense(x), "SparseLinear": lambda: sparse(x)}
         best = {name: [] for name in rows}
         for _ in range(9):
@@ -81,7 +87,10 @@ def main():
     parser.add_argument("--tokens", default="256")
     parser.add_argument("--pattern", default="2:4,64:2:8,vw32/8:32")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=0)
     options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)
     where = torch.cuda.get_device_name() if options.device == "cuda" else f"{platform.processor() or platform.machine()}, " \
         f"{coppice.cpu_target()}, {torch.get_num_threads()} threads"

@@ -7,9 +7,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "coppice/error.h"
 #include "core/parallel_for.h"
+#include "cpu/aligned_buffer.h"
 #include "cpu/check_product.h"
 #include "cpu/gradient_kernels.h"
 #include "format/choice_code.h"
@@ -17,7 +19,7 @@
 namespace coppice {
 namespace {
 
-constexpr std::int64_t kCacheBytes = 32 << 10;  // of panel rows that a stripe keeps at hand
+constexpr std::int64_t kCacheBytes = 24 << 10;  // of panel rows that a stripe keeps at hand
 
 std::size_t size(std::int64_t n) { return static_cast<std::size_t>(n); }
 std::int64_t blocks_of(std::int64_t count, std::int64_t width) {
@@ -53,23 +55,59 @@ cpu::StripeWeights<T> weights_of(const KeptColumns& kept, const Stripe& stripe, 
           .first_place = stripe.col};
 }
 
+// Elements to the next token and to the next feature.
+template <typename T>
+std::pair<std::int64_t, std::int64_t> steps_of(const BasicActivations<T>& a) {
+  const std::int64_t major = a.major_stride();
+  return a.layout == Layout::token_major ? std::pair{major, std::int64_t{1}}
+                                         : std::pair{std::int64_t{1}, major};
+}
+
 // All tokens in panels, block after block: [blocks][features][width], zeros behind the last token.
+// A row of a panel holds the feature that `feature` names.
 template <typename T, typename Feature>
-std::vector<T> panels_of(const BasicActivations<const T>& a, std::int64_t width, int threads,
-                         const Feature& feature) {
+cpu::AlignedArray<T> panels_of(const BasicActivations<const T>& a, std::int64_t width, int threads,
+                               const Feature& feature) {
   const std::int64_t blocks = blocks_of(a.tokens, width);
-  std::vector<T> panels(size(blocks * a.features * width));
+  cpu::AlignedArray<T> panels = cpu::aligned_array<T>(size(blocks * a.features * width));
   constexpr std::int64_t kFeatures = 256;  // of one piece of work
   const std::int64_t pieces = blocks_of(a.features, kFeatures);
+  const auto [token_step, feature_step] = steps_of(a);
+  // Features that are side by side in memory are read together: a cache line of each token.
+  const std::int64_t together =
+      feature_step == 1 ? cpu::kLaneBytes / static_cast<std::int64_t>(sizeof(T)) : 1;
   parallel_for(blocks * pieces, threads, [&](std::int64_t i) {
     const std::int64_t block = i / pieces, first = i % pieces * kFeatures;
     const std::int64_t tokens = std::min(width, a.tokens - block * width);
-    for (std::int64_t f = first; f < std::min(first + kFeatures, a.features); ++f) {
-      T* to = panels.data() + (block * a.features + f) * width;
-      for (std::int64_t t = 0; t < tokens; ++t) to[t] = a.at(block * width + t, feature(f));
-    }
+    const std::int64_t last = std::min(first + kFeatures, a.features);
+    const T* from = a.data + block * width * token_step;
+    T* to = panels.get() + block * a.features * width;
+    std::fill(to + first * width, to + last * width, T{0});
+    for (std::int64_t begin = first; begin < last; begin += together)
+      for (std::int64_t t = 0; t < tokens; ++t)
+        for (std::int64_t f = begin; f < std::min(begin + together, last); ++f)
+          to[f * width + t] = from[t * token_step + feature(f) * feature_step];
   });
   return panels;
+}
+
+// The panel of one stripe back to where its tokens and columns lie.
+template <typename T>
+void write_stripe(const KeptColumns& kept, const Stripe& stripe, const T* sums, std::int64_t width,
+                  std::int64_t token, const BasicActivations<T>& dx) {
+  const auto [token_step, feature_step] = steps_of(dx);
+  const std::int64_t tokens = std::min(width, dx.tokens - token);
+  T* to = dx.data + token * token_step;
+  const auto write = [&](std::int64_t t, std::int64_t c) {
+    to[t * token_step + kept.column(stripe.col + c) * feature_step] = sums[c * width + t];
+  };
+  if (dx.layout == Layout::token_major) {
+    for (std::int64_t t = 0; t < tokens; ++t)
+      for (std::int64_t c = 0; c < stripe.cols; ++c) write(t, c);
+  } else {
+    for (std::int64_t c = 0; c < stripe.cols; ++c)
+      for (std::int64_t t = 0; t < tokens; ++t) write(t, c);
+  }
 }
 
 template <typename T>
@@ -116,18 +154,17 @@ void multiply_transposed(const KeptColumns& kept, std::span<const T> values,
   if (dx.tokens == 0 || dx.features == 0) return;
   constexpr std::int64_t kWidth = cpu::kScatterBytes / static_cast<std::int64_t>(sizeof(T));
   const std::vector<Stripe> stripes = stripes_of(grid, kCacheBytes / cpu::kScatterBytes);
-  const std::vector<T> panels = panels_of(dy, kWidth, threads, [](std::int64_t f) { return f; });
+  const cpu::AlignedArray<T> panels =
+      panels_of(dy, kWidth, threads, [](std::int64_t f) { return f; });
   const std::int64_t pieces = std::ssize(stripes);
   parallel_for(blocks_of(dx.tokens, kWidth) * pieces, threads, [&](std::int64_t i) {
     const std::int64_t block = i / pieces;
     const Stripe& stripe = stripes[size(i % pieces)];
-    std::vector<T> sums(size(stripe.cols * kWidth));
+    const cpu::AlignedArray<T> sums = cpu::aligned_array<T>(size(stripe.cols * kWidth));
+    std::fill(sums.get(), sums.get() + stripe.cols * kWidth, T{0});
     cpu::scatter_rows(weights_of(kept, stripe, values.data(), 0, grid.rows()),
-                      panels.data() + block * grid.rows() * kWidth, sums.data());
-    const std::int64_t tokens = std::min(kWidth, dx.tokens - block * kWidth);
-    for (std::int64_t c = 0; c < stripe.cols; ++c)
-      for (std::int64_t t = 0; t < tokens; ++t)
-        dx.at(block * kWidth + t, kept.column(stripe.col + c)) = sums[size(c * kWidth + t)];
+                      panels.get() + block * grid.rows() * kWidth, sums.get());
+    write_stripe(kept, stripe, sums.get(), kWidth, block * kWidth, dx);
   });
 }
 
@@ -144,16 +181,16 @@ void sampled_product(const KeptColumns& kept, const BasicActivations<const T>& d
   const std::vector<Stripe> stripes =
       stripes_of(grid, kCacheBytes / (width * static_cast<std::int64_t>(sizeof(T))));
   const auto place = [&kept](std::int64_t f) { return kept.column(f); };
-  const std::vector<T> xs = panels_of(x, width, threads, place);
-  const std::vector<T> dys = panels_of(dy, width, threads, [](std::int64_t f) { return f; });
+  const cpu::AlignedArray<T> xs = panels_of(x, width, threads, place);
+  const cpu::AlignedArray<T> dys = panels_of(dy, width, threads, [](std::int64_t f) { return f; });
   constexpr std::int64_t kRows = 64;  // of one piece of work
   parallel_for(blocks_of(grid.rows(), kRows), threads, [&](std::int64_t piece) {
     const std::int64_t row = piece * kRows, rows = std::min(kRows, grid.rows() - row);
     for (std::int64_t block = 0; block < blocks_of(x.tokens, width); ++block)
       for (const Stripe& stripe : stripes)
         cpu::sample_rows(weights_of<T>(kept, stripe, nullptr, row, rows),
-                         dys.data() + (block * grid.rows() + row) * width,
-                         xs.data() + (block * grid.cols() + stripe.col) * width, width,
+                         dys.get() + (block * grid.rows() + row) * width,
+                         xs.get() + (block * grid.cols() + stripe.col) * width, width,
                          dvalues.data() + row * grid.kept() + stripe.value);
   });
 }

@@ -13,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from .. import _core
 from .._core import InvalidArgument
+from . import _cuda
 
 
 @functools.lru_cache(maxsize=None)
@@ -76,7 +77,10 @@ def clear_cache():
 
 def forget(values):
     """Drops what was made of these values, if anything was."""
-    _entries.pop((values.untyped_storage()._cdata, values.data_ptr()), None)
+    try:
+        _entries.pop((values.untyped_storage()._cdata, values.data_ptr()), None)
+    except RuntimeError:  # a fake tensor: nothing was packed of it
+        pass
 
 
 def _stamp(tensor):
@@ -100,6 +104,8 @@ def lookup(values, columns, metadata, permutation, layout):
 
 
 def _insert(key, stamp, values, columns, metadata, permutation):
+    if values.is_cuda:
+        _cuda.refuse_in_capture()
     if not values.is_contiguous():
         raise InvalidArgument("the values of a compressed weight need to be contiguous; pass values.contiguous()")
     grid = grid_of(stamp[0])

@@ -21,6 +21,11 @@ def refusal(weight):
     return ""
 
 
+def refuse_in_capture():
+    if torch.cuda.is_current_stream_capturing():
+        raise DeviceError("a layer is called for the first time while a CUDA graph is captured; call it once before")
+
+
 class _Packed:
     """A weight as the kernels read it. Its event is what other streams than the one that packed wait for."""
 
@@ -34,10 +39,10 @@ class _Packed:
         self.stream = stream
         self.event = torch.cuda.current_stream().record_event() if not torch.cuda.is_current_stream_capturing() else None
 
-    def wait(self):
+    def wait(self, device):
         # torch.cuda.graph synchronises before a capture, in which nothing from outside can be waited for.
         if self.event is not None and not torch.cuda.is_current_stream_capturing():
-            self.event.wait()
+            self.event.wait(torch.cuda.current_stream(device))
 
 
 def _pack(entry, tensors, dtype, device):
@@ -46,17 +51,17 @@ def _pack(entry, tensors, dtype, device):
                           "(docs/python.md), or move the model to the CPU")
     if dtype not in _DTYPES:
         raise InvalidArgument(f"the GPU multiplies float16 and bfloat16, got {dtype}; convert the layer and x, or use autocast")
-    arrays = [0 if t is None else t.data_ptr() for t in (tensors[0].detach().to(dtype), *tensors[1:])]
+    values = tensors[0].detach().to(dtype)  # held until the work is enqueued
+    arrays = [0 if t is None else t.data_ptr() for t in (values, *tensors[1:])]
     with torch.cuda.device(device):
         stream = _stream_of(device.index)
         packed = entry.outdated.pop(dtype, None)
         if packed is not None:  # the values changed, and the memory stays
-            packed.wait()
+            packed.wait(device)
             packed.weight.repack(*arrays, stream)
             packed.made_on(stream)
         else:
-            if torch.cuda.is_current_stream_capturing():
-                raise DeviceError("a layer is called for the first time while a CUDA graph is captured; call it once before")
+            refuse_in_capture()
             packed = _Packed(_core.CudaWeight(entry.structure, DTYPES[dtype], *arrays, stream), stream)
     entry.packed[dtype] = packed
     return packed
@@ -70,7 +75,7 @@ def linear(entry, x, tensors, y, matrix, tokens, stride, tokens_adjacent, bias, 
         packed = _pack(entry, tensors, dtype, device)
     stream = _stream_of(device.index)
     if stream != packed.stream:
-        packed.wait()
+        packed.wait(device)
     data = matrix.data_ptr()
     size = packed.weight.workspace_bytes(tokens, data, stride, tokens_adjacent, batch_invariant)
     workspace = torch.empty(size, dtype=torch.uint8, device=device) if size else None
