@@ -35,4 +35,4 @@ say "Testing the Python package"
 COPPICE=$(realpath "$build")/cli/coppice scripts/test_python.sh
 
 say "Testing the Python package with PyTorch"
-scripts/test_torch.sh
+COPPICE=$(realpath "$build")/cli/coppice scripts/test_torch.sh

@@ -2,6 +2,7 @@
 
 import json
 import math
+import runpy
 
 import pytest
 
@@ -157,3 +158,12 @@ def test_lines_of_a_task_are_of_one_kind(tmp_path):
                           ([{"text": "a", "label": 0}, {"query": "a", "document": "b"}], "line 2: needs text and label")):
         with pytest.raises(ValueError, match=message):
             read_task(write_task(tmp_path / "t", rows))
+
+
+@pytest.mark.parametrize("name", ["calibrate", "prune", "evaluate"])
+def test_commands_and_functions_share_a_name(name, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["coppice", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module(f"coppice.{name}", run_name="__main__")
+    assert end.value.code == 0 and f"python -m coppice.{name}" in capsys.readouterr().out
+    assert callable(getattr(coppice, name))

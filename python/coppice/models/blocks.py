@@ -46,7 +46,8 @@ class BlockWalk:
     block: every batch takes one, in every lane that is used, before the next stage begins.
 
     batches: of arguments by name, or the one tensor that the model takes. device: where blocks run; the rest of the model
-    stays there during the walk, blocks only while they run. None: the model stays where it is.
+    stays there during the walk, blocks only while they run. None: the model stays where it is. It is in evaluation mode during the
+    walk. Used as a `with` block.
     """
 
     def __init__(self, model, batches, device=None, whole=False):
@@ -71,6 +72,8 @@ class BlockWalk:
             yield Stage("the rest of the model" if self.blocks else "the model", left)
 
     def __enter__(self):
+        self.training = [module for module in self.model.modules() if module.training]
+        self.model.eval()
         self._move_rest(self.device)
         if not self.blocks:
             self._move(self.model, self.device)
@@ -78,6 +81,8 @@ class BlockWalk:
 
     def __exit__(self, *_):
         self._move(self.model, self.home)
+        for module in self.training:
+            module.training = True
 
     def run(self, stage, before=None, lane="dense", keep=False):
         """Every batch through the stage; before(i) is called before batch i."""
