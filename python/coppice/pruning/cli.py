@@ -30,8 +30,8 @@ def parse_arguments(argv):
         help="another pattern for the weights whose name matches (may be repeated)")
     add("--method", choices=METHODS, default="obs", help="(default: %(default)s)")
     add("--independent", action="store_true", help="calibrate every block on the dense model's outputs")
-    add("--target", choices=TARGETS, default="dense",
-        help="obs, admm: the dense model's outputs, or what the dense layer makes of its changed inputs (default: %(default)s)")
+    add("--target", choices=TARGETS, default="own",
+        help="obs, admm aim at what the dense layer makes of its changed inputs, or at the dense model's outputs (default: %(default)s)")
     add("--include", action="append", default=[], metavar="GLOB", help="only these weights")
     add("--exclude", action="append", default=[], metavar="GLOB", help="not these weights")
     add("--missing-stats", choices=["error", "magnitude"], default="error",

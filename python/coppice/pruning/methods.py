@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import _core
 
-TARGETS = ("dense", "own")
+TARGETS = ("own", "dense")
 MOVING = ("obs", "admm")  # the weights that stay
 METHODS = ("obs", "admm", "wanda", "ria", "magnitude")
 
@@ -17,7 +17,7 @@ class Options:
     """What the methods take beside weight and pattern."""
 
     method: str = "obs"
-    target: str = "dense"
+    target: str = "own"
     damping: float = 0.01
     iterations: int = 300
     choice: str = "automatic"

@@ -4,14 +4,14 @@ import dataclasses
 import fnmatch
 
 from .. import _core
-from ..calibration.inputs import Gatherer, Recorder
+from ..calibration.inputs import Gatherer
 from ..calibration.run import padding_of
 from ..models.arrays import holds, read_weight, write_weight
 from ..models.blocks import BlockWalk
 from ..models.loading import load_model
 from ..models.names import linear_modules, stored_tensors
 from .methods import LayerInput, Options, PrunedWeight, prune_weight
-from .target import correction_of
+from .target import DenseWeights, correction_of
 
 
 @dataclasses.dataclass
@@ -24,13 +24,14 @@ class PruneReport:
 
 
 def prune(model_dir, out_dir, pattern, method="obs", batches=None, *, pattern_for=None, include=(), exclude=(), sequential=True,
-          target="dense", missing="error", damping=0.01, iterations=300, choice="automatic", columns="automatic", device=None, dtype=None,
+          target="own", missing="error", damping=0.01, iterations=300, choice="automatic", columns="automatic", device=None, dtype=None,
           threads=0, progress=None):
     """Prunes the linear layers of a transformers checkpoint in the order in which they run, and writes it dense with zeros.
 
-    Each block is calibrated on the outputs of the blocks before it as they are after pruning; sequential=False: on those of the
-    dense model. obs and admm then aim at the outputs that the dense model's layers have, and so make up for what was lost before
-    (target="dense"), or at what the dense layer makes of its changed inputs (target="own"). batches: as for coppice.calibrate, or a function that makes them of the model; only method="magnitude" does without.
+    Each layer is calibrated on what the layers before it give after pruning; sequential=False: on what the dense model's give. obs and
+    admm aim at what the dense layer makes of its changed inputs (target="own"), or at the outputs that the dense model's layer has
+    (target="dense"), and so make up for what was lost before. batches: as for coppice.calibrate, or a function that makes them of the
+    model; only method="magnitude" does without.
     Models whose blocks are not known (coppice/models/blocks.py) are calibrated at once, as if sequential were False.
 
     method: "obs", "admm", "wanda", "ria" or "magnitude"; damping, iterations, choice and columns as obs_prune and admm_prune take
@@ -116,28 +117,41 @@ class Job:
                     f"written of '{name}'; leave dtype out")
 
     def _prune_stage(self, walk, stage):
-        with Gatherer(stage.modules, walk.device) as gatherer:
-            self._gather(walk, stage, gatherer)
-        gatherer.check()
-        inputs = {leader: self._input(gatherer, leader) for leader in set(gatherer.leader.values())}
-        for name in stage.modules:
-            self._prune(name, inputs.get(gatherer.leader.get(name)))
-        if self.sequential and stage.block is not None:
+        if not self.sequential:
+            self._prune_layers(walk, stage, list(stage.modules), None)
+            return
+        dense = DenseWeights(stage.modules, walk.device) if self.options.aims else None
+        for names in self._groups(walk, stage):
+            self._prune_layers(walk, stage, names, dense)
+        if stage.block is not None:
+            if dense is not None:
+                with walk.on_device(stage), dense.installed():
+                    for i in range(len(walk.batches)):
+                        walk.step(stage, i, "dense", keep=True)
             walk.run(stage, lane="pruned", keep=True)
 
-    def _gather(self, walk, stage, gatherer):
-        """Sums over inputs of the stage, which is dense still; one lane went through the dense blocks before it, one through the pruned."""
-        aims = self.sequential and self.options.aims
-        with walk.on_device(stage):
+    def _groups(self, walk, stage):
+        """Layers that share an input, in the order in which they are called; what is not called comes last."""
+        with Gatherer(stage.modules, walk.device, with_gram=False) as gatherer, walk.on_device(stage):
+            gatherer.begin("calibration")
+            walk.step(stage, 0, "pruned")
+        groups = {}
+        for name, leader in gatherer.leader.items():
+            groups.setdefault(leader, []).append(name)
+        absent = [name for name in stage.modules if name not in gatherer.leader]
+        return [*groups.values(), *([absent] if absent else [])]
+
+    def _prune_layers(self, walk, stage, names, dense):
+        """Layers whose inputs are what they are now, all of the stage before them being pruned (if sequential)."""
+        with Gatherer({name: stage.modules[name] for name in names}, walk.device) as gatherer, walk.on_device(stage):
             for i, batch in enumerate(walk.batches):
-                reference = None
-                if aims:
-                    gatherer.pause()
-                    with Recorder(stage.modules) as recorder:
-                        walk.step(stage, i, "dense", keep=True)
-                    reference = recorder.inputs
+                reference = None if dense is None else dense.inputs(walk, stage, i, gatherer)
                 gatherer.begin("calibration", padding_of(batch), reference)
                 walk.step(stage, i, "pruned" if self.sequential else "dense", keep=not self.sequential)
+        gatherer.check()
+        inputs = {leader: self._input(gatherer, leader) for leader in set(gatherer.leader.values())}
+        for name in names:
+            self._prune(name, inputs.get(gatherer.leader.get(name)))
 
     def _input(self, gatherer, leader):
         sums, found = gatherer.sums_of(leader), gatherer.of(leader)

@@ -1,6 +1,36 @@
 """What a layer is aimed at when the blocks before it were pruned."""
 
+import contextlib
+
 import torch
+
+from ..calibration.inputs import Recorder
+
+
+class DenseWeights:
+    """The weights of a stage before it is pruned, to run its dense form again."""
+
+    def __init__(self, modules, device):
+        self.modules = modules
+        self.weights = {name: module.weight.data.to(device, copy=True) for name, module in modules.items()}
+
+    @contextlib.contextmanager
+    def installed(self):
+        pruned = {name: module.weight.data for name, module in self.modules.items()}
+        for name, module in self.modules.items():
+            module.weight.data = self.weights[name]
+        try:
+            yield
+        finally:
+            for name, module in self.modules.items():
+                module.weight.data = pruned[name]
+
+    def inputs(self, walk, stage, i, gatherer):
+        """What the gatherer's layers are given for batch i in the dense model."""
+        gatherer.pause()
+        with self.installed(), Recorder({name: self.modules[name] for name in gatherer.cols}) as recorder:
+            walk.step(stage, i, "dense")
+        return recorder.inputs
 
 
 def correction_of(sums, damping):
