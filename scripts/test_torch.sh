@@ -22,8 +22,8 @@ wanted=$(cat tests/python/requirements-torch.txt tests/python/requirements-torch
 if [ "$wanted" != "$(cat "$venv/installed-torch.txt" 2>/dev/null)" ]; then
   note "installing PyTorch from PyPI into $venv"
   pip() { "$venv/bin/pip" install -q --disable-pip-version-check "$@" || skip "pip could not install: $*"; }
-  pip --no-deps -r tests/python/requirements-torch-no-deps.txt
   pip -r tests/python/requirements-torch.txt
+  pip --no-deps -r tests/python/requirements-torch-no-deps.txt  # last: pip would name what it lacks
   echo "$wanted" >"$venv/installed-torch.txt"
 fi
 for libraries in /usr/local/cuda/lib64 /usr/local/cuda/extras/CUPTI/lib64; do

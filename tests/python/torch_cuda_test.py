@@ -18,7 +18,7 @@ if os.environ.get("COPPICE_REQUIRE_GPU") == "1":
 elif not (_core.has_cuda and torch.cuda.is_available()):
     pytest.skip("needs a GPU and a build with COPPICE_CUDA=ON", allow_module_level=True)
 
-PATTERNS = ["2:4", "64:2:8", "128:2:16", "16:2:5"]
+PATTERNS = ["2:4", "64:2:8", "128:2:16", "16:2:5", "2:8", "vw32/8:32", "bw4x4/1:4"]
 BOUNDS = {torch.float16: 1e-3, torch.bfloat16: 8e-3}
 CUDA = torch.device("cuda", 0)
 
@@ -193,20 +193,14 @@ def test_opcheck():
 
 def test_what_the_gpu_cannot_multiply():
     x = torch.randn(3, 64, device=CUDA)
-    with pytest.raises(coppice.InvalidArgument, match="float16"):
+    with pytest.raises(coppice.InvalidArgument, match="no kernel for 2:4 in torch.float32"):
         layer_of(64, 64, "2:4", torch.float32)(x)
     model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)).to(CUDA)
     ct.prune_(model, "2:4")
     report = ct.sparsify_(model)
-    assert all("float16" in layer.reason for layer in report.layers)
-    half = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64)).half().to(CUDA)
-    ct.prune_(half, {"0": "2:4", "1": "bw4x4/1:4"})
-    report = ct.sparsify_(half)
-    assert report.layers[0].pattern == "2:4"
-    if not _core.cuda_can_multiply("bw4x4/1:4", "float16"):
-        assert "no kernel for bw4x4/1:4" in report.layers[1].reason
+    assert all("no kernel" in layer.reason for layer in report.layers)
     with torch.no_grad():
-        half(x.half())
+        model(x)
 
 
 def test_memory_goes_with_the_layer():

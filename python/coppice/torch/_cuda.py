@@ -7,17 +7,14 @@ from .._core import DeviceError, InvalidArgument
 from ._names import ACTIVATION_INDEX, DTYPES
 
 _stream_of = getattr(torch._C, "_cuda_getCurrentRawStream", None)
-_DTYPES = (torch.float16, torch.bfloat16)
 
 
 def refusal(weight):
     """Why the GPU cannot multiply by a SparseWeight; empty if it can."""
     if not _core.has_cuda:
         return "this build of coppice has no CUDA kernels (COPPICE_CUDA=ON pip install ., docs/python.md)"
-    if weight.dtype not in _DTYPES:
-        return f"the GPU multiplies by float16 and bfloat16, not by {weight.dtype}"
-    if not _core.cuda_can_multiply(weight.pattern, DTYPES[weight.dtype]):
-        return f"the GPU has no kernel for {weight.pattern} yet"
+    if weight.dtype not in DTYPES or not _core.cuda_can_multiply(weight.pattern, DTYPES[weight.dtype]):
+        return f"the GPU has no kernel for {weight.pattern} in {weight.dtype}"
     return ""
 
 
@@ -49,8 +46,9 @@ def _pack(entry, tensors, dtype, device):
     if not _core.has_cuda:
         raise DeviceError("this build of coppice has no CUDA kernels; build it with COPPICE_CUDA=ON pip install . "
                           "(docs/python.md), or move the model to the CPU")
-    if dtype not in _DTYPES:
-        raise InvalidArgument(f"the GPU multiplies float16 and bfloat16, got {dtype}; convert the layer and x, or use autocast")
+    if dtype not in DTYPES or not _core.cuda_can_multiply(entry.grid.pattern, DTYPES[dtype]):
+        raise InvalidArgument(f"the GPU has no kernel for {entry.grid.pattern} in {dtype}; convert the layer and x to float16 or "
+                              "bfloat16, or use autocast, or keep the layer dense or on the CPU")
     values = tensors[0].detach().to(dtype)  # held until the work is enqueued
     arrays = [0 if t is None else t.data_ptr() for t in (values, *tensors[1:])]
     with torch.cuda.device(device):
