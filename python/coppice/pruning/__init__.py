@@ -1,4 +1,4 @@
-"""Pruning a whole model, each block calibrated on the pruned output of the one before."""
+"""Pruning a whole model, each layer calibrated on what the pruned layers before it give."""
 
 from .methods import METHODS
 from .run import PruneReport, prune

@@ -10,7 +10,7 @@ from ..models.report import table
 from .methods import METHODS, TARGETS
 from .run import prune
 
-DESCRIPTION = """Prunes a Hugging Face model block by block, each calibrated on the pruned output of the one before.
+DESCRIPTION = """Prunes a Hugging Face model in the order in which its layers run, each calibrated on what the pruned ones before it give.
 
 Runs the model over windows of a text, and writes a checkpoint directory, dense with zeros, that opens in stock transformers.
 `coppice pack` compresses it. The command `coppice prune` prunes layers from a statistics file, each as if the others stayed dense."""
