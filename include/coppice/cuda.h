@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "coppice/linear.h"
@@ -159,6 +160,31 @@ void multiply_gated(const PackedWeight& gate, const PackedWeight& up, const Matr
                     const MutableMatrix& y, const Epilogue& gate_epilogue,
                     const Epilogue& up_epilogue = {}, const Workspace& workspace = {},
                     Stream stream = nullptr, const MultiplyOptions& options = {});
+
+/// One weight's part of `multiply_many`, with the meaning that these have for `multiply`.
+struct Product {
+  const PackedWeight* weight = nullptr;
+  MutableMatrix y;
+  Epilogue epilogue;
+};
+
+/// Bytes that `multiply_many` needs.
+std::int64_t many_workspace_bytes(std::span<const Product> products, const Matrix& x,
+                                  const MultiplyOptions& options = {});
+
+/// Several products of the same activations (q, k and v; gate and up; experts that share a token),
+/// each with an output and an epilogue of its own. Weights of any shapes with `x.features` columns,
+/// on one device. For few tokens, up to four weights of one kind (2:4, or equal M and V both at
+/// least 64, 32 to 63, or less) share a launch; others are multiplied one after the other. A shared
+/// launch may add up in another order than `multiply` (equal within fp32 rounding); with
+/// `options.batch_invariant` the bits are those of `multiply`. All else as in `multiply`; outputs
+/// must not overlap.
+///
+///   const Product products[] = {{&q, q_out, {}}, {&k, k_out, {}}, {&v, v_out, {}}};
+///   multiply_many(products, x, {workspace, bytes}, stream);
+void multiply_many(std::span<const Product> products, const Matrix& x,
+                   const Workspace& workspace = {}, Stream stream = nullptr,
+                   const MultiplyOptions& options = {});
 
 /// Copies activations of f16, bf16 or f32 into the other layout, on `stream` of the current device.
 /// At the rate of a copy where the rows of both sides start on 16 bytes. The two must not overlap.

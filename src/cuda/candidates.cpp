@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "coppice/error.h"
+#include "cuda/decode_select.h"
 
 namespace coppice::cuda {
 namespace {
@@ -34,6 +35,11 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
       best.tile_tokens = tokens;
       add(best);
     }
+  } else if (family == Family::decode) {
+    for (const DecodeShape& shape : decode_shapes(product, device)) {
+      best.decode = shape;
+      if (shape.tokens == decode_shape(product, device).tokens) add(best);
+    }
   } else if (family != Family::mma) {
     for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
       best.shape = static_cast<int>(i);
@@ -53,6 +59,7 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
 
 int tile_tokens(const Selection& selection) {
   if (is_element_family(selection.family)) return selection.tile_tokens;
+  if (selection.family == Family::decode) return selection.decode.tokens;
   return selection.family == Family::mma
              ? selection.mma.config().tile_tokens()
              : kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
@@ -60,8 +67,8 @@ int tile_tokens(const Selection& selection) {
 
 std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& device) {
   std::vector<Selection> all{select(product, device)};
-  for (Family family :
-       {Family::wgmma, Family::expand, Family::mma, Family::lookup, Family::fragments})
+  for (Family family : {Family::wgmma, Family::expand, Family::mma, Family::decode, Family::lookup,
+                        Family::fragments})
     if (can_run(family, product, device)) add_family(all, family, product, device);
   return all;
 }
@@ -69,6 +76,7 @@ std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& 
 std::vector<Selection> token_groups(const Selection& selection, const ProductInfo& product) {
   std::vector<Selection> others;
   if (is_element_family(selection.family)) return others;  // one tile after the other
+  if (selection.family == Family::decode) return others;   // has no groups
   for (int group = 1; group <= 16 && group <= token_tiles(selection, product); group *= 2) {
     if (group == selection.token_group) continue;
     others.push_back(selection);
@@ -81,6 +89,11 @@ bool same_sums(const Selection& a, const Selection& b) { return a.family == b.fa
 
 std::string tile_name(const Selection& selection) {
   if (is_element_family(selection.family)) return selection_name(selection) + " tokens";
+  if (selection.family == Family::decode) {
+    const DecodeShape& d = selection.decode;
+    return fmt::format("decode {} warps by {} slices of {}, {} tokens", d.row_warps, d.slice_warps,
+                       d.cluster, d.tokens);
+  }
   if (selection.family == Family::mma) {
     const MmaShape& m = selection.mma;
     const MmaKernel& k = m.config();

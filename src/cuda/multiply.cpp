@@ -9,6 +9,7 @@
 #include "cuda/check.h"
 #include "cuda/element/element_product.h"
 #include "cuda/kernels/arguments.h"
+#include "cuda/kernels/decode.h"
 #include "cuda/kernels/sparse_mma.h"
 #include "cuda/kernels/sparse_wgmma.h"
 #include "cuda/kernels/transpose.h"
@@ -47,6 +48,8 @@ void check_matrix(const BasicMatrix<T>& m, const char* name, std::int64_t featur
                                       shape_of(m.tokens, m.features)));
 }
 
+}  // namespace
+
 void check_arguments(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
                      const Epilogue& epilogue) {
   check_matrix(x, "x", weight.cols(), weight);
@@ -67,6 +70,8 @@ void check_arguments(const PackedWeight& weight, const Matrix& x, const MutableM
   if (epilogue.factor != nullptr && epilogue.residual != nullptr)
     throw InvalidArgument("a factor and a residual: one product takes only one of them");
 }
+
+namespace {
 
 // Features of the copy of x are this many elements apart.
 std::int64_t workspace_stride(std::int64_t tokens) { return round_up(tokens, 64); }
@@ -172,11 +177,17 @@ ProductArguments arguments_for(const Selection& selection, const PackedWeight::I
   return p;
 }
 
-void run(const Selection& selection, const PackedWeight::Impl& impl, const Matrix& x,
+void run(const Selection& selection, const PackedWeight& weight, const Matrix& x,
          const MutableMatrix& y, const Epilogue& epilogue, Stream stream) {
+  const PackedWeight::Impl& impl = weight.impl();
   if (impl.product.packing == Packing::elements) {
     multiply_element(selection, impl.element, x, epilogue_arguments(y, epilogue), impl.dtype,
                      stream);
+    return;
+  }
+  if (selection.family == Family::decode) {
+    const Product product{&weight, y, epilogue};
+    run_decode(selection.decode, {&product, 1}, x, stream);
     return;
   }
   if (selection.family == Family::mma) {
@@ -208,6 +219,28 @@ void run(const Selection& selection, const PackedWeight::Impl& impl, const Matri
 
 }  // namespace
 
+void run_decode(const DecodeShape& shape, std::span<const Product> products, const Matrix& x,
+                Stream stream) {
+  const PackedWeight::Impl& first = products[0].weight->impl();
+  Selection selection;
+  selection.family = Family::decode;
+  DecodeArguments a;
+  a.shape = shape;
+  a.weights = static_cast<int>(products.size());
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const Product& one = products[i];
+    a.product[i] =
+        arguments_for(selection, one.weight->impl(), x, one.y, one.epilogue, shape.tokens);
+    a.first_tile[i] = a.row_tiles;
+    a.row_tiles += (a.product[i].block_count + shape.row_warps - 1) / shape.row_warps;
+  }
+  a.x_token_major = x.layout == Layout::token_major;
+  a.x_wide = aligned_16(x.data) && x.major_stride() % 8 == 0;
+  a.shared_window = !first.product.regular;
+  launch_decode(a, first.dtype, first.product.in_order ? 0 : first.product.block_vectors,
+                first.device_info, stream);
+}
+
 std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x,
                              const MultiplyOptions& options) {
   check_matrix(x, "x", weight.cols(), weight);
@@ -226,10 +259,9 @@ void multiply_by(const Selection& selection, const PackedWeight& weight, const M
                  const MutableMatrix& y, const Epilogue& epilogue, const Workspace& workspace,
                  Stream stream) {
   if (x.tokens == 0 || weight.rows() == 0) return;
-  const PackedWeight::Impl& impl = weight.impl();
-  const DeviceGuard guard(impl.device);
+  const DeviceGuard guard(weight.device());
   const Matrix ready = prepare(selection, weight, x, workspace, stream);
-  run(selection, impl, ready, y, epilogue, stream);
+  run(selection, weight, ready, y, epilogue, stream);
 }
 
 namespace {
@@ -273,13 +305,13 @@ void multiply_gated(const PackedWeight& gate, const PackedWeight& up, const Matr
   const DeviceGuard guard(gate.device());
   const Selection gate_way = select_for(gate, x, options), up_way = select_for(up, x, options);
   const Matrix gate_x = prepare(gate_way, gate, x, workspace, stream);
-  run(gate_way, gate.impl(), gate_x, y, gate_epilogue, stream);
+  run(gate_way, gate, gate_x, y, gate_epilogue, stream);
   // Where both want a copy of x, they want the same one.
   const bool shared = gate_x.data != x.data && workspace_for(up_way, up, x.tokens) > 0;
   const Matrix up_x = shared ? gate_x : prepare(up_way, up, x, workspace, stream);
   Epilogue last = up_epilogue;
   last.factor = y.data;
-  run(up_way, up.impl(), up_x, y, last, stream);
+  run(up_way, up, up_x, y, last, stream);
 }
 
 std::string kernel_name(const PackedWeight& weight, std::int64_t tokens, Layout layout,

@@ -1,6 +1,8 @@
 // The product in two steps, for tuners and benchmarks: choose how, then run it that way.
 #pragma once
 
+#include <span>
+
 #include "coppice/cuda.h"
 #include "cuda/select.h"
 
@@ -18,5 +20,13 @@ Selection select_for(const PackedWeight& weight, const Matrix& x,
 void multiply_by(const Selection& selection, const PackedWeight& weight, const Matrix& x,
                  const MutableMatrix& y, const Epilogue& epilogue, const Workspace& workspace,
                  Stream stream);
+
+/// Throws InvalidArgument if something does not fit.
+void check_arguments(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
+                     const Epilogue& epilogue);
+
+/// One launch of a decode kernel for products of one kind (see multiply_many.cpp).
+void run_decode(const DecodeShape& shape, std::span<const Product> products, const Matrix& x,
+                Stream stream);
 
 }  // namespace coppice::cuda

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "coppice/error.h"
+#include "cuda/decode_select.h"
 #include "cuda/kernels/sparse_mma_layout.h"
 #include "cuda/packed_layout.h"
 
@@ -172,6 +173,7 @@ bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
   if (family == Family::lookup) return true;
   if (family == Family::fragments) return p.fragment_tokens > 0;
   if (family == Family::mma) return true;
+  if (family == Family::decode) return !decode_shapes(p, device).empty();
   // A wgmma tile is announced with its first step: there must be one.
   if (!device.has_wgmma || p.steps == 0) return false;
   if (family == Family::wgmma) return p.vector_blocks > 0;
@@ -181,8 +183,9 @@ bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
 
 namespace {
 
-// Does not look at the tokens: a token's result must not depend on their number.
-Family preferred(const ProductInfo& p, const DeviceInfo& device) {
+// The best of the other families. Of 2:4 and V:2:M it is one for many tokens, and does not look at
+// their number: a token's result must not depend on it.
+Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) {
   if (p.packing == Packing::elements) {
     constexpr int kLookupTokens = 4;  // more would read the weight twice
     const bool few = p.tokens <= kLookupTokens && !p.batch_invariant;
@@ -210,10 +213,26 @@ int best_wgmma(Family family, const ProductInfo& p, const DeviceInfo& device) {
   return best;
 }
 
+// Of the families for many tokens: clocks, and what few tokens cannot hide.
+double predicted_seconds(const Selection& s, const ProductInfo& p, const DeviceInfo& device) {
+  const auto& tile = kWgmmaShapes[static_cast<std::size_t>(s.shape)];
+  const double clocks = s.family == Family::mma     ? predicted_clocks(s.mma, p, device)
+                        : s.family == Family::wgmma ? predicted_clocks(tile, p, device)
+                                                    : predicted_expand_clocks(tile, p, device);
+  constexpr double kClock = 1.7e9, kMemory = 3.5e12, kEnds = 3e-6;
+  const double weight = static_cast<double>(p.blocks * p.steps) * kRecordBytes;
+  const double copy = s.transpose || s.repack ? 2e-6 : 0;
+  return std::max(clocks / kClock, weight / kMemory) + copy + kEnds;
+}
+
 }  // namespace
 
 Selection select(const ProductInfo& p, const DeviceInfo& device) {
-  return select_of(preferred(p, device), p, device);
+  const Selection many = select_of(preferred_without_decode(p, device), p, device);
+  if (p.batch_invariant || p.tokens == 0 || !can_run(Family::decode, p, device)) return many;
+  const Selection few = select_of(Family::decode, p, device);
+  return predicted_seconds(few.decode, p, device) <= predicted_seconds(many, p, device) ? few
+                                                                                        : many;
 }
 
 Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& device) {
@@ -223,6 +242,11 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
     const auto tiles = element_tiles(family, p);
     selection.tile_tokens = *std::ranges::find_if(
         tiles, [&](int tile) { return tile >= p.tokens || tile == tiles.back(); });
+    return selection;
+  }
+  if (family == Family::decode) {  // reads any activations as they are
+    selection.decode = decode_shape(p, device);
+    selection.token_major = p.token_major;
     return selection;
   }
   const bool direct = family == Family::wgmma && p.in_order && p.token_major && p.aligned;
@@ -253,6 +277,10 @@ std::string selection_name(const Selection& selection) {
                        : selection.repack      ? " after a copy"
                        : selection.token_major ? " token-major"
                                                : "";
+  if (selection.family == Family::decode) {
+    const DecodeShape& s = selection.decode;
+    return fmt::format("decode {}x{} {} slices", kBlockRows * s.row_warps, s.tokens, s.slices());
+  }
   if (selection.family == Family::mma) {
     const MmaKernel& kernel = selection.mma.config();
     return fmt::format("mma {}x{} {} {}x{}{}", 64 * kernel.row_warps, kernel.tile_tokens(),

@@ -9,6 +9,7 @@
 
 #include "coppice/linear.h"
 #include "coppice/pattern.h"
+#include "cuda/decode_shape.h"
 #include "cuda/kernels/expand_layout.h"
 #include "cuda/packed_layout.h"
 
@@ -172,6 +173,7 @@ enum class Family : std::uint8_t {
   wgmma,   ///< columns alive gathered, or all in order
   expand,  ///< wgmma, the weight expanded to 2:4 in registers, activations as they are
   mma,
+  decode,  ///< few tokens, weights straight from memory to registers
   // Of Packing::elements:
   lookup,     ///< CUDA cores, activations looked up in shared memory
   fragments,  ///< tensor cores, the weight expanded to dense fragments in registers
@@ -182,6 +184,7 @@ struct Selection {
   Family family = Family::wgmma;
   int shape = 0;  ///< wgmma, expand: index of kWgmmaShapes
   MmaShape mma;
+  DecodeShape decode;
   bool token_major = false;  ///< the kernel reads token-major activations itself
   bool transpose = false;    ///< token-major activations are transposed into the workspace first
   bool repack = false;       ///< unaligned feature-major activations are copied there first

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "cuda/decode_select.h"
 #include "cuda/multiply.h"
 #include "cuda/weight.h"
 
@@ -116,6 +117,13 @@ std::vector<Selection> selections(const Problem& p, const PackedWeight& packed, 
     for (const int tile : element_tiles(family, product)) {
       all.push_back(select_of(family, product, device));
       all.back().tile_tokens = tile;
+    }
+    return all;
+  }
+  if (family == Family::decode) {
+    for (const DecodeShape& shape : decode_shapes(product, device)) {
+      all.push_back(select_of(family, product, device));
+      all.back().decode = shape;
     }
     return all;
   }

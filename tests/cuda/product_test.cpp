@@ -172,6 +172,35 @@ TEST(CudaProduct, EveryExpandingKernel) {
   }
 }
 
+// Every shape of thread blocks and every number of tokens up to the most, tails of all kinds.
+TEST(CudaProduct, EveryDecodeKernel) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 500;
+  for (const char* pattern :
+       {"2:4", "64:2:8", "128:2:16", "32:2:8", "16:2:5", "64:2:32", "256:2:100", "512:2:256"})
+    for (const std::int64_t tokens : {1, 2, 5, 8, 9, 16, 23, 32, 33, 57, 64})
+      for (const std::int64_t cols : {128, 1027, 4096})
+        check_problem({.pattern = Pattern::parse(pattern),
+                       .rows = seed % 5 == 0 ? 1000 : 192,
+                       .cols = cols,
+                       .tokens = tokens,
+                       .dtype = seed % 2 == 0 ? Dtype::f16 : Dtype::bf16,
+                       .x_layout = seed % 3 == 0 ? Layout::feature_major : Layout::token_major,
+                       .y_layout = seed % 3 == 1 ? Layout::feature_major : Layout::token_major,
+                       .bias = seed % 7 == 0,
+                       .every_kernel_of = Family::decode},
+                      seed++);
+  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
+  const int count = cases != nullptr ? std::atoi(cases) : 300;
+  Random random(20261125);
+  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
+    Problem p = random_problem(random);
+    p.tokens = random_int(random, 1, 64);
+    p.every_kernel_of = Family::decode;
+    check_problem(p, static_cast<std::uint64_t>(i));
+  }
+}
+
 struct Operands {
   SparseMatrix weight;
   PackedWeight packed;
@@ -306,7 +335,7 @@ TEST(CudaProduct, TokensDoNotDependOnTheirNumber) {
 
 TEST(CudaProduct, RefusesWhatDoesNotFit) {
   COPPICE_NEEDS_GPU();
-  const Operands o = make_operands("64:2:8", 64, 11);
+  const Operands o = make_operands("64:2:8", 128, 11);
   Matrix x = o.x_matrix;
   x.features = 511;
   EXPECT_THROW(multiply(o.packed, x, o.y_matrix), InvalidArgument);

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "cuda/decode_select.h"
+#include "cuda/kernels/decode_sizes.h"
 #include "cuda/kernels/sparse_mma_layout.h"
 
 namespace coppice::cuda {
@@ -100,7 +102,7 @@ TEST(Select, InOrderWeightsGetTilesCompiledForThem) {
       for (bool token_major : {false, true}) {
         ProductInfo p = two_four(rows, 4096, tokens);
         p.token_major = token_major;
-        const Selection s = select(p, hopper());
+        const Selection s = select_of(Family::wgmma, p, hopper());
         EXPECT_TRUE(kWgmmaShapes[static_cast<std::size_t>(s.shape)].in_order);
       }
 }
@@ -138,6 +140,68 @@ TEST(Select, BatchInvariantFamiliesDoNotDependOnTheTokens) {
     for (int group : {5, 8, 16})
       for (std::int64_t tokens : {64, 512, 4096})
         EXPECT_EQ(family(vec_rows, group, tokens), family(vec_rows, group, 1));
+}
+
+// Nothing that text generation meets may land on a kernel for many tokens.
+TEST(Select, FewTokensAreDecoded) {
+  for (const std::int64_t tokens : {1, 2, 7, 8, 9, 16})
+    for (const bool token_major : {false, true})
+      for (const bool aligned : {false, true})
+        for (const auto& [rows, cols] : {std::pair{4096, 4096},
+                                         {14336, 4096},
+                                         {4096, 14336},
+                                         {28672, 8192},
+                                         {8192, 28672},
+                                         {1024, 4096},
+                                         {11008, 4096}}) {
+          std::vector<ProductInfo> all{two_four(rows, cols, tokens)};
+          for (const int vec_rows : {16, 32, 64, 128, 512})
+            for (const int group : {5, 8, 16, 32})
+              if (group <= 8 || tokens <= 8)
+                all.push_back(product(vec_rows, group, rows, cols, tokens));
+          for (ProductInfo& p : all) {
+            p.token_major = token_major;
+            p.aligned = aligned;
+            const Selection s = select(p, hopper());
+            EXPECT_EQ(s.family, Family::decode)
+                << rows << " x " << cols << " M " << p.group << " tokens " << tokens;
+            EXPECT_FALSE(s.transpose || s.repack) << "activations are read as they are";
+          }
+        }
+}
+
+TEST(Select, DecodeSumsDoNotDependOnTheTokens) {
+  for (const DeviceInfo& device : {hopper(), ampere()})
+    for (const int group : {5, 8, 100})
+      for (const std::int64_t rows : {64, 1024, 4096, 28672}) {
+        const int slices = decode_slices(product(64, group, rows, 4096, 1), device);
+        for (std::int64_t tokens = 1; tokens <= 64; ++tokens)
+          for (const DecodeShape& s : decode_shapes(product(64, group, rows, 4096, tokens), device))
+            EXPECT_EQ(s.slices(), slices);
+      }
+}
+
+TEST(Select, DecodeShapesFitTheDevice) {
+  for (const DeviceInfo& device : {hopper(), ampere(), ada()})
+    for (const int group : {4, 8, 32, 256})
+      for (const std::int64_t cols : {1, 100, 4096, 14336, 65536})
+        for (const std::int64_t tokens : {1, 16, 64})
+          for (const bool regular : {true, false}) {
+            ProductInfo p = product(64, group, 4096, cols, tokens);
+            p.regular = regular;
+            const auto shapes = decode_shapes(p, device);
+            const bool small = group <= (device.compute_capability == 90 ? 32 : 8);
+            EXPECT_TRUE(!regular || !small || !shapes.empty()) << group << " " << cols;
+            for (const DecodeShape& s : shapes) {
+              EXPECT_EQ(s.warps(), decode::kWarps);
+              EXPECT_LE(s.cluster, device.compute_capability >= 90 ? 8 : 1);
+              EXPECT_GE(s.chunk_steps, 1);
+              EXPECT_TRUE(regular || std::int64_t{s.chunk_steps} * s.slices() >= p.steps);
+              EXPECT_LE((decode::shared_bytes(s, regular, group, cols) + 1024) *
+                            decode_residents(s.tokens),
+                        device.shared_bytes + 1024);
+            }
+          }
 }
 
 TEST(Select, ExpandingTilesFitTheMultiprocessor) {

@@ -187,6 +187,11 @@ __global__ void __launch_bounds__(kThreads) pack_lists_kernel(const PackArgument
   }
 }
 
+// Decode kernels ask for weights before they wait for the kernel before them (decode_kernel.h).
+// That kernel must not be the one that writes the weights: this one lies between, which begins when
+// they are written.
+__global__ void pack_end_kernel() {}
+
 unsigned thread_blocks(std::int64_t items, int of_one) {
   return static_cast<unsigned>((items + of_one - 1) / of_one);
 }
@@ -205,6 +210,8 @@ void launch_pack(const PackArguments& p, cudaStream_t stream) {
     pack_lists_kernel<<<thread_blocks(quads, kThreads), kThreads, 0, stream>>>(p);
     check(cudaGetLastError(), "launching the packing of column lists");
   }
+  pack_end_kernel<<<1, 1, 0, stream>>>();
+  check(cudaGetLastError(), "launching the end of the packing of a weight");
 }
 
 }  // namespace coppice::cuda

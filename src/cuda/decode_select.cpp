@@ -1,0 +1,99 @@
+#include "cuda/decode_select.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/kernels/decode_sizes.h"
+
+namespace coppice::cuda {
+namespace {
+
+constexpr int kReserved = 1024;  // of shared memory, for every thread block
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+bool has_clusters(const DeviceInfo& device) { return device.compute_capability >= 90; }
+
+int shared_of_block(int tokens, const DeviceInfo& device) {
+  return (device.shared_bytes + kReserved) / decode_residents(tokens) - kReserved;
+}
+
+// As many steps of activations at once as fit; 0 if none does.
+int most_chunk_steps(DecodeShape s, const ProductInfo& p, const DeviceInfo& device) {
+  const int shared = shared_of_block(s.tokens, device);
+  if (decode::reduction_bytes(s) > shared) return 0;
+  const int all = static_cast<int>(std::max<std::int64_t>(1, ceil_div(p.steps, s.slices())));
+  const auto fits = [&](int steps) {
+    s.chunk_steps = steps;
+    return decode::activation_bytes(s, p.regular, p.group, p.cols) <= shared;
+  };
+  if (!p.regular) return fits(all) ? all : 0;
+  int chunks = 1;
+  while (chunks < all && !fits(static_cast<int>(ceil_div(all, chunks)))) ++chunks;
+  int steps = static_cast<int>(ceil_div(all, chunks));
+  if (chunks > 1) steps = std::max(2, steps / 2 * 2);  // warps keep records in pairs
+  return fits(steps) ? steps : 0;
+}
+
+}  // namespace
+
+// As many as two thread blocks on every multiprocessor can work on at once: fewer have too few
+// bytes under way, more need a second round. More than two thread blocks in a cluster cost more
+// than their warps bring (H200, 4096 x 4096 at 64:2:8, one token: 5.3 us with 16 slices, 9.9 with
+// 32).
+int decode_slices(const ProductInfo& p, const DeviceInfo& device) {
+  const int most = decode::kWarps * (has_clusters(device) ? 2 : 1);
+  const std::int64_t warps = std::int64_t{device.multiprocessors} * 2 * decode::kWarps;
+  int slices = 1;
+  while (slices < most && slices < p.steps && 2 * slices * p.blocks <= warps) slices *= 2;
+  return slices;
+}
+
+std::vector<DecodeShape> decode_shapes(const ProductInfo& p, const DeviceInfo& device) {
+  std::vector<DecodeShape> shapes;
+  if (p.tokens > kMostDecodeTokens) return shapes;
+  const int slices = decode_slices(p, device);
+  for (const int tokens : kDecodeTokens) {
+    for (int slice_warps = 1; slice_warps <= std::min(slices, decode::kWarps); slice_warps *= 2) {
+      DecodeShape s;
+      s.tokens = tokens;
+      s.slice_warps = slice_warps;
+      s.row_warps = decode::kWarps / slice_warps;
+      s.cluster = slices / slice_warps;
+      if (s.cluster > (has_clusters(device) ? decode::kMostCluster : 1)) continue;
+      s.chunk_steps = most_chunk_steps(s, p, device);
+      if (s.chunk_steps > 0) shapes.push_back(s);
+    }
+    if (tokens >= p.tokens) break;
+  }
+  return shapes;
+}
+
+// Fitted to times on an H200 (docs/performance/decode.md): the weight at the rate of memory, and
+// what the overlapping of kernels cannot hide: activations staged and sums passed on, which grow
+// with the tokens, in every round of thread blocks; activations out of L2; barriers of a cluster.
+double predicted_seconds(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
+  constexpr double kMemory = 4.5e12, kL2 = 5e12, kToken = 0.27e-6, kBarrier = 0.3e-6,
+                   kChunk = 1.5e-6, kEnds = 1e-6;
+  const auto count = [](auto value) { return static_cast<double>(value); };
+  const double token_tiles = count(ceil_div(p.tokens, s.tokens));
+  const std::int64_t row_tiles = ceil_div(p.blocks, s.row_warps);
+  const double resident = count(device.multiprocessors * decode_residents(s.tokens));
+  const double rounds =
+      std::max(1.0, std::ceil(count(row_tiles * s.cluster) * token_tiles / resident));
+  const double chunks =
+      std::ceil(count(ceil_div(p.steps, s.slices())) / count(std::max(1, s.chunk_steps)));
+  const double columns = count(p.regular ? p.steps * kStepQuads * p.group : p.cols * s.cluster);
+  const double weight = count(p.blocks * p.steps * kRecordBytes) * token_tiles;
+  const double activations = count(row_tiles) * columns * count(p.tokens) * 2;
+  return weight / kMemory + activations / kL2 + kEnds + rounds * kToken * s.tokens +
+         kBarrier * std::log2(s.cluster) + kChunk * std::max(0.0, chunks - 1);
+}
+
+DecodeShape decode_shape(const ProductInfo& p, const DeviceInfo& device) {
+  const std::vector<DecodeShape> shapes = decode_shapes(p, device);
+  return *std::ranges::min_element(
+      shapes, {}, [&](const DecodeShape& s) { return predicted_seconds(s, p, device); });
+}
+
+}  // namespace coppice::cuda

@@ -1,0 +1,22 @@
+// Loads of what is read once, and small stores to shared memory.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace coppice::cuda::ptx {
+
+/// 4 bytes that are not kept in L1; nobody writes them meanwhile.
+__device__ inline std::uint32_t load_once_4(const std::byte* global) {
+  std::uint32_t v;
+  asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(v) : "l"(global));
+  return v;
+}
+
+/// The lower 16 bits.
+__device__ inline void store_shared_2(std::uint32_t shared, std::uint32_t value) {
+  asm volatile("st.shared.u16 [%0], %1;" ::"r"(shared), "h"(static_cast<std::uint16_t>(value))
+               : "memory");
+}
+
+}  // namespace coppice::cuda::ptx
