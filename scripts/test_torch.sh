@@ -30,6 +30,8 @@ for libraries in /usr/local/cuda/lib64 /usr/local/cuda/extras/CUPTI/lib64; do
   if [ -d "$libraries" ]; then export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"; fi
 done
 "$venv/bin/python" -c 'import torch' 2>"$venv/torch.log" || skip "import torch: $(tail -n 1 "$venv/torch.log")"
+# PyTorch and Coppice bring a pool of threads each; on a few cores the ones that wait must not keep the others from working.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 tests=()
 for file in tests/python/torch_*_test.py; do
   [ "$file" = tests/python/torch_cuda_test.py ] || tests+=("$file")
