@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(32 * kFragmentWarps, 2)
   Item item, next;
   // Weights do not come from the kernel before: they are on their way while it ends.
   if (here && chunk < end) next.load(p.weight, unit, chunk, lane);
-  ptx::wait_for_former_kernel();
+  ptx::wait_for_kernels_before();
   float sums[kTiles][4] = {};
   while (chunk < end) {
     const int pass_end = min(chunk + p.split.pass_chunks, end);

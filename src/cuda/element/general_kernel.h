@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(256) general_kernel(const ElementArguments p) 
   ptx::let_next_kernel_begin();
   LookupWalk<2> walk(p, rank, tile, warp);
   clear_sums(sums, s.chunk_warps * rows * kTokens);
-  ptx::wait_for_former_kernel();
+  ptx::wait_for_kernels_before();
   __syncthreads();
 
   float sum[kTokens] = {};

@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(256, 2) lookup_kernel(const ElementArguments p
   // Weights do not come from the kernel before: they are on their way while it ends.
   if (walk.here()) next.load(p.weight, walk.part(), walk.now, lane);
   clear_sums(sums, s.chunk_warps * rows * kTokens);
-  ptx::wait_for_former_kernel();
+  ptx::wait_for_kernels_before();
 
   float sum[kHalves][kTokens] = {};
   bool more = walk.chunk < walk.end_chunk;

@@ -17,7 +17,7 @@
 #include "cuda/kernels/decode_reduce.h"
 #include "cuda/kernels/decode_stage.h"
 #include "cuda/ptx/barrier.h"
-#include "cuda/ptx/dependent_launch.h"
+#include "cuda/ptx/launch.h"
 
 namespace coppice::cuda::decode {
 

@@ -2,8 +2,8 @@
 // side by side.
 #pragma once
 
-#include "cuda/check.h"
 #include "cuda/kernels/decode_kernel.h"
+#include "cuda/launch.h"
 
 namespace coppice::cuda::decode {
 
@@ -21,20 +21,12 @@ void launch_bf16(const Launch& launch, const DecodeArguments& a);
 template <int kTokens, Dtype kType, int kLists>
 void launch_one(const Launch& launch, const DecodeArguments& a) {
   const auto kernel = decode_kernel<kTokens, kType, kLists>;
-  allow_shared_memory(kernel, launch.shared_bytes);
-  cudaLaunchAttribute attributes[2] = {};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim = {static_cast<unsigned>(a.shape.cluster), 1, 1};
-  cudaLaunchConfig_t config = {};
-  config.gridDim = launch.grid;
-  config.blockDim = dim3(static_cast<unsigned>(a.shape.threads()));
-  config.dynamicSmemBytes = static_cast<std::size_t>(launch.shared_bytes);
-  config.stream = launch.stream;
-  config.attrs = attributes;
-  config.numAttrs = !launch.overlaps ? 0 : a.shape.cluster > 1 ? 2 : 1;
-  check(cudaLaunchKernelEx(&config, kernel, a), "launching a decode product");
+  const LaunchShape shape = {.grid = launch.grid,
+                             .threads = a.shape.threads(),
+                             .shared_bytes = launch.shared_bytes,
+                             .cluster = launch.overlaps ? a.shape.cluster : 1,
+                             .overlaps = launch.overlaps};
+  cuda::launch(kernel, shape, launch.stream, "launching a decode product", a);
 }
 
 template <Dtype kType, int kTokens>

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/kernels/expand_pipeline.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/launch.h"
 #include "cuda/ptx/tensor_copy.h"
 
 namespace coppice::cuda {
@@ -57,7 +57,7 @@ __device__ inline void produce_expanded(const ProductArguments& p, const WgmmaMa
   using Pipe = Pipeline<kConfig>;
   TileWalk<kConfig> walk(p);
   UnitLists<kConfig> lists(p, walk.now.rows.block, lane);
-  ptx::wait_for_kernel_before();
+  ptx::wait_for_kernels_before();
   for (; walk.valid(); walk.advance()) {
     const UnitLists<kConfig> next(p, walk.next.rows.block, lane);  // read a tile ahead
     const std::int64_t block_bytes = static_cast<std::int64_t>(p.steps) * kRecordBytes;

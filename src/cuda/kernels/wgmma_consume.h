@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/kernels/wgmma_store.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/launch.h"
 #include "cuda/ptx/wgmma.h"
 
 namespace coppice::cuda {
@@ -164,7 +164,7 @@ __device__ inline void consume(const ProductArguments& p, const WgmmaMaps& maps,
   const int row_group = group / kConfig.shape.token_groups;
   const int token_group = group % kConfig.shape.token_groups;
   const Operands<kConfig> operands(pipe, {row_group, token_group, thread, true});
-  ptx::wait_for_kernel_before();
+  ptx::wait_for_kernels_before();
 #pragma unroll 1
   for (;;) {
     TileInfo tile = pipe.wait_announced();

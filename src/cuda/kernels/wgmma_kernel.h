@@ -4,14 +4,14 @@
 
 #include <algorithm>
 
-#include "cuda/check.h"
 #include "cuda/kernels/expand_consume.h"
 #include "cuda/kernels/expand_produce.h"
 #include "cuda/kernels/sparse_wgmma.h"
 #include "cuda/kernels/tensor_map.h"
 #include "cuda/kernels/wgmma_consume.h"
 #include "cuda/kernels/wgmma_produce.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/launch.h"
+#include "cuda/ptx/launch.h"
 
 namespace coppice::cuda {
 namespace {
@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
   if (threadIdx.x == 0) pipe.init();
   if constexpr (kConfig.expands()) pipe.make_tables(p.columns.group, threadIdx.x);
   __syncthreads();
-  if (threadIdx.x == 0) ptx::let_next_kernel_come();
+  if (threadIdx.x == 0) ptx::let_next_kernel_begin();
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   if (group == kConfig.consumers()) {
     ptx::registers_lower<kConfig.producer_registers()>();
@@ -78,7 +78,6 @@ template <int kShape, Source kSource, Dtype kType>
 void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStream_t stream) {
   constexpr WgmmaConfig kConfig = config_of(kShape, kSource, kType);
   const auto kernel = sparse_wgmma_kernel<kShape, kSource, kType>;
-  allow_shared_memory(kernel, kConfig.shared_bytes());
   WgmmaMaps maps = {};
   if constexpr (!kConfig.gathers()) maps.x = activation_map(arguments, kConfig);
   if constexpr (kConfig.expands())
@@ -88,17 +87,11 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
   const int tiles = arguments.row_tile_count * arguments.token_tile_count;
   const int grid = std::min(tiles, device.multiprocessors * kConfig.shape.thread_blocks);
   // Barriers are made and row tiles read while the kernel before ends.
-  cudaLaunchAttribute early = {};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(grid));
-  config.blockDim = dim3(kConfig.threads());
-  config.dynamicSmemBytes = kConfig.shared_bytes();
-  config.stream = stream;
-  config.attrs = &early;
-  config.numAttrs = 1;
-  check(cudaLaunchKernelEx(&config, kernel, arguments, maps), "launching a sparse wgmma product");
+  const LaunchShape shape = {.grid = dim3(static_cast<unsigned>(grid)),
+                             .threads = static_cast<int>(kConfig.threads()),
+                             .shared_bytes = static_cast<int>(kConfig.shared_bytes()),
+                             .overlaps = true};
+  cuda::launch(kernel, shape, stream, "launching a sparse wgmma product", arguments, maps);
 }
 
 template <Source kSource, int kShape = 0>

@@ -3,7 +3,7 @@
 
 #include "cuda/kernels/columns.h"
 #include "cuda/kernels/wgmma_pipeline.h"
-#include "cuda/ptx/dependent.h"
+#include "cuda/ptx/launch.h"
 #include "cuda/ptx/tensor_copy.h"
 
 namespace coppice::cuda {
@@ -125,7 +125,7 @@ __device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kCon
   Gather<kConfig> gather(p, thread);
   ColumnFeed feed{pipe.columns, thread};
   TileWalk<kConfig> walk(p);
-  ptx::wait_for_kernel_before();
+  ptx::wait_for_kernels_before();
   if (walk.valid()) feed.fetch(p, walk.now.rows, 0);
   for (; walk.valid(); walk.advance()) {
     gather.begin_tile(p, walk.now.token, thread);
@@ -168,7 +168,7 @@ template <WgmmaConfig kConfig>
 __device__ inline void produce_in_order(const ProductArguments& p, const WgmmaMaps& maps,
                                         Pipeline<kConfig> pipe) {
   TileWalk<kConfig> walk(p);
-  ptx::wait_for_kernel_before();
+  ptx::wait_for_kernels_before();
   for (; walk.valid(); walk.advance()) {
     RecordCopies<kConfig> records(p, walk.now.rows);
     const int token = walk.now.token;
