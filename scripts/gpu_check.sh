@@ -49,10 +49,16 @@ large_shapes() {
   awk -F, '($1 == "llama" || $1 == "venom") && $4 >= 4096 && $5 >= 4096 && !seen[$4, $5]++' bench/shapes.csv
 }
 
+# One test program that fails does not keep the others of its stage from running: time on a GPU is dear.
+failures=0
+each() {
+  "$@" || { failures=$((failures + 1)); note "FAILED: $*"; }
+}
+
 sanitize() {
   local tool=$1
   shift
-  compute-sanitizer --tool "$tool" --error-exitcode 1 "$@"
+  each compute-sanitizer --tool "$tool" --error-exitcode 1 "$@"
 }
 
 stage_build() {
@@ -63,12 +69,12 @@ stage_build() {
 }
 
 stage_test() {
-  COPPICE_GPU_TEST_CASES=${COPPICE_GPU_TEST_CASES:-2000} "$tests/cuda_test" --gtest_brief=1
-  "$tests/cuda_compress_test" --gtest_brief=1
-  "$tests/cuda_update_test" --gtest_brief=1
-  "$build/tests/cli/cli_parts_test" --gtest_brief=1 --gtest_filter='Magnitude.*'
-  "$build/tests/cli/cli_test" --gtest_brief=1 --gtest_filter='Gpu*'
-  "$build/tests/bench/bench_test" --gtest_brief=1 --gtest_filter='Gemv*:RandomValues*:ReplayedCalls*:StreamCeiling*'
+  COPPICE_GPU_TEST_CASES=${COPPICE_GPU_TEST_CASES:-2000} each "$tests/cuda_test" --gtest_brief=1
+  each "$tests/cuda_compress_test" --gtest_brief=1
+  each "$tests/cuda_update_test" --gtest_brief=1
+  each "$build/tests/cli/cli_parts_test" --gtest_brief=1 --gtest_filter='Magnitude.*'
+  each "$build/tests/cli/cli_test" --gtest_brief=1 --gtest_filter='Gpu*'
+  each "$build/tests/bench/bench_test" --gtest_brief=1 --gtest_filter='Gemv*:RandomValues*:ReplayedCalls*:StreamCeiling*'
 }
 
 stage_python() {
@@ -161,7 +167,7 @@ for stage in "${stages[@]}"; do
   say "gpu_check: $stage"
   start=$SECONDS
   # A stage of its own shell, so that it can be stopped in time; its log stays.
-  if timeout "$seconds" bash -euo pipefail -c "$(declare -f); $(declare -p build out tests coppice patterns decode_patterns coppice_jobs); stage_$stage" \
+  if timeout "$seconds" bash -euo pipefail -c "$(declare -f); $(declare -p build out tests coppice patterns decode_patterns coppice_jobs failures); stage_$stage; [ \$failures = 0 ]" \
     2>&1 | tee "$out/$stage.log"; then
     note "$stage: passed in $((SECONDS - start)) s"
   else
