@@ -18,18 +18,8 @@ using cpu::random_int;
 
 constexpr Dtype kTypes[] = {Dtype::f16, Dtype::bf16, Dtype::f32};
 
-int case_count(int usual) {
-  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
-  return cases != nullptr ? std::atoi(cases) : usual;
-}
-
 // A few cases are for a sanitizer, under which a launch takes long.
 bool is_thin() { return case_count(1000) < 1000; }
-
-std::vector<std::int64_t> random_segments(Random& random, std::int64_t size) {
-  const std::int64_t first = random_int(random, 0, static_cast<int>(size));
-  return {first, 0, size - first};
-}
 
 Problem random_problem(Random& random, const Pattern& pattern) {
   Problem p;
@@ -40,20 +30,7 @@ Problem random_problem(Random& random, const Pattern& pattern) {
   p.tokens = random_int(random, 1, coin() ? 64 : 9);
   if (random_int(random, 0, 15) == 0) p.tokens = random_int(random, 65, 200);
   p.dtype = kTypes[random_int(random, 0, 2)];
-  p.x_layout = coin() ? Layout::token_major : Layout::feature_major;
-  p.y_layout = coin() ? Layout::token_major : Layout::feature_major;
-  p.x_extra = coin() ? 0 : random_int(random, 0, 16);
-  p.y_extra = coin() ? 0 : random_int(random, 0, 16);
-  p.x_offset = random_int(random, 0, 3) == 0 ? random_int(random, 1, 9) : 0;
-  p.f32_out = p.dtype == Dtype::f32 || coin();
-  p.bias = coin();
-  p.f32_bias = coin();
-  p.residual = coin();
-  p.permuted = random_int(random, 0, 3) == 0;
-  p.alpha = coin() ? 1.0f : -0.75f;
-  p.activation = static_cast<Activation>(random_int(random, 0, 4));
-  if (random_int(random, 0, 3) == 0) p.row_segments = random_segments(random, p.rows);
-  if (random_int(random, 0, 3) == 0) p.col_segments = random_segments(random, p.cols);
+  choose_operands(p, random);
   return p;
 }
 

@@ -135,8 +135,7 @@ TEST(CudaGated, PatternsLayoutsAndTypes) {
 
 TEST(CudaGated, AnyShape) {
   COPPICE_NEEDS_GPU();
-  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
-  const int count = cases != nullptr ? std::atoi(cases) / 4 : 100;
+  const int count = case_count(400) / 4;
   Random random(20261123);
   const auto coin = [&] { return random_int(random, 0, 1) == 1; };
   for (int i = 0; i < count && !testing::Test::HasFailure(); ++i)

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
+
 #include "cuda/decode_select.h"
 #include "cuda/multiply.h"
 #include "cuda/weight.h"
@@ -152,6 +154,35 @@ std::string Problem::describe() const {
                      f32_out ? " f32" : "", alpha, static_cast<int>(activation),
                      bias ? " bias" : "", residual ? " residual" : "", permuted ? " permuted" : "",
                      row_segments.empty() && col_segments.empty() ? "" : " segments");
+}
+
+int case_count(int usual) {
+  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
+  return cases != nullptr ? std::atoi(cases) : usual;
+}
+
+std::vector<std::int64_t> random_segments(Random& random, std::int64_t size) {
+  const std::int64_t first = cpu::random_int(random, 0, static_cast<int>(size));
+  return {first, 0, size - first};
+}
+
+void choose_operands(Problem& p, Random& random) {
+  const auto coin = [&] { return cpu::random_int(random, 0, 1) == 1; };
+  const auto one_of_four = [&] { return cpu::random_int(random, 0, 3) == 0; };
+  p.x_layout = coin() ? Layout::token_major : Layout::feature_major;
+  p.y_layout = coin() ? Layout::token_major : Layout::feature_major;
+  p.x_extra = coin() ? 0 : cpu::random_int(random, 0, 16);
+  p.y_extra = coin() ? 0 : cpu::random_int(random, 0, 16);
+  p.x_offset = one_of_four() ? cpu::random_int(random, 1, 9) : 0;
+  p.f32_out = p.dtype == Dtype::f32 || coin();
+  p.bias = coin();
+  p.f32_bias = coin();
+  p.residual = coin();
+  p.permuted = one_of_four();
+  p.alpha = coin() ? 1.0f : -0.75f;
+  p.activation = static_cast<Activation>(cpu::random_int(random, 0, 4));
+  if (one_of_four()) p.row_segments = random_segments(random, p.rows);
+  if (one_of_four()) p.col_segments = random_segments(random, p.cols);
 }
 
 void check_problem(const Problem& p, std::uint64_t seed) {

@@ -91,6 +91,16 @@ struct Problem {
   std::string describe() const;
 };
 
+/// How many random cases: COPPICE_GPU_TEST_CASES, few under compute-sanitizer and thousands in a
+/// full check, or as usual.
+int case_count(int usual);
+
+/// Two segments and an empty one between them.
+std::vector<std::int64_t> random_segments(cpu::Random& random, std::int64_t size);
+
+/// All of a problem at random but its pattern, shape and dtype.
+void choose_operands(Problem& problem, cpu::Random& random);
+
 /// Multiplies on the GPU and compares with the reference. @returns the relative error; adds
 /// failures for outputs that were not written, or written where they should not be.
 void check_problem(const Problem& problem, std::uint64_t seed);

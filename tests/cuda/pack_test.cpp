@@ -111,8 +111,7 @@ TEST(CudaPack, SegmentsAndPermutation) {
 
 TEST(CudaPack, RandomWeights) {
   COPPICE_NEEDS_GPU();
-  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
-  const int count = cases != nullptr ? std::atoi(cases) / 4 : 100;
+  const int count = case_count(400) / 4;
   Random random(20261122);
   for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
     // 1:2:M is the element-wise 2:M, which has another packing (element_host_test.cpp).

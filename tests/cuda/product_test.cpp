@@ -76,11 +76,6 @@ Pattern random_vnm(Random& random) {
                        kGroups[random_int(random, 0, std::size(kGroups) - 1)], 2);
 }
 
-std::vector<std::int64_t> random_segments(Random& random, std::int64_t size) {
-  const std::int64_t first = random_int(random, 0, static_cast<int>(size));
-  return {first, 0, size - first};
-}
-
 Problem random_problem(Random& random) {
   Problem p;
   p.pattern = random_vnm(random);
@@ -92,29 +87,13 @@ Problem random_problem(Random& random) {
   p.cols = size(700);
   p.tokens = size(random_int(random, 0, 1) == 0 ? 80 : 600);
   p.dtype = random_int(random, 0, 1) == 0 ? Dtype::f16 : Dtype::bf16;
-  auto coin = [&] { return random_int(random, 0, 1) == 1; };
-  p.x_layout = coin() ? Layout::token_major : Layout::feature_major;
-  p.y_layout = coin() ? Layout::token_major : Layout::feature_major;
-  p.x_extra = coin() ? 0 : random_int(random, 0, 16);
-  p.y_extra = coin() ? 0 : random_int(random, 0, 16);
-  p.x_offset = random_int(random, 0, 3) == 0 ? random_int(random, 1, 9) : 0;
-  p.f32_out = coin();
-  p.bias = coin();
-  p.f32_bias = coin();
-  p.residual = coin();
-  p.permuted = random_int(random, 0, 3) == 0;
-  p.alpha = coin() ? 1.0f : -0.75f;
-  p.activation = static_cast<Activation>(random_int(random, 0, 4));
-  if (random_int(random, 0, 3) == 0) p.row_segments = random_segments(random, p.rows);
-  if (random_int(random, 0, 3) == 0) p.col_segments = random_segments(random, p.cols);
+  choose_operands(p, random);
   return p;
 }
 
-// COPPICE_GPU_TEST_CASES sets how many (a few under compute-sanitizer, thousands in a full check).
 TEST(CudaProduct, RandomProblems) {
   COPPICE_NEEDS_GPU();
-  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
-  const int count = cases != nullptr ? std::atoi(cases) : 300;
+  const int count = case_count(300);
   Random random(20261121);
   for (int i = 0; i < count && !testing::Test::HasFailure(); ++i)
     check_problem(random_problem(random), static_cast<std::uint64_t>(i));
@@ -132,8 +111,7 @@ TEST(CudaProduct, EveryMmaKernel) {
                      .dtype = seed % 2 == 0 ? Dtype::f16 : Dtype::bf16,
                      .every_kernel_of = Family::mma},
                     seed++);
-  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
-  const int count = cases != nullptr ? std::atoi(cases) : 300;
+  const int count = case_count(300);
   Random random(20261122);
   for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
     Problem p = random_problem(random);
@@ -159,8 +137,7 @@ TEST(CudaProduct, EveryExpandingKernel) {
                        .y_layout = seed % 3 == 0 ? Layout::token_major : Layout::feature_major,
                        .every_kernel_of = Family::expand},
                       seed++);
-  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
-  const int count = cases != nullptr ? std::atoi(cases) : 300;
+  const int count = case_count(300);
   Random random(20261123);
   for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
     Problem p = random_problem(random);
@@ -190,8 +167,7 @@ TEST(CudaProduct, EveryDecodeKernel) {
                        .bias = seed % 7 == 0,
                        .every_kernel_of = Family::decode},
                       seed++);
-  const char* cases = std::getenv("COPPICE_GPU_TEST_CASES");
-  const int count = cases != nullptr ? std::atoi(cases) : 300;
+  const int count = case_count(300);
   Random random(20261125);
   for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
     Problem p = random_problem(random);

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from ..models.command import run_command
 from ..models.loading import load_model, longest
 from ..models.text import tokenizer_of, windows
 from .gradients import LOSSES
@@ -72,9 +73,4 @@ def run(args):
 
 
 def main(argv=None):
-    try:
-        run(parse_arguments(argv))
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"coppice.calibrate: {error}")
-    except KeyboardInterrupt:
-        sys.exit("coppice.calibrate: interrupted; nothing was written")
+    run_command("coppice.calibrate", run, parse_arguments(argv))

@@ -8,6 +8,7 @@ import sys
 import torch
 import transformers
 
+from ..models.command import run_command
 from ..models.report import table
 from .run import evaluate
 
@@ -89,9 +90,4 @@ def run(args):
 
 
 def main(argv=None):
-    try:
-        run(parse_arguments(argv))
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"coppice.evaluate: {error}")
-    except KeyboardInterrupt:
-        sys.exit("coppice.evaluate: interrupted")
+    run_command("coppice.evaluate", run, parse_arguments(argv), interrupted="interrupted")

@@ -6,6 +6,7 @@ import json
 import sys
 
 from ..calibration.cli import add_text_options, text_batches
+from ..models.command import run_command
 from ..models.report import table
 from .methods import METHODS, TARGETS
 from .run import prune
@@ -65,9 +66,4 @@ def run(args):
 
 
 def main(argv=None):
-    try:
-        run(parse_arguments(argv))
-    except (OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"coppice.prune: {error}")
-    except KeyboardInterrupt:
-        sys.exit("coppice.prune: interrupted; nothing was written")
+    run_command("coppice.prune", run, parse_arguments(argv))

@@ -1,0 +1,12 @@
+"""What the commands of the package share: every error is one line, and an interrupt too."""
+
+import sys
+
+
+def run_command(name, run, arguments, interrupted="interrupted; nothing was written"):
+    try:
+        run(arguments)
+    except (OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"{name}: {error}")
+    except KeyboardInterrupt:
+        sys.exit(f"{name}: {interrupted}")
