@@ -36,9 +36,10 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
       add(best);
     }
   } else if (family == Family::decode) {
+    const int tokens = best.decode.tokens;
     for (const DecodeShape& shape : decode_shapes(product, device)) {
       best.decode = shape;
-      if (shape.tokens == decode_shape(product, device).tokens) add(best);
+      if (shape.tokens == tokens) add(best);
     }
   } else if (family != Family::mma) {
     for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {

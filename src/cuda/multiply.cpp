@@ -156,7 +156,7 @@ std::size_t tile_table(int blocks) {
   return i;
 }
 
-// What both families are given; the caller adds the tiles.
+// What the families that read records are given; the caller adds the tiles.
 ProductArguments arguments_for(const Selection& selection, const PackedWeight::Impl& impl,
                                const Matrix& x, const MutableMatrix& y, const Epilogue& epilogue,
                                int tile_tokens) {

@@ -20,16 +20,6 @@ std::vector<std::byte> random_halves(Random& random, std::int64_t count) {
   return bytes;
 }
 
-class OwnStream {
- public:
-  OwnStream() { expect_ok(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
-  ~OwnStream() { cudaStreamDestroy(stream_); }
-  operator cudaStream_t() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
 // Captures `work`, and replays it `times` times.
 template <typename Work>
 void replay(const Work& work, int times) {

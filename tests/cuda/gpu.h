@@ -73,6 +73,17 @@ class GpuBytes {
   std::size_t bytes_ = 0;
 };
 
+/// A stream that the default one does not wait for.
+class OwnStream {
+ public:
+  OwnStream() { expect_ok(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+  ~OwnStream() { cudaStreamDestroy(stream_); }
+  operator cudaStream_t() const { return stream_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
 /// One product, all that can vary.
 struct Problem {
   Pattern pattern = Pattern::parse("2:4");

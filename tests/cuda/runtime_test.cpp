@@ -68,16 +68,6 @@ void for_every_way(const Check& check) {
     }
 }
 
-class OwnStream {
- public:
-  OwnStream() { expect_ok(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
-  ~OwnStream() { cudaStreamDestroy(stream_); }
-  operator cudaStream_t() const { return stream_; }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
 // Global capture fails on allocation, on synchronisation, and on work for another stream.
 TEST(CudaRuntime, OnlyEnqueuesOnTheCallersStream) {
   COPPICE_NEEDS_GPU();

@@ -2,15 +2,13 @@
 
 from fnmatch import fnmatch
 
-import torch
 from torch import nn
 
 from .. import Pattern
 from .._core import InvalidArgument
 from ..models.report import table  # noqa: F401  for the reports beside it
 from ._linear import is_conv1d
-
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+from ._names import DTYPES
 
 
 def chosen(filter, name, module):

@@ -7,11 +7,12 @@ from torch import nn
 from .. import Pattern, SparseMatrix, compress, magnitude_mask
 from .._core import InvalidArgument
 from . import _cache, _ops, _products
+from ._names import DTYPES
 
 _LAYOUTS = ("token", "feature")
 _modes_active = torch._C._len_torch_dispatch_stack
 _transforms = torch._C._functorch.peek_interpreter_stack
-_NUMPY = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_NUMPY = {name: dtype for dtype, name in DTYPES.items()}
 
 
 def _zeros(shape, dtype, device):
