@@ -1,6 +1,4 @@
 // The GPU side of coppice.torch: the caller's memory, the caller's stream.
-#include "coppice/cuda.h"
-
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
@@ -8,59 +6,12 @@
 
 #include "arrays.h"
 #include "bindings.h"
-#include "tensors.h"
+#include "cuda_weight.h"
 
 using namespace nb::literals;
 
 namespace coppice::python {
 namespace {
-
-// Arrays in device memory by their addresses; 0 where there is none.
-struct DeviceArrays {
-  std::uintptr_t values, columns, metadata, input_permutation;
-
-  cuda::SparseDeviceView view(const std::shared_ptr<const Grid>& grid, Dtype dtype) const {
-    return {grid,
-            dtype,
-            reinterpret_cast<const void*>(values),
-            reinterpret_cast<const void*>(columns),
-            reinterpret_cast<const void*>(metadata),
-            reinterpret_cast<const std::uint32_t*>(input_permutation)};
-  }
-};
-
-cuda::Stream stream_of(std::uintptr_t stream) { return reinterpret_cast<cuda::Stream>(stream); }
-
-// A packed weight and the grid that it is packed again with.
-class CudaWeight {
- public:
-  CudaWeight(const Structure& structure, std::string_view dtype, const DeviceArrays& arrays,
-             std::uintptr_t stream)
-      : grid_(structure.grid()),
-        dtype_(tensor_dtype(dtype)),
-        weight_(arrays.view(grid_, dtype_), stream_of(stream)) {}
-
-  void repack(const DeviceArrays& arrays, std::uintptr_t stream) {
-    weight_.repack(arrays.view(grid_, dtype_), stream_of(stream));
-  }
-
-  cuda::Matrix input(std::int64_t tokens, std::uintptr_t x, std::int64_t stride,
-                     bool by_features) const {
-    return {reinterpret_cast<const void*>(x), dtype_, tokens, weight_.cols(),
-            memory_order(by_features),        stride};
-  }
-  cuda::MutableMatrix output(std::int64_t tokens, std::uintptr_t y, bool by_features) const {
-    return {reinterpret_cast<void*>(y), dtype_, tokens, weight_.rows(),
-            memory_order(by_features),  0};
-  }
-  Dtype dtype() const { return dtype_; }
-  const cuda::PackedWeight& weight() const { return weight_; }
-
- private:
-  std::shared_ptr<const Grid> grid_;
-  Dtype dtype_;
-  cuda::PackedWeight weight_;
-};
 
 std::int64_t workspace_bytes(const CudaWeight& self, std::int64_t tokens, std::uintptr_t x,
                              std::int64_t x_stride, bool x_by_features, bool batch_invariant) {
