@@ -86,7 +86,7 @@ stage_python() {
     cp -r python/coppice "$build/site/"
   fi
   export PYTHONPATH=$build/site COPPICE_REQUIRE_TORCH=1
-  python3 -m pytest tests/python/torch_cuda_test.py
+  python3 -m pytest tests/python/torch_*cuda_test.py
   python3 bench/python/torch_linear.py --device cuda --dtype float16 --shape 4096x4096 --tokens 16,4096 --pattern 2:4,64:2:8
 }
 

@@ -15,6 +15,7 @@ void bind_updates(nanobind::module_& module);
 void bind_statistics(nanobind::module_& module);
 void bind_checkpoint(nanobind::module_& module);
 void bind_tensors(nanobind::module_& module);
-void bind_cuda(nanobind::module_& module);  ///< in builds with the CUDA backend
+void bind_cuda(nanobind::module_& module);         ///< in builds with the CUDA backend
+void bind_cuda_blocks(nanobind::module_& module);  ///< the same
 
 }  // namespace coppice::python

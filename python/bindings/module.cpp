@@ -16,6 +16,7 @@ NB_MODULE(_core, module) {
   bind_tensors(module);
 #if COPPICE_HAS_CUDA
   bind_cuda(module);
+  bind_cuda_blocks(module);
 #endif
   module.attr("has_cuda") = COPPICE_HAS_CUDA != 0;
 }

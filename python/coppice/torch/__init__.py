@@ -4,6 +4,7 @@
 
     coppice.torch.prune_(model, "64:2:8")              # zeros in the weights of the linear layers
     report = coppice.torch.sparsify_(model)            # nn.Linear -> SparseLinear; print(report)
+    coppice.torch.replace_blocks_(model)               # transformers: fewer launches and no transposes between layers
     y = model(x)                                       # also compiled, exported, under autocast
 
 `SparseLinear` keeps its weight as the canonical arrays of docs/format.md, which are its state_dict, and packs them for
@@ -19,6 +20,7 @@ from ._cache import clear_cache
 from ._linear import SparseLinear, SparseWeight
 from ._prune import LayerResult, PruneReport, prune_
 from ._sparsify import SparsifyReport, sparsify_
+from .blocks import BlocksReport, replace_blocks_
 
-__all__ = ["LayerResult", "PruneReport", "SparseLinear", "SparseWeight", "SparsifyReport", "clear_cache", "prune_",
-           "sparsify_"]
+__all__ = ["BlocksReport", "LayerResult", "PruneReport", "SparseLinear", "SparseWeight", "SparsifyReport", "clear_cache",
+           "prune_", "replace_blocks_", "sparsify_"]

@@ -1,0 +1,175 @@
+"""What replace_blocks_ puts into a model. Each computes what it replaced; where a gradient is wanted, by the modules it was made of."""
+
+import copy
+
+import torch
+from torch import nn
+
+from . import _block_ops, _products
+from ._linear import SparseWeight
+from ._names import DTYPES
+
+
+def _fused(x, *parameters):
+    """Whether x may go past autograd and autocast, to a GPU's kernels of 16 bits."""
+    if not x.is_cuda or x.dtype is torch.float32 or x.dtype not in DTYPES or torch.is_autocast_enabled("cuda"):
+        return False
+    if torch.is_grad_enabled() and (x.requires_grad or any(p is not None and p.requires_grad for p in parameters)):
+        return False
+    return all(p is None or p.dtype is x.dtype for p in parameters)
+
+
+def _tokens(x):
+    return x.shape[:-1].numel()
+
+
+class FeatureNorm(nn.Module):
+    """A norm whose output is feature-major for many tokens on a GPU, as gathered patterns read it; otherwise the norm itself."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.norm = norm
+        self.rms = not isinstance(norm, nn.LayerNorm)
+        epsilon = getattr(norm, "variance_epsilon", None)
+        self.epsilon = float(norm.eps if epsilon is None else epsilon)
+
+    @staticmethod
+    def refusal(norm):
+        if isinstance(norm, nn.LayerNorm) and len(norm.normalized_shape) == 1:
+            return ""
+        known = isinstance(norm, nn.RMSNorm) and norm.eps is not None or \
+            type(norm).__name__.endswith("RMSNorm") and hasattr(norm, "variance_epsilon")
+        return "" if known and norm.weight.dim() == 1 else f"{type(norm).__name__} is not a norm that is known here"
+
+    def forward(self, x):
+        weight, bias = self.norm.weight, getattr(self.norm, "bias", None)
+        if _fused(x, weight, bias) and _block_ops.wants_features(_tokens(x)):
+            return _block_ops.norm_by_features(x, weight, bias, self.epsilon, self.rms)
+        return self.norm(x)
+
+
+class FeatureLinear(nn.Module):
+    """A SparseLinear whose output is feature-major for many tokens on a GPU, for the layer behind it."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        # The same parameters and weight, another layout; not registered, so that nothing is listed twice.
+        other = copy.copy(layer)
+        other.layout, other.by_features = "feature", True
+        self.__dict__["turned"] = other
+
+    def forward(self, x):
+        layer = self.layer
+        if _fused(x, layer.weight.values, layer.bias) and _block_ops.wants_features(_tokens(x)):
+            y = self.turned(x.reshape(-1, x.shape[-1]).t())
+            return y.t().view(*x.shape[:-1], y.shape[0])
+        return layer(x)
+
+
+class GatedMlp(nn.Module):
+    """down(act(gate x) * up x); on a GPU the first two without a tensor between them. The names are those of the MLP that it replaces."""
+
+    def __init__(self, names, gate, up, down, activation):
+        super().__init__()
+        self.names, self.activation = names, activation
+        for name, layer in zip(names, (gate, up, down)):
+            self.add_module(name, layer)
+
+    def forward(self, x):
+        gate, up, down = (self._modules[name] for name in self.names)
+        if _fused(x, gate.weight.values, gate.bias, up.weight.values, up.bias):
+            hidden = _block_ops.gated(x, *gate.weight.arrays(), gate.bias, gate.weight.layout, *up.weight.arrays(), up.bias,
+                                      up.weight.layout, self.activation, _block_ops.wants_features(_tokens(x)),
+                                      gate.batch_invariant or up.batch_invariant)
+        else:
+            hidden = _products.activate(gate(x), self.activation) * up(x)
+        return down(hidden)
+
+
+class Stack(nn.Module):
+    """Projections of one input as one weight: the first that is asked multiplies for all, the others take what waits for them."""
+
+    def __init__(self, layer, sizes):
+        super().__init__()
+        self.layer, self.sizes = layer, sizes
+        self._forget()
+
+    def _forget(self):
+        self.x, self.version, self.parts, self.taken = None, None, None, 0
+
+    @staticmethod
+    def refusal(layers):
+        first = layers[0].weight
+        if any(l.pattern != first.pattern or l.weight.dtype != first.dtype for l in layers):
+            return "patterns or dtypes differ"
+        if any((l.bias is None) != (layers[0].bias is None) for l in layers) or any(l.activation != "none" for l in layers):
+            return "some have a bias or an activation"
+        if any(l.weight.grid.row_segments or l.weight.grid.col_segments != first.grid.col_segments for l in layers):
+            return "segments differ"
+        orders = [l.weight.input_permutation for l in layers]
+        if any((o is None) != (orders[0] is None) or o is not None and not torch.equal(o, orders[0]) for o in orders):
+            return "input permutations differ"
+        return ""
+
+    @classmethod
+    def of(cls, layers):
+        first = layers[0]
+        sizes = [layer.out_features for layer in layers]
+        layer = copy.copy(first)
+        layer.__dict__.update(_parameters=dict(first._parameters), _modules=dict(first._modules))
+        layer.weight = _stacked_weight([one.weight for one in layers])
+        if first.bias is not None:
+            bias = torch.cat([one.bias.detach() for one in layers])
+            layer.bias = nn.Parameter(bias, requires_grad=first.bias.requires_grad)
+        return cls(layer, sizes)
+
+    def take(self, x, index):
+        version = None if torch.compiler.is_compiling() or x.is_inference() else x._version
+        if self.x is not x or self.version != version or self.taken >> index & 1:
+            self.x, self.version, self.taken = x, version, 0
+            self.parts = self.layer(x).split(self.sizes, -1)
+        part = self.parts[index]
+        self.taken |= 1 << index
+        if self.taken == (1 << len(self.sizes)) - 1:
+            self._forget()
+        return part
+
+
+def _stacked_weight(weights):
+    """The canonical arrays below each other: rows, and with them vectors, follow each other in all of them."""
+    first = weights[0]
+    rows = [weight.shape[0] for weight in weights]
+    vectors_fit = all(n % first.pattern.vec_rows == 0 for n in rows[:-1])
+    made = SparseWeight(first.pattern, (sum(rows), first.shape[1]), row_segments=() if vectors_fit else rows,
+                        col_segments=first.grid.col_segments, dtype=first.dtype, device="meta")
+    arrays = [None if parts[0] is None else torch.cat([part.detach() for part in parts])
+              for parts in zip(*(weight.arrays()[:3] for weight in weights))]
+    made.values = nn.Parameter(arrays[0], requires_grad=first.values.requires_grad)
+    made.columns, made.metadata = arrays[1:]
+    made.input_permutation = first.input_permutation
+    return made
+
+
+class StackedProjection(nn.Module):
+    """One of the projections of a Stack, which the first of them holds."""
+
+    def __init__(self, stack, index):
+        super().__init__()
+        self.index = index
+        if index == 0:
+            self.stack = stack
+        else:
+            self.__dict__["stack"] = stack
+
+    @property
+    def out_features(self):
+        return self.stack.sizes[self.index]
+
+    def forward(self, x):
+        return self.stack.take(x, self.index)
+
+
+def is_gathered(layer):
+    """Whether the GPU's kernels for many tokens read their activations feature-major."""
+    return layer.pattern.kind == "vnm" or layer.weight.input_permutation is not None

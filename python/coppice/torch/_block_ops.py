@@ -1,0 +1,91 @@
+"""Operators of transformer blocks on a GPU, whose activations between layers are feature-major: a tensor [..., features] of
+which the tokens lie side by side. SparseLinear reads such a tensor as it lies."""
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+
+from .. import _core
+from . import _cache, _cuda, _products
+from ._names import ACTIVATION_INDEX, DTYPES
+
+FEW_TOKENS = 64  # up to here kernels read either layout
+
+
+def wants_features(tokens):
+    """Whether the tensors between the layers of a block are feature-major for so many tokens. Rows of other numbers would not
+    start on 16 bytes."""
+    return tokens > FEW_TOKENS and tokens % 8 == 0
+
+
+def by_features(x, features):
+    """An empty tensor of x's leading sizes, dtype and device and of so many features, whose tokens lie side by side."""
+    return x.new_empty((features, x.shape[:-1].numel())).t().view(*x.shape[:-1], features)
+
+
+def rows_of(x):
+    """[tokens, features] of which the features lie side by side."""
+    rows = x.reshape(-1, x.shape[-1])
+    return rows if rows.stride(1) == 1 and rows.stride(0) >= rows.shape[1] else rows.contiguous()
+
+
+@torch.library.custom_op("coppice::norm_by_features", mutates_args=(), device_types="cuda")
+def norm_by_features(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], epsilon: float, rms: bool) -> Tensor:
+    """LayerNorm or RMSNorm over the last dimension, of x's dtype (float16 or bfloat16); feature-major."""
+    y = by_features(x, x.shape[-1])
+    rows = rows_of(x)
+    tokens, features = rows.shape
+    if rows.numel():
+        _core.cuda_normalize(tokens, features, rows.data_ptr(), rows.stride(0), y.data_ptr(), tokens, DTYPES[x.dtype],
+                             0 if weight is None else weight.data_ptr(), 0 if bias is None else bias.data_ptr(), epsilon, rms,
+                             _cuda._stream_of(x.device.index))
+    return y
+
+
+@norm_by_features.register_fake
+def _(x, weight, bias, epsilon, rms):
+    return by_features(x, x.shape[-1])
+
+
+@torch.library.custom_op("coppice::gated", mutates_args=(), device_types="cuda")
+def gated(x: Tensor, gate_values: Tensor, gate_columns: Optional[Tensor], gate_metadata: Optional[Tensor],
+          gate_permutation: Optional[Tensor], gate_bias: Optional[Tensor], gate_layout: str, up_values: Tensor,
+          up_columns: Optional[Tensor], up_metadata: Optional[Tensor], up_permutation: Optional[Tensor],
+          up_bias: Optional[Tensor], up_layout: str, activation: str, feature_major: bool, batch_invariant: bool) -> Tensor:
+    """act(gate x + bias) * (up x + bias), feature-major if so asked."""
+    gate = _packed((gate_values, gate_columns, gate_metadata, gate_permutation), gate_layout, x)
+    up = _packed((up_values, up_columns, up_metadata, up_permutation), up_layout, x)
+    features = gate_values.shape[0]
+    y = by_features(x, features) if feature_major else x.new_empty(*x.shape[:-1], features)
+    matrix, tokens, stride, tokens_adjacent = _products.as_matrix(x, False)
+    if tokens == 0:
+        return y
+    stream = _cuda._stream_of(x.device.index)
+    place = (tokens, matrix.data_ptr(), stride, tokens_adjacent)
+    size = _core.cuda_gated_workspace_bytes(gate, up, *place, batch_invariant)
+    workspace = torch.empty(size, dtype=torch.uint8, device=x.device) if size else None
+    biases = [None if b is None else b.to(x.dtype).contiguous() for b in (gate_bias, up_bias)]
+    _core.cuda_multiply_gated(gate, up, *place, y.data_ptr(), 0, feature_major, *(0 if b is None else b.data_ptr() for b in biases),
+                              ACTIVATION_INDEX[activation], 0 if workspace is None else workspace.data_ptr(), size, stream,
+                              batch_invariant)
+    return y
+
+
+@gated.register_fake
+def _(x, gate_values, gate_columns, gate_metadata, gate_permutation, gate_bias, gate_layout, up_values, up_columns, up_metadata,
+      up_permutation, up_bias, up_layout, activation, feature_major, batch_invariant):
+    features = _cache.grid_of(gate_layout).rows
+    return by_features(x, features) if feature_major else x.new_empty(*x.shape[:-1], features)
+
+
+def _packed(arrays, layout, x):
+    """The packed weight, ready on the current stream."""
+    entry = _cache.lookup(*arrays, layout)
+    _products.check_input(x, entry.grid, False)
+    packed = entry.packed.get(x.dtype)
+    if packed is None:
+        packed = _cuda._pack(entry, arrays, x.dtype, x.device)
+    if _cuda._stream_of(x.device.index) != packed.stream:
+        packed.wait(x.device)
+    return packed.weight
