@@ -3,7 +3,8 @@
     python bench/python/torch_linear.py [--device cuda] [--dtype float16] [--shape ROWSxCOLS,...] [--tokens N,...] [--pattern P,...] [--threads N]
 
 Prints medians in microseconds. "call": a layer so small that the call itself is what is measured, under no_grad. With --threads 1 on
-the CPU times are of the processor, not of the clock, so that other work on the machine does not count.
+the CPU times are of the processor, not of the clock, so that other work on the machine does not count. On a GPU a time is a tenth of
+ten calls in a row, between two events; "gradients" is the input's and the weight's, one after the other.
 """
 
 import argparse
@@ -27,6 +28,8 @@ def median_time(function, device, repeats, inner=1):
     now = clock(device)
     for _ in range(3):
         function()
+    if device == "cuda" and inner == 1:
+        return statistics.median(event_time(function, 10) for _ in range(repeats))
     times = []
     for _ in range(repeats):
         if device == "cuda":
@@ -38,6 +41,17 @@ def median_time(function, device, repeats, inner=1):
             torch.cuda.synchronize()
         times.append((now() - start) / inner)
     return statistics.median(times)
+
+
+def event_time(function, calls):
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
+    for _ in range(calls):
+        function()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / calls / 1000
 
 
 def layers(rows, cols, pattern, dtype, device):
@@ -53,6 +67,10 @@ def call_overhead(dtype, device):
         weight, bias = dense.weight, dense.bias
         # In turns, so that a busy machine slows all of them.
         rows = {"F.linear": lambda: F.linear(x, weight, bias), "nn.Linear": lambda: dense(x), "SparseLinear": lambda: sparse(x)}
+        if device == "cuda":
+            frozen, _ = layers(64, 64, "2:4", dtype, device)
+            frozen.freeze_()
+            rows["frozen"] = lambda: frozen(x)
         best = {name: [] for name in rows}
         for _ in range(9):
             for name, function in rows.items():
@@ -73,6 +91,7 @@ def backward_times(rows, cols, pattern, tokens, dtype, device, repeats):
             "input gradient": (lambda: dy @ dense.weight, lambda: ops.linear_input_gradient(dy, *arrays, layout, False)),
             "weight gradient": (lambda: dy.t() @ x, lambda: ops.linear_values_gradient(dy, x, *arrays, layout, False)),
         }
+        pairs["gradients"] = tuple(lambda i=i: (pairs["input gradient"][i](), pairs["weight gradient"][i]()) for i in (0, 1))
         for name, (of_dense, of_sparse) in pairs.items():
             a = median_time(of_dense, device, repeats)
             b = median_time(of_sparse, device, repeats)

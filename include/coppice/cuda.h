@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -42,6 +43,10 @@ struct SparseDeviceView {
   const std::uint32_t* input_permutation = nullptr;  ///< null, or [grid->cols()]
 };
 
+/// Gives memory of the current device that starts on 256 bytes and outlives its weight, such as
+/// that of a framework's own allocator. Called once.
+using Allocator = std::function<void*(std::int64_t bytes)>;
+
 /// A weight in device memory, in the order in which the kernels read it. Move-only; safe to share
 /// between threads and streams as long as nobody calls `repack`.
 class PackedWeight {
@@ -58,8 +63,16 @@ class PackedWeight {
 
   /// The same for arrays in memory of the current device. They must be valid (those of a
   /// MagnitudeCompressor are); they are read in the order of `stream`, which is not waited for, and
-  /// not needed afterwards. Allocates; products on `stream` can follow at once.
-  explicit PackedWeight(const SparseDeviceView& weight, Stream stream = nullptr);
+  /// not needed afterwards. Allocates, by `allocate` if there is one; products on `stream` can
+  /// follow at once.
+  explicit PackedWeight(const SparseDeviceView& weight, Stream stream = nullptr,
+                        const Allocator& allocate = {});
+
+  /// A weight over `bytes()` of memory of the current device that hold it already: those that
+  /// `allocate` gave to a weight of the same grid, dtype and kind of permutation, or a copy. They
+  /// outlive it. Nothing of them is checked or changed.
+  static PackedWeight over(std::shared_ptr<const Grid> grid, Dtype dtype, bool permuted,
+                           void* memory);
 
   PackedWeight(PackedWeight&&) noexcept;
   PackedWeight& operator=(PackedWeight&&) noexcept;
@@ -84,6 +97,7 @@ class PackedWeight {
   const Impl& impl() const { return *impl_; }
 
  private:
+  explicit PackedWeight(std::unique_ptr<const Impl> impl);
   std::unique_ptr<const Impl> impl_;
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -29,14 +30,25 @@ inline cuda::Stream stream_of(std::uintptr_t stream) {
   return reinterpret_cast<cuda::Stream>(stream);
 }
 
+/// Takes a number of bytes, returns an address: memory of PyTorch's allocator.
+using Allocate = std::function<std::uintptr_t(std::int64_t)>;
+
 /// A packed weight and the grid that it is packed again with.
 class CudaWeight {
  public:
-  CudaWeight(const Structure& structure, std::string_view dtype, const DeviceArrays& arrays,
-             std::uintptr_t stream)
-      : grid_(structure.grid()),
+  CudaWeight(std::shared_ptr<const Grid> grid, std::string_view dtype, const DeviceArrays& arrays,
+             std::uintptr_t stream, const Allocate& allocate)
+      : grid_(std::move(grid)),
         dtype_(tensor_dtype(dtype)),
-        weight_(arrays.view(grid_, dtype_), stream_of(stream)) {}
+        weight_(arrays.view(grid_, dtype_), stream_of(stream),
+                [&](std::int64_t bytes) { return reinterpret_cast<void*>(allocate(bytes)); }) {}
+  /// Over memory that another one was packed into.
+  CudaWeight(std::shared_ptr<const Grid> grid, std::string_view dtype, bool permuted,
+             std::uintptr_t memory)
+      : grid_(std::move(grid)),
+        dtype_(tensor_dtype(dtype)),
+        weight_(
+            cuda::PackedWeight::over(grid_, dtype_, permuted, reinterpret_cast<void*>(memory))) {}
 
   void repack(const DeviceArrays& arrays, std::uintptr_t stream) {
     weight_.repack(arrays.view(grid_, dtype_), stream_of(stream));

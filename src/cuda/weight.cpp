@@ -98,22 +98,23 @@ const DeviceInfo& device_info(int device) {
   return *known[index];
 }
 
-PackedWeight::Impl::Impl(const SparseDeviceView& weight, Stream stream)
-    : grid(weight.grid), dtype(weight.dtype), permuted(weight.input_permutation != nullptr) {
+PackedWeight::Impl::Impl(std::shared_ptr<const Grid> g, Dtype type, bool has_permutation,
+                         const MemorySource& source, Stream stream)
+    : grid(std::move(g)), dtype(type), permuted(has_permutation) {
   check(cudaGetDevice(&device), "asking for the current device");
   device_info = cuda::device_info(device);
   check_usable(device, device_info);
   product.cols = grid->cols();
   if (is_element_pattern(grid->pattern())) {
     product.packing = Packing::elements;
-    element = ElementPacked(weight, device_info, memory, stream);
+    element = ElementPacked(*grid, dtype, permuted, device_info, source, memory, stream);
     product.fragment_tokens = element.fragment_tokens();
   } else {
-    plan_records(stream);
+    plan_records(source, stream);
   }
 }
 
-void PackedWeight::Impl::plan_records(Stream stream) {
+void PackedWeight::Impl::plan_records(const MemorySource& source, Stream stream) {
   const PackPlan plan = plan_pack(*grid, permuted);
   product.in_order = plan.in_order;
   product.vector_blocks = plan.vector_blocks;
@@ -123,13 +124,14 @@ void PackedWeight::Impl::plan_records(Stream stream) {
   product.group = grid->pattern().group;
   product.blocks = plan.blocks;
   product.steps = plan.steps;
-  place_arrays(plan, stream);
+  place_arrays(plan, source, stream);
 }
 
 // Records and columns are left to `pack`; the tables are made here.
-void PackedWeight::Impl::place_arrays(const PackPlan& plan, Stream stream) {
+void PackedWeight::Impl::place_arrays(const PackPlan& plan, const MemorySource& source,
+                                      Stream stream) {
   const PackedPlaces at = plan.places();
-  memory = DeviceBuffer(static_cast<std::size_t>(at.bytes));
+  memory = source.take(at.bytes);
   auto* base = memory.as<std::byte>();
   records = base + at.records;
   columns = {plan.lists == 0 ? nullptr : base + at.columns, plan.quad_bytes, product.group};
@@ -147,7 +149,7 @@ void PackedWeight::Impl::place_arrays(const PackPlan& plan, Stream stream) {
   }
   place(at.quads, plan.quads);
   prepare_packing(plan, at);
-  if (!tables.empty())
+  if (!tables.empty() && source.packed == nullptr)
     check(cudaMemcpyAsync(base + at.units, tables.data(), tables.size(), cudaMemcpyHostToDevice,
                           stream),
           "copying the tables of a weight to the device");
@@ -197,7 +199,8 @@ PackedWeight::PackedWeight(const SparseView& weight) {
   view.columns = columns.data();
   view.metadata = metadata.data();
   view.input_permutation = permutation.as<const std::uint32_t>();
-  auto impl = std::make_unique<const Impl>(view, cudaStreamLegacy);
+  auto impl = std::make_unique<const Impl>(view.grid, view.dtype, !weight.input_permutation.empty(),
+                                           MemorySource{}, cudaStreamLegacy);
   impl->pack(view, cudaStreamLegacy);
   // Other streams may not wait for this one, and the arrays are given back.
   check(cudaStreamSynchronize(cudaStreamLegacy), "packing a weight");
@@ -205,13 +208,28 @@ PackedWeight::PackedWeight(const SparseView& weight) {
   tune_from_environment(*this);
 }
 
-PackedWeight::PackedWeight(const SparseDeviceView& weight, Stream stream) {
+PackedWeight::PackedWeight(const SparseDeviceView& weight, Stream stream,
+                           const Allocator& allocate) {
   check_weight(weight);
   check_arrays(weight);
-  auto impl = std::make_unique<const Impl>(weight, stream);
+  auto impl =
+      std::make_unique<const Impl>(weight.grid, weight.dtype, weight.input_permutation != nullptr,
+                                   MemorySource{.allocate = allocate}, stream);
   impl->pack(weight, stream);
   impl_ = std::move(impl);
   tune_from_environment(*this);
+}
+
+PackedWeight::PackedWeight(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {
+  tune_from_environment(*this);
+}
+
+PackedWeight PackedWeight::over(std::shared_ptr<const Grid> grid, Dtype dtype, bool permuted,
+                                void* memory) {
+  check_weight({grid, dtype});
+  if (memory == nullptr) throw InvalidArgument("a packed weight over no memory");
+  return PackedWeight(std::make_unique<const Impl>(std::move(grid), dtype, permuted,
+                                                   MemorySource{.packed = memory}, nullptr));
 }
 
 void PackedWeight::repack(const SparseDeviceView& weight, Stream stream) {

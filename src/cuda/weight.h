@@ -10,6 +10,7 @@
 #include "cuda/element/element_packed.h"
 #include "cuda/kernels/arguments.h"
 #include "cuda/kernels/pack.h"
+#include "cuda/memory_source.h"
 #include "cuda/pack_plan.h"
 #include "cuda/select.h"
 #include "cuda/tuner/tuned_choices.h"
@@ -26,7 +27,7 @@ struct PackedWeight::Impl {
   DeviceInfo device_info;
   ProductInfo product;  ///< the parts that do not depend on a call
   bool permuted = false;
-  DeviceBuffer memory;  ///< as PackedPlaces or ElementPlaces says
+  PackedMemory memory;  ///< as PackedPlaces or ElementPlaces says
   /// Packing::elements; all from here to `tuned` is of Packing::records.
   ElementPacked element;
   const std::byte* records = nullptr;
@@ -38,14 +39,15 @@ struct PackedWeight::Impl {
   mutable std::shared_ptr<const TunedChoices> tuned;
   PackArguments packing;  ///< all but the canonical arrays; of Packing::records
 
-  /// Plans, allocates, and uploads the tables in the order of `stream`.
-  Impl(const SparseDeviceView& weight, Stream stream);
+  /// Plans, takes memory, and uploads the tables in the order of `stream`, unless they are there.
+  Impl(std::shared_ptr<const Grid> grid, Dtype dtype, bool permuted, const MemorySource& source,
+       Stream stream);
   /// Enqueues the packing.
   void pack(const SparseDeviceView& weight, Stream stream) const;
 
  private:
-  void plan_records(Stream stream);
-  void place_arrays(const PackPlan& plan, Stream stream);
+  void plan_records(const MemorySource& source, Stream stream);
+  void place_arrays(const PackPlan& plan, const MemorySource& source, Stream stream);
   void prepare_packing(const PackPlan& plan, const PackedPlaces& at);
 };
 

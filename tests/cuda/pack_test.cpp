@@ -157,6 +157,49 @@ TEST(CudaPack, FromADenseWeightOnTheDevice) {
   cudaStreamDestroy(stream);
 }
 
+std::vector<std::byte> product_of(const PackedWeight& weight, const GpuBytes& x) {
+  constexpr std::int64_t kTokens = 5;
+  const Matrix input{x.data(), weight.dtype(), kTokens, weight.cols(), Layout::token_major, 0};
+  const GpuBytes y(static_cast<std::size_t>(kTokens * weight.rows() * 2)),
+      workspace(static_cast<std::size_t>(workspace_bytes(weight, input)));
+  multiply(weight, input, {y.data(), weight.dtype(), kTokens, weight.rows()}, {},
+           {workspace.data(), workspace_bytes(weight, input)});
+  return y.read();
+}
+
+TEST(CudaPack, InLentMemory) {
+  COPPICE_NEEDS_GPU();
+  Random random(5);
+  for (const char* pattern : {"2:4", "64:2:8", "20:2:5", "2:8", "vw32/8:32", "bw4x4/1:4"})
+    for (const bool permuted : {false, true}) {
+      SCOPED_TRACE(pattern);
+      const SparseMatrix weight =
+          cpu::random_weight(random, Pattern::parse(pattern), 200, 330, Dtype::f16,
+                             {.row_segments = {}, .col_segments = {}, .permuted = permuted});
+      const DeviceArrays arrays(weight, 0);
+      const PackedWeight own(weight.view());
+      const GpuBytes x(std::vector<std::byte>(5 * 330 * 2, std::byte{0x3C}));
+      std::vector<GpuBytes> memory;
+      const PackedWeight lent(arrays.view(), nullptr, [&](std::int64_t bytes) {
+        memory.emplace_back(static_cast<std::size_t>(bytes));
+        return memory.back().data();
+      });
+      ASSERT_EQ(memory.size(), 1u);
+      EXPECT_EQ(lent.bytes(), own.bytes());
+      const std::vector<std::byte> want = product_of(own, x);
+      EXPECT_EQ(product_of(lent, x), want);
+      const GpuBytes copy(memory.back().read());
+      EXPECT_EQ(product_of(PackedWeight::over(weight.grid, Dtype::f16, permuted, copy.data()), x),
+                want);
+      EXPECT_THROW(PackedWeight(arrays.view(), nullptr,
+                                [&](std::int64_t) { return memory.back().data() + 16; }),
+                   InvalidArgument);
+    }
+  const auto grid =
+      std::make_shared<const Grid>(Pattern::parse("2:4"), WeightShape{64, 64, {}, {}});
+  EXPECT_THROW(PackedWeight::over(grid, Dtype::f16, false, nullptr), InvalidArgument);
+}
+
 TEST(CudaPack, RepacksInAGraph) {
   COPPICE_NEEDS_GPU();
   Random random(4);

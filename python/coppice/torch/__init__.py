@@ -17,10 +17,12 @@ except ImportError as error:
     raise ImportError("coppice.torch needs PyTorch 2.6 or later; install it with: pip install 'coppice[torch]'") from error
 
 from ._cache import clear_cache
-from ._linear import SparseLinear, SparseWeight
+from ._freeze import freeze_
+from ._linear import SparseLinear
 from ._prune import LayerResult, PruneReport, prune_
 from ._sparsify import SparsifyReport, sparsify_
+from ._weight import SparseWeight
 from .blocks import BlocksReport, replace_blocks_
 
 __all__ = ["BlocksReport", "LayerResult", "PruneReport", "SparseLinear", "SparseWeight", "SparsifyReport", "clear_cache",
-           "prune_", "replace_blocks_", "sparsify_"]
+           "freeze_", "prune_", "replace_blocks_", "sparsify_"]

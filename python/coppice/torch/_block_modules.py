@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from . import _block_ops, _products
-from ._linear import SparseWeight
 from ._names import DTYPES
+from ._weight import SparseWeight
 
 
 def _fused(x, *parameters):
@@ -79,9 +79,10 @@ class GatedMlp(nn.Module):
     def forward(self, x):
         gate, up, down = (self._modules[name] for name in self.names)
         if _fused(x, gate.weight.values, gate.bias, up.weight.values, up.bias):
-            hidden = _block_ops.gated(x, *gate.weight.arrays(), gate.bias, gate.weight.layout, *up.weight.arrays(), up.bias,
-                                      up.weight.layout, self.activation, _block_ops.wants_features(_tokens(x)),
-                                      gate.batch_invariant or up.batch_invariant)
+            *gate_arrays, gate_layout = gate.weight.operands()
+            *up_arrays, up_layout = up.weight.operands()
+            hidden = _block_ops.gated(x, *gate_arrays, gate.bias, gate_layout, *up_arrays, up.bias, up_layout, self.activation,
+                                      _block_ops.wants_features(_tokens(x)), gate.batch_invariant or up.batch_invariant)
         else:
             hidden = _products.activate(gate(x), self.activation) * up(x)
         return down(hidden)
@@ -101,6 +102,8 @@ class Stack(nn.Module):
     @staticmethod
     def refusal(layers):
         first = layers[0].weight
+        if any(l.weight.is_frozen for l in layers):
+            return "some are frozen: replace blocks first"
         if any(l.pattern != first.pattern or l.weight.dtype != first.dtype for l in layers):
             return "patterns or dtypes differ"
         if any((l.bias is None) != (layers[0].bias is None) for l in layers) or any(l.activation != "none" for l in layers):

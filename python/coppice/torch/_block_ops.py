@@ -54,9 +54,9 @@ def gated(x: Tensor, gate_values: Tensor, gate_columns: Optional[Tensor], gate_m
           up_columns: Optional[Tensor], up_metadata: Optional[Tensor], up_permutation: Optional[Tensor],
           up_bias: Optional[Tensor], up_layout: str, activation: str, feature_major: bool, batch_invariant: bool) -> Tensor:
     """act(gate x + bias) * (up x + bias), feature-major if so asked."""
-    gate = _packed((gate_values, gate_columns, gate_metadata, gate_permutation), gate_layout, x)
-    up = _packed((up_values, up_columns, up_metadata, up_permutation), up_layout, x)
-    features = gate_values.shape[0]
+    gate = _packed(x, gate_values, gate_columns, gate_metadata, gate_permutation, gate_layout)
+    up = _packed(x, up_values, up_columns, up_metadata, up_permutation, up_layout)
+    features = _cache.grid_of(gate_layout).rows
     y = by_features(x, features) if feature_major else x.new_empty(*x.shape[:-1], features)
     matrix, tokens, stride, tokens_adjacent = _products.as_matrix(x, False)
     if tokens == 0:
@@ -79,13 +79,9 @@ def _(x, gate_values, gate_columns, gate_metadata, gate_permutation, gate_bias, 
     return by_features(x, features) if feature_major else x.new_empty(*x.shape[:-1], features)
 
 
-def _packed(arrays, layout, x):
-    """The packed weight, ready on the current stream."""
-    entry = _cache.lookup(*arrays, layout)
-    _products.check_input(x, entry.grid, False)
-    packed = entry.packed.get(x.dtype)
-    if packed is None:
-        packed = _cuda._pack(entry, arrays, x.dtype, x.device)
-    if _cuda._stream_of(x.device.index) != packed.stream:
-        packed.wait(x.device)
+def _packed(x, *operands):
+    """The packed weight of SparseWeight.operands, ready on the current stream."""
+    _products.check_input(x, _cache.grid_of(operands[-1]), False)
+    packed = _products.packed_weight(x, *operands)
+    _cuda.ready(packed, x.device)
     return packed.weight

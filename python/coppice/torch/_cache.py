@@ -14,6 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from .. import _core
 from .._core import InvalidArgument
 from . import _cuda
+from ._names import DTYPES
 
 
 @functools.lru_cache(maxsize=None)
@@ -60,19 +61,69 @@ class Entry:
         self.outdated, self.packed = self.outdated | self.packed, {}
         self.values_version = version
 
-    def kept_columns(self, device):
-        """int32 [rows, kept] on the device, kept there."""
-        if self.columns_index is None or self.columns_index.device != device:
-            self.columns_index = torch.from_numpy(self.structure.kept_columns()).to(device)
-        return self.columns_index
+    def kept_columns(self, device, dtype=torch.int32):
+        """[rows, kept] on the device, of int32 or uint16, kept there."""
+        index = self.columns_index
+        if index is None or index.device != device or index.dtype != dtype:
+            index = torch.from_numpy(self.structure.kept_columns())
+            if dtype == torch.uint16:
+                index = torch.from_numpy(index.numpy().astype("uint16"))
+            if device.type == "cuda":
+                index = _cuda.lasting(index.shape, index.dtype, device).copy_(index)
+            self.columns_index = index
+        return index
 
 
 _entries = {}
+_frozen = {}  # key of the memory: (its StorageWeakRef, layout, Packed)
 
 
 def clear_cache():
-    """Forgets every packed weight; the next product of a layer packs again."""
+    """Forgets every packed weight but frozen ones; the next product of a layer packs again."""
     _entries.clear()
+    _frozen.clear()
+
+
+def frozen_layout(layout, dtype, permuted):
+    """The layout text of a weight that was packed in dtype."""
+    return json.dumps(dict(json.loads(layout), frozen=DTYPES[dtype], permuted=permuted))
+
+
+@functools.lru_cache(maxsize=None)
+def _frozen_fields(layout):
+    fields = json.loads(layout)
+    if "frozen" not in fields:
+        raise InvalidArgument("bytes of a packed weight, with the layout of one that is not frozen")
+    return getattr(torch, fields["frozen"]), fields["permuted"]
+
+
+def frozen(memory, layout, dtype):
+    """The Packed of memory that a weight was frozen into; dtype: of the activations."""
+    key = (memory.untyped_storage()._cdata, memory.data_ptr())
+    packed_dtype, permuted = _frozen_fields(layout)
+    if dtype is not packed_dtype:
+        raise InvalidArgument(f"x is {dtype} and the weight was frozen in {packed_dtype}; convert x, or freeze the layer in another dtype")
+    known = _frozen.get(key)
+    if known is None or known[1] != layout:
+        for dead in [key for key, (storage, *_) in _frozen.items() if storage.expired()]:
+            del _frozen[dead]
+        packed = _cuda.over(grid_of(layout), DTYPES[dtype], permuted, memory)
+        known = _frozen[key] = (StorageWeakRef(memory.untyped_storage()), layout, packed)
+    return known[2]
+
+
+def freeze(tensors, layout, dtype, device):
+    """Packs arrays into new memory of the device: uint8 [bytes]."""
+    tensors = [None if t is None else t.detach().to(device) for t in tensors]
+    structure = _core.Structure(grid_of(layout), *(_host(t) for t in tensors[1:]))
+    return _cuda.pack(structure, tensors, dtype, device).memory
+
+
+def freeze_again(memory, tensors, layout, dtype):
+    """Packs other arrays into memory of `freeze`; layout: the frozen one."""
+    tensors = [None if t is None else t.detach().to(memory.device) for t in tensors]
+    _core.Structure(grid_of(layout), *(_host(t) for t in tensors[1:]))  # checks them
+    _cuda.repack(frozen(memory, layout, dtype), tensors, dtype, memory.device)
 
 
 def forget(values):

@@ -1,5 +1,7 @@
 """The products of a compressed weight on an NVIDIA GPU, on PyTorch's current stream, in PyTorch's memory."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 
 from .. import _core
@@ -7,14 +9,15 @@ from .._core import DeviceError, InvalidArgument
 from ._names import ACTIVATION_INDEX, DTYPES
 
 _stream_of = getattr(torch._C, "_cuda_getCurrentRawStream", None)
+_MOST_COLUMNS = 1 << 16  # of 16-bit indices
 
 
-def refusal(weight):
-    """Why the GPU cannot multiply by a SparseWeight; empty if it can."""
+def refusal(pattern, dtype):
+    """Why the GPU cannot multiply by a weight; empty if it can."""
     if not _core.has_cuda:
         return "this build of coppice has no CUDA kernels (COPPICE_CUDA=ON pip install ., docs/python.md)"
-    if weight.dtype not in DTYPES or not _core.cuda_can_multiply(weight.pattern, DTYPES[weight.dtype]):
-        return f"the GPU has no kernel for {weight.pattern} in {weight.dtype}"
+    if dtype not in DTYPES or not _core.cuda_can_multiply(pattern, DTYPES[dtype]):
+        return f"the GPU has no kernel for {pattern} in {dtype}"
     return ""
 
 
@@ -23,60 +26,112 @@ def refuse_in_capture():
         raise DeviceError("a layer is called for the first time while a CUDA graph is captured; call it once before")
 
 
-class _Packed:
-    """A weight as the kernels read it. Its event is what other streams than the one that packed wait for."""
+class Packed:
+    """A weight as the kernels read it, in a tensor of bytes. Its event is what other streams than the one that packed wait for."""
 
-    __slots__ = ("weight", "stream", "event")
+    __slots__ = ("weight", "memory", "stream", "event", "streams")
 
-    def __init__(self, weight, stream):
+    def __init__(self, weight, memory, stream):
         self.weight = weight
+        self.memory = memory
+        self.streams = set()  # others that read the memory: PyTorch's allocator knows of them
         self.made_on(stream)
 
     def made_on(self, stream):
         self.stream = stream
         self.event = torch.cuda.current_stream().record_event() if not torch.cuda.is_current_stream_capturing() else None
 
-    def wait(self, device):
+    def wait(self, device, stream):
         # torch.cuda.graph synchronises before a capture, in which nothing from outside can be waited for.
-        if self.event is not None and not torch.cuda.is_current_stream_capturing():
-            self.event.wait(torch.cuda.current_stream(device))
+        if torch.cuda.is_current_stream_capturing():
+            return
+        current = torch.cuda.current_stream(device)
+        if self.event is not None:
+            self.event.wait(current)
+        if self.memory is not None and stream not in self.streams:
+            self.memory.record_stream(current)
+            self.streams.add(stream)
 
 
-def _pack(entry, tensors, dtype, device):
-    if not _core.has_cuda:
-        raise DeviceError("this build of coppice has no CUDA kernels; build it with COPPICE_CUDA=ON pip install . "
-                          "(docs/python.md), or move the model to the CPU")
-    if dtype not in DTYPES or not _core.cuda_can_multiply(entry.grid.pattern, DTYPES[dtype]):
-        raise InvalidArgument(f"the GPU has no kernel for {entry.grid.pattern} in {dtype}; convert the layer and x to float16 or "
-                              "bfloat16, or use autocast, or keep the layer dense or on the CPU")
+def lasting(shape, dtype, device):
+    """Memory that stays when the call is over. torch.compile's first run for a CUDA graph gives its thread memory of the graph, of
+    which nothing may stay: another thread gets that of everybody."""
+    stream = torch.cuda.current_stream(device)
+
+    def allocate():
+        with torch.cuda.stream(stream):
+            return torch.empty(shape, dtype=dtype, device=device)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(allocate).result()
+
+
+def pack(structure, tensors, dtype, device):
+    """Arrays on the device -> Packed. Values of another dtype are converted."""
+    refuse_in_capture()
+    made = []
+
+    def allocate(nbytes):
+        made.append(lasting(nbytes, torch.uint8, device))
+        return made[0].data_ptr()
+
     values = tensors[0].detach().to(dtype)  # held until the work is enqueued
     arrays = [0 if t is None else t.data_ptr() for t in (values, *tensors[1:])]
     with torch.cuda.device(device):
         stream = _stream_of(device.index)
-        packed = entry.outdated.pop(dtype, None)
-        if packed is not None:  # the values changed, and the memory stays
-            packed.wait(device)
-            packed.weight.repack(*arrays, stream)
-            packed.made_on(stream)
-        else:
-            refuse_in_capture()
-            packed = _Packed(_core.CudaWeight(entry.structure, DTYPES[dtype], *arrays, stream), stream)
+        return Packed(_core.CudaWeight(structure, DTYPES[dtype], *arrays, stream, allocate), made[0], stream)
+
+
+def repack(packed, tensors, dtype, device):
+    """Other arrays of the same grid, in the place of those packed."""
+    values = tensors[0].detach().to(dtype)
+    arrays = [0 if t is None else t.data_ptr() for t in (values, *tensors[1:])]
+    with torch.cuda.device(device):
+        stream = _stream_of(device.index)
+        packed.wait(device, stream)
+        packed.weight.repack(*arrays, stream)
+        packed.made_on(stream)
+
+
+def over(grid, dtype, permuted, memory):
+    """Packed of memory that an equal weight was packed into; dtype: its name. The memory is not held."""
+    with torch.cuda.device(memory.device):
+        stream = _stream_of(memory.device.index)
+        return Packed(_core.CudaWeight(grid, dtype, permuted, memory.data_ptr()), None, stream)
+
+
+def packed_of(entry, tensors, dtype, device):
+    """The weight of a cache entry as the kernels read it; packed if it is not."""
+    packed = entry.packed.get(dtype)
+    if packed is not None:
+        return packed
+    if not _core.has_cuda:
+        raise DeviceError("this build of coppice has no CUDA kernels; build it with COPPICE_CUDA=ON pip install . "
+                          "(docs/python.md), or move the model to the CPU")
+    if refusal(entry.grid.pattern, dtype):
+        raise InvalidArgument(f"the GPU has no kernel for {entry.grid.pattern} in {dtype}; convert the layer and x to float16 or "
+                              "bfloat16, or use autocast, or keep the layer dense or on the CPU")
+    packed = entry.outdated.pop(dtype, None)
+    if packed is not None:  # the values changed, and the memory stays
+        repack(packed, tensors, dtype, device)
+    else:
+        packed = pack(entry.structure, tensors, dtype, device)
     entry.packed[dtype] = packed
     return packed
 
 
-def linear(entry, x, tensors, y, matrix, tokens, stride, tokens_adjacent, bias, activation, by_features, batch_invariant):
-    """Fills y; x is `matrix` [tokens, cols]."""
-    dtype, device = x.dtype, x.device
-    packed = entry.packed.get(dtype)
-    if packed is None:
-        packed = _pack(entry, tensors, dtype, device)
+def ready(packed, device):
+    """The current stream, by its address, which then waits for the packing."""
     stream = _stream_of(device.index)
     if stream != packed.stream:
-        packed.wait(device)
-    data = matrix.data_ptr()
-    size = packed.weight.workspace_bytes(tokens, data, stride, tokens_adjacent, batch_invariant)
-    workspace = torch.empty(size, dtype=torch.uint8, device=device) if size else None
+        packed.wait(device, stream)
+    return stream
+
+
+def linear(packed, matrix, tokens, stride, tokens_adjacent, y, bias, activation, by_features, batch_invariant):
+    """Fills y; x is `matrix` [tokens, cols], of the dtype and the device of y."""
+    dtype, device = y.dtype, y.device
+    stream = ready(packed, device)
     bias_data, bias_is_f32 = 0, False
     if bias is not None:
         if bias.dtype is not dtype and bias.dtype is not torch.float32:
@@ -84,20 +139,49 @@ def linear(entry, x, tensors, y, matrix, tokens, stride, tokens_adjacent, bias, 
         if not bias.is_contiguous():
             bias = bias.contiguous()
         bias_data, bias_is_f32 = bias.data_ptr(), bias.dtype is torch.float32
-    packed.weight.multiply(tokens, data, stride, tokens_adjacent, y.data_ptr(), by_features, bias_data, bias_is_f32,
-                           ACTIVATION_INDEX[activation], workspace.data_ptr() if size else 0, size, stream, batch_invariant)
+    arguments = (tokens, matrix.data_ptr(), stride, tokens_adjacent, y.data_ptr(), by_features, bias_data, bias_is_f32,
+                 ACTIVATION_INDEX[activation])
+    needed = packed.weight.multiply(*arguments, 0, 0, stream, batch_invariant)
+    if needed:
+        workspace = torch.empty(needed, dtype=torch.uint8, device=device)
+        packed.weight.multiply(*arguments, workspace.data_ptr(), needed, stream, batch_invariant)
+
+
+def has_indices(grid, *dtypes):
+    """Whether the kernels between values and dense weights take such a weight."""
+    return _core.has_cuda and grid.cols <= _MOST_COLUMNS and all(dtype in DTYPES for dtype in dtypes)
+
+
+def scatter(entry, values, dtype):
+    """The dense weight in dtype: one pass over the values."""
+    grid, device = entry.grid, values.device
+    dense = torch.empty(grid.rows, grid.cols, dtype=dtype, device=device)
+    columns = entry.kept_columns(device, torch.uint16)
+    with torch.cuda.device(device):
+        _core.cuda_scatter_kept(grid, columns.data_ptr(), values.data_ptr(), DTYPES[values.dtype], dense.data_ptr(), DTYPES[dtype],
+                                _stream_of(device.index))
+    return dense
+
+
+def gather(entry, dense, dtype):
+    """The kept weights of a dense one, [rows, kept] in dtype."""
+    grid, device = entry.grid, dense.device
+    values = torch.empty(grid.rows, grid.kept, dtype=dtype, device=device)
+    columns = entry.kept_columns(device, torch.uint16)
+    dense = dense.contiguous()
+    with torch.cuda.device(device):
+        _core.cuda_gather_kept(grid, columns.data_ptr(), dense.data_ptr(), DTYPES[dense.dtype], values.data_ptr(), DTYPES[dtype],
+                               _stream_of(device.index))
+    return values
 
 
 def input_gradient(dense, dy, by_features):
-    """dX = W^T dY by the dense product of the decompressed weight."""
-    dense = dense.to(dy.dtype)
+    """dX = W^T dY by the dense product: cuBLAS."""
     return dense.t() @ dy if by_features else dy @ dense
 
 
-def values_gradient(kept_columns, dy, x, by_features):
-    """dW of all weights by the dense product, of which the kept ones are taken."""
+def full_gradient(dy, x, by_features):
+    """dW of all weights by the dense product."""
     if by_features:
-        full = dy.reshape(dy.shape[0], -1) @ x.reshape(x.shape[0], -1).t()
-    else:
-        full = dy.reshape(-1, dy.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
-    return full.gather(1, kept_columns.long())
+        return dy.reshape(dy.shape[0], -1) @ x.reshape(x.shape[0], -1).t()
+    return dy.reshape(-1, dy.shape[-1]).t() @ x.reshape(-1, x.shape[-1])

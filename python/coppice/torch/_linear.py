@@ -1,153 +1,16 @@
-"""SparseLinear, and the weight inside it."""
+"""SparseLinear."""
 
-import numpy
 import torch
 from torch import nn
 
-from .. import Pattern, SparseMatrix, compress, magnitude_mask
+from .. import compress, magnitude_mask
 from .._core import InvalidArgument
-from . import _cache, _ops, _products
-from ._names import DTYPES
+from . import _ops, _products
+from ._weight import SparseWeight
 
 _LAYOUTS = ("token", "feature")
 _modes_active = torch._C._len_torch_dispatch_stack
 _transforms = torch._C._functorch.peek_interpreter_stack
-_NUMPY = {name: dtype for dtype, name in DTYPES.items()}
-
-
-def _zeros(shape, dtype, device):
-    return None if shape is None else torch.zeros(shape, dtype=dtype, device=device)
-
-
-def _tensor(array):
-    """A copy of a NumPy array, of ml_dtypes' bfloat16 as well."""
-    array = numpy.array(array)
-    if array.dtype.name == "bfloat16":
-        return torch.from_numpy(array.view("int16")).view(torch.bfloat16)
-    return torch.from_numpy(array)
-
-
-class SparseWeight(nn.Module):
-    """A compressed weight [rows, cols]: the parameter `values` [rows, kept] and the buffers `columns`, `metadata` and
-    `input_permutation`, None where there is none: the canonical arrays of docs/format.md.
-
-    A new one is all zeros, kept at the positions that stand first. Values may change in place, or be assigned; a change in
-    place through `values.data` goes unnoticed.
-    """
-
-    def __init__(self, pattern, shape, *, row_segments=(), col_segments=(), permuted=False, dtype=None, device=None):
-        super().__init__()
-        pattern = Pattern(pattern) if isinstance(pattern, str) else pattern
-        self.layout = _cache.layout_text(pattern, shape, row_segments, col_segments)
-        self._allocate(permuted, torch.get_default_dtype() if dtype is None else dtype, device)
-        if self.values.device.type != "meta":
-            zeros = numpy.zeros((self.grid.rows, self.grid.cols), numpy.float32)
-            first = compress(zeros, None, pattern, row_segments=row_segments, col_segments=col_segments)
-            with torch.no_grad():
-                for own, array in ((self.columns, first.columns), (self.metadata, first.metadata)):
-                    if own is not None:
-                        own.copy_(_tensor(array))
-
-    def _allocate(self, permuted, dtype, device):
-        grid = self.grid
-        self.values = nn.Parameter(torch.zeros(grid.rows, grid.kept, dtype=dtype, device=device))
-        self.register_buffer("columns", _zeros(grid.columns_shape, torch.uint8, device))
-        self.register_buffer("metadata", _zeros(grid.metadata_shape, torch.uint8, device))
-        order = torch.arange(grid.cols, device=device).to(torch.uint32) if permuted else None
-        self.register_buffer("input_permutation", order)
-
-    @classmethod
-    def from_matrix(cls, matrix):
-        """Copies a coppice.SparseMatrix of float32, float16 or bfloat16, to the CPU."""
-        dtype = _NUMPY.get(matrix.dtype.name)
-        if dtype is None:
-            raise InvalidArgument(f"a weight of {matrix.dtype.name} cannot be multiplied by; needs float32, float16 or bfloat16")
-        weight = cls(matrix.pattern, matrix.shape, row_segments=matrix.row_segments, col_segments=matrix.col_segments,
-                     dtype=dtype, device="meta")
-        weight.values = nn.Parameter(_tensor(matrix.values))
-        weight.columns = None if weight.columns is None else _tensor(matrix.columns)
-        weight.metadata = None if weight.metadata is None else _tensor(matrix.metadata)
-        weight.input_permutation = None if matrix.input_permutation is None else _tensor(matrix.input_permutation)
-        return weight
-
-    @property
-    def grid(self):
-        return _cache.grid_of(self.layout)
-
-    @property
-    def pattern(self):
-        return self.grid.pattern
-
-    @property
-    def shape(self):
-        return torch.Size((self.grid.rows, self.grid.cols))
-
-    @property
-    def dtype(self):
-        return self.values.dtype
-
-    @property
-    def device(self):
-        return self.values.device
-
-    @property
-    def nbytes(self):
-        """Bytes of the arrays."""
-        return sum(t.nbytes for t in self.arrays() if t is not None)
-
-    def arrays(self):
-        """(values, columns, metadata, input_permutation)"""
-        parameters, buffers = self._parameters, self._buffers
-        return parameters["values"], buffers["columns"], buffers["metadata"], buffers["input_permutation"]
-
-    def to_dense(self):
-        """The dense weight: stored weights bit for bit, +0 elsewhere. Has no gradient."""
-        with torch.no_grad():
-            return _products.to_dense(*self.arrays(), self.layout)
-
-    def to_matrix(self):
-        """A coppice.SparseMatrix, a copy."""
-        grid = self.grid
-        values, *rest = (None if t is None else t.detach().cpu() for t in self.arrays())
-        columns, metadata, permutation = (None if t is None else t.numpy() for t in rest)
-        return SparseMatrix.from_arrays(grid.pattern, (grid.rows, grid.cols), values, columns, metadata,
-                                        input_permutation=permutation, row_segments=grid.row_segments,
-                                        col_segments=grid.col_segments)
-
-    def forward(self):
-        return self.to_dense()
-
-    def __getstate__(self):
-        # Plain pickle cannot read tensors of uint32 back.
-        state = dict(self.__dict__, _buffers=dict(self._buffers))
-        if self.input_permutation is not None:
-            state["_buffers"]["input_permutation"] = self.input_permutation.view(torch.int32)
-        return state
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if self.input_permutation is not None:
-            self.input_permutation = self.input_permutation.view(torch.uint32)
-
-    def _apply(self, fn, recurse=True):
-        self._forget()
-        return super()._apply(fn, recurse)
-
-    def _forget(self):
-        values = self._parameters.get("values")
-        if values is not None:
-            _cache.forget(values)
-
-    def __del__(self):
-        # Packed weights would otherwise stay until another one is packed.
-        try:
-            self._forget()
-        except Exception:  # an interpreter that shuts down, or a module that was not built to the end
-            pass
-
-    def extra_repr(self):
-        grid = self.grid
-        return f"{grid.rows}, {grid.cols}, pattern={grid.pattern}, density={grid.density:.4g}, dtype={self.dtype}"
 
 
 class SparseLinear(nn.Module):
@@ -243,26 +106,42 @@ class SparseLinear(nn.Module):
         """The dense weight [out_features, in_features]; see SparseWeight.to_dense."""
         return self.weight.to_dense()
 
+    def freeze_(self, device=None, dtype=None):
+        """For inference: the GPU holds the weight once. See SparseWeight.freeze_, and `coppice.torch.freeze_` for models."""
+        self.weight.freeze_(device, dtype)
+        bias = self.bias
+        if bias is not None and bias.device != self.weight.device:
+            self.bias = nn.Parameter(bias.detach().to(self.weight.device), requires_grad=bias.requires_grad)
+        return self
+
+    def thaw_(self):
+        self.weight.thaw_()
+        return self
+
     def forward(self, x):
-        weight = self._modules["weight"]
-        values, columns, metadata, permutation = weight.arrays()
-        bias = self._parameters["bias"]
+        weight, bias = self._modules["weight"], self._parameters["bias"]
+        values, columns, metadata, permutation, layout = weight.operands()
+        is_frozen = weight.frozen_dtype is not None
         device = x.device.type
         if torch.is_autocast_enabled(device) and x.is_floating_point() and x.dtype is not torch.float64:
             x = x.to(torch.get_autocast_dtype(device))
-        elif x.dtype is not values.dtype:
+        elif x.dtype is not values.dtype and not is_frozen:
             raise InvalidArgument(f"x is {x.dtype} and the weight {values.dtype}; convert one of them")
         if torch.is_grad_enabled():
             if x.requires_grad or values.requires_grad or (bias is not None and bias.requires_grad):
+                if is_frozen:
+                    raise InvalidArgument("a frozen layer has no gradients: call it under torch.no_grad(), or thaw_() it")
                 # The activation by PyTorch, which keeps what its gradient needs.
-                y = _ops.linear(x, values, columns, metadata, permutation, bias, weight.layout, "none", self.by_features,
-                                self.batch_invariant)
+                if _is_plain(x):
+                    y = _ops.EagerLinear.apply(x, values, columns, metadata, permutation, bias, layout, self.by_features,
+                                               self.batch_invariant)
+                else:
+                    y = _ops.linear(x, values, columns, metadata, permutation, bias, layout, "none", self.by_features,
+                                    self.batch_invariant)
                 return _products.activate(y, self.activation)
-        if _is_plain(x):
-            return _products.linear(x, values, columns, metadata, permutation, bias, weight.layout, self.activation,
-                                    self.by_features, self.batch_invariant)
-        return _ops.linear(x, values, columns, metadata, permutation, bias, weight.layout, self.activation, self.by_features,
-                           self.batch_invariant)
+        product = _products.linear if _is_plain(x) else _ops.linear
+        return product(x, values, columns, metadata, permutation, bias, layout, self.activation, self.by_features,
+                       self.batch_invariant)
 
     def extra_repr(self):
         return (f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "

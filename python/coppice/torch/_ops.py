@@ -4,6 +4,7 @@ from typing import Optional
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .._core import InvalidArgument
 from . import _cache, _products
@@ -14,7 +15,8 @@ from ._names import ACTIVATIONS
 def linear(x: Tensor, values: Tensor, columns: Optional[Tensor], metadata: Optional[Tensor],
            input_permutation: Optional[Tensor], bias: Optional[Tensor], layout: str, activation: str,
            by_features: bool, batch_invariant: bool = False) -> Tensor:
-    """act(W x + bias), of x's dtype; by_features: [cols, tokens] -> [rows, tokens], else [..., cols] -> [..., rows]."""
+    """act(W x + bias), of x's dtype; by_features: [cols, tokens] -> [rows, tokens], else [..., cols] -> [..., rows].
+    A frozen weight is its packed bytes in place of the values, and a layout that says so (SparseWeight.operands)."""
     return _products.linear(x, values, columns, metadata, input_permutation, bias, layout, activation, by_features,
                             batch_invariant)
 
@@ -67,23 +69,43 @@ def _through_activation(ctx, dy):
     return aten.gelu_backward(dy, pre, approximate="tanh" if ctx.activation == "gelu_tanh" else "none")
 
 
-def _backward(ctx, dy):
+def _gradients(ctx, dy, input_gradient, values_gradient):
+    """Of x, the values and the bias."""
     x, values, columns, metadata, permutation, bias = ctx.saved_tensors
-    if ctx.activation != "none":
-        dy = _through_activation(ctx, dy)
     dx = dvalues = dbias = None
     if ctx.needs_input_grad[0]:
-        dx = linear_input_gradient(dy, values, columns, metadata, permutation, ctx.layout, ctx.by_features)
+        dx = input_gradient(dy, values, columns, metadata, permutation, ctx.layout, ctx.by_features)
     if ctx.needs_input_grad[1]:
-        dvalues = linear_values_gradient(dy, x, values, columns, metadata, permutation, ctx.layout, ctx.by_features)
+        dvalues = values_gradient(dy, x, values, columns, metadata, permutation, ctx.layout, ctx.by_features)
     if bias is not None and ctx.needs_input_grad[5]:
         feature = 0 if ctx.by_features else dy.dim() - 1
         dbias = dy.sum([i for i in range(dy.dim()) if i != feature]) if dy.dim() > 1 else dy.clone()
         dbias = dbias.to(bias.dtype)
-    return dx, dvalues, None, None, None, dbias, None, None, None, None
+    return dx, dvalues, None, None, None, dbias
+
+
+def _backward(ctx, dy):
+    if ctx.activation != "none":
+        dy = _through_activation(ctx, dy)
+    return *_gradients(ctx, dy, linear_input_gradient, linear_values_gradient), None, None, None, None
 
 
 linear.register_autograd(_backward, setup_context=_setup)
+
+
+class EagerLinear(torch.autograd.Function):
+    """`linear` without an activation for eager calls that nothing looks at: three passes through the dispatcher less."""
+
+    @staticmethod
+    def forward(ctx, x, values, columns, metadata, permutation, bias, layout, by_features, batch_invariant):
+        ctx.save_for_backward(x, values, columns, metadata, permutation, bias)
+        ctx.layout, ctx.by_features = layout, by_features
+        return _products.linear(x, values, columns, metadata, permutation, bias, layout, "none", by_features, batch_invariant)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dy):
+        return *_gradients(ctx, dy, _products.input_gradient, _products.values_gradient), None, None, None
 
 
 def check_activation(name):

@@ -9,6 +9,11 @@ from . import _cache, _cuda
 from ._names import ACTIVATION_INDEX, DTYPES
 
 
+# On the CPU the input gradient for many tokens of a weight of which more is kept (2:4) is faster by the dense product, although the
+# weight is decompressed for it: docs/torch.md.
+_DENSE_GRADIENT, _DENSE_TOKENS = 0.4, 256
+
+
 def activate(y, activation):
     """The activation by PyTorch."""
     if activation == "relu":
@@ -50,18 +55,25 @@ def check_input(x, grid, by_features):
                               f"{'[' + str(grid.cols) + ', tokens]' if by_features else '[..., ' + str(grid.cols) + ']'}")
 
 
-def linear(x, values, columns, metadata, permutation, bias, layout, activation, by_features, batch_invariant=False):
+def packed_weight(x, values, columns, metadata, permutation, layout):
+    """What SparseWeight.operands says, as the GPU's kernels read it for activations like x."""
+    if x.device != values.device:
+        raise InvalidArgument(f"x is on {x.device}, the weight on {values.device}; move one of them")
+    if values.dtype is torch.uint8:
+        return _cache.frozen(values, layout, x.dtype)
     entry = _cache.lookup(values, columns, metadata, permutation, layout)
-    check_input(x, entry.grid, by_features)
+    return entry.packed.get(x.dtype) or _cuda.packed_of(entry, (values, columns, metadata, permutation), x.dtype, x.device)
+
+
+def linear(x, values, columns, metadata, permutation, bias, layout, activation, by_features, batch_invariant=False):
+    check_input(x, _cache.grid_of(layout), by_features)
     dtype, device = x.dtype, x.device
+    if device.type == "cuda":
+        packed = packed_weight(x, values, columns, metadata, permutation, layout)
+        return _by_packed(packed, x, _cache.grid_of(layout), bias, activation, by_features, batch_invariant)
     if device != values.device:
         raise InvalidArgument(f"x is on {device}, the weight on {values.device}; move one of them")
-    if device.type == "cuda":
-        matrix, tokens, stride, tokens_adjacent = as_matrix(x, by_features)
-        y = torch.empty(output_shape(x, entry.grid.rows, by_features), dtype=dtype, device=device)
-        _cuda.linear(entry, x, (values, columns, metadata, permutation), y, matrix, tokens, stride, tokens_adjacent, bias,
-                     activation, by_features, batch_invariant)
-        return y
+    entry = _cache.lookup(values, columns, metadata, permutation, layout)
     if batch_invariant:
         raise InvalidArgument("batch_invariant is of the GPU; the CPU's kernels for few and for many tokens add up in another order")
     if dtype is torch.float64:
@@ -76,6 +88,17 @@ def linear(x, values, columns, metadata, permutation, bias, layout, activation, 
     _core.multiply_tensor(packed, tokens, matrix.data_ptr(), stride, tokens_adjacent, y.data_ptr(), 0, by_features,
                           0 if bias is None else bias.data_ptr(), ACTIVATION_INDEX[activation], torch.get_num_threads())
     return y if dtype is torch.float32 else y.to(dtype)
+
+
+def _by_packed(packed, x, grid, bias, activation, by_features, batch_invariant):
+    """The product on the GPU."""
+    if not by_features and x.is_contiguous():
+        matrix, tokens, stride, tokens_adjacent = x, x.numel() // grid.cols if grid.cols else x.shape[:-1].numel(), 0, False
+    else:
+        matrix, tokens, stride, tokens_adjacent = as_matrix(x, by_features)
+    y = x.new_empty(output_shape(x, grid.rows, by_features))
+    _cuda.linear(packed, matrix, tokens, stride, tokens_adjacent, y, bias, activation, by_features, batch_invariant)
+    return y
 
 
 def _pack(entry, values, dtype):
@@ -102,6 +125,8 @@ def to_dense(values, columns, metadata, permutation, layout):
 
 def scatter(entry, values):
     grid = entry.grid
+    if values.is_cuda and _cuda.has_indices(grid, values.dtype):
+        return _cuda.scatter(entry, values, values.dtype)
     dense = torch.zeros(grid.rows, grid.cols, dtype=values.dtype, device=values.device)
     return dense.scatter_(1, entry.kept_columns(values.device).long(), values)
 
@@ -121,8 +146,16 @@ def input_gradient(dy, values, columns, metadata, permutation, layout, by_featur
     grid = entry.grid
     shape = output_shape(dy, grid.cols, by_features)
     if dy.is_cuda:
-        return _cuda.input_gradient(scatter(entry, values.detach()), dy, by_features).reshape(shape)
+        values = values.detach()
+        if _cuda.has_indices(grid, values.dtype, dy.dtype):
+            dense = _cuda.scatter(entry, values, dy.dtype)
+        else:
+            dense = scatter(entry, values).to(dy.dtype)
+        return _cuda.input_gradient(dense, dy, by_features).reshape(shape)
     work = torch.float64 if dy.dtype == torch.float64 else torch.float32
+    if grid.density > _DENSE_GRADIENT and dy.numel() >= _DENSE_TOKENS * grid.rows and values.dtype in DTYPES:
+        dense, dy32 = to_dense(values.detach(), columns, metadata, permutation, layout).to(work), dy.to(work)
+        return (dense.t() @ dy32 if by_features else dy32 @ dense).to(dy.dtype)
     matrix, tokens, stride, tokens_adjacent = as_matrix(dy.to(work), by_features)
     dx = torch.empty(*((grid.cols, tokens) if tokens_adjacent else (tokens, grid.cols)), dtype=work)
     product = entry.structure.multiply_transposed_f64 if work == torch.float64 else entry.structure.multiply_transposed_f32
@@ -139,7 +172,10 @@ def values_gradient(dy, x, values, columns, metadata, permutation, layout, by_fe
     """dW at the kept positions, [rows, kept] of the dtype of values."""
     entry = _cache.lookup(values, columns, metadata, permutation, layout)
     if dy.is_cuda:
-        return _cuda.values_gradient(entry.kept_columns(dy.device), dy, x, by_features).to(values.dtype)
+        full = _cuda.full_gradient(dy, x, by_features)
+        if _cuda.has_indices(entry.grid, full.dtype, values.dtype):
+            return _cuda.gather(entry, full, values.dtype)
+        return full.gather(1, entry.kept_columns(dy.device).long()).to(values.dtype)
     work = torch.float64 if dy.dtype == torch.float64 else torch.float32
     dys, tokens, dy_stride, dy_adjacent = as_matrix(dy.to(work), by_features)
     xs, _, x_stride, x_adjacent = as_matrix(x.to(work), by_features)

@@ -71,7 +71,7 @@ def _sparse(module, weight, wanted):
     except InvalidArgument as error:
         return None, f"does not satisfy {pattern}: {error}"
     if layer.weight.device.type == "cuda":
-        refusal = _cuda.refusal(layer.weight)
+        refusal = _cuda.refusal(layer.pattern, layer.weight.dtype)
         if refusal:
             return None, refusal
     return layer, ""

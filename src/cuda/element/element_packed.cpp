@@ -12,14 +12,14 @@ constexpr int kResident = 2;  // thread blocks of 256 threads on a multiprocesso
 
 }  // namespace
 
-ElementPacked::ElementPacked(const SparseDeviceView& view, const DeviceInfo& device,
-                             DeviceBuffer& memory, Stream stream) {
-  const ElementPlan plan = plan_element(*view.grid, view.dtype, view.input_permutation != nullptr);
+ElementPacked::ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const DeviceInfo& device,
+                             const MemorySource& source, PackedMemory& memory, Stream stream) {
+  const ElementPlan plan = plan_element(grid, dtype, permuted);
   overlaps = device.compute_capability >= 90;
   split = split_element(plan, device.multiprocessors, kResident, overlaps);
   fragment_splits = split_fragments(plan, device.multiprocessors, device.shared_bytes, overlaps);
   const ElementPlaces at = plan.places();
-  memory = DeviceBuffer(static_cast<std::size_t>(at.bytes));
+  memory = source.take(at.bytes);
   auto* base = memory.as<std::byte>();
   weight.layout = plan.layout;
   weight.values = base + at.values;
@@ -38,12 +38,12 @@ ElementPacked::ElementPacked(const SparseDeviceView& view, const DeviceInfo& dev
   weight.groups = place(at.groups, plan.groups);
   weight.row_vectors = place(at.vectors, plan.row_vectors);
   if (plan.sources > 0) weight.sources = reinterpret_cast<std::int32_t*>(base + at.sources);
-  if (!tables.empty())
+  if (!tables.empty() && source.packed == nullptr)
     check(cudaMemcpyAsync(base + at.chunks, tables.data(), tables.size(), cudaMemcpyHostToDevice,
                           stream),
           "copying the tables of a weight to the device");
-  packing.kept = view.grid->kept();
-  packing.column_bytes = view.grid->column_bytes_per_vector();
+  packing.kept = grid.kept();
+  packing.column_bytes = grid.column_bytes_per_vector();
   packing.groups = weight.groups;
   packing.layout = plan.layout;
 }

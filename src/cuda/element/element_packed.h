@@ -4,6 +4,7 @@
 #include "coppice/cuda.h"
 #include "cuda/check.h"
 #include "cuda/element/element_arguments.h"
+#include "cuda/memory_source.h"
 #include "cuda/select.h"
 
 namespace coppice::cuda {
@@ -15,10 +16,10 @@ struct ElementPacked {
   std::vector<ElementSplit> fragment_splits;  ///< for each of kFragmentTiles that there is
   bool overlaps = false;  ///< the device has clusters and programmatic dependent launch
 
-  /// Allocates `memory` and uploads the tables in the order of `stream`; the rest is left to
-  /// `pack`.
-  ElementPacked(const SparseDeviceView& view, const DeviceInfo& device, DeviceBuffer& memory,
-                Stream stream);
+  /// Takes `memory` and uploads the tables in the order of `stream`, unless they are there; the
+  /// rest is left to `pack`.
+  ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const DeviceInfo& device,
+                const MemorySource& source, PackedMemory& memory, Stream stream);
   ElementPacked() = default;
   /// Tokens of the largest tile of Family::fragments; 0: none.
   int fragment_tokens() const;
