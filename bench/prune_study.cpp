@@ -83,11 +83,13 @@ std::vector<float> pruned(const Layer& layer, const coppice::Pattern& pattern,
   std::vector<float> weights = layer.weights;
   if (method == "admm") {
     coppice::admm_prune(weights, layer.rows, layer.cols, pattern, layer.gram, {.threads = threads});
-  } else if (method == "obs" || method == "sparsegpt") {
+  } else if (method == "obs" || method == "obs-sweep" || method == "sparsegpt") {
     const auto choice =
-        method == "obs" ? coppice::GroupChoice::automatic : coppice::GroupChoice::saliency;
+        method == "sparsegpt" ? coppice::GroupChoice::saliency : coppice::GroupChoice::automatic;
     coppice::obs_prune(weights, layer.rows, layer.cols, pattern, layer.gram,
-                       {.choice = choice, .threads = threads});
+                       {.choice = choice,
+                        .refinements = method == "obs" ? coppice::ObsOptions{}.refinements : 0,
+                        .threads = threads});
   } else {
     const std::vector<float> scores = scores_of(layer, method, threads);
     const auto mask = coppice::select_mask(coppice::dense_view(scores, layer.rows, layer.cols),

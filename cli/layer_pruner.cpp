@@ -152,6 +152,7 @@ UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> 
                       .damping = damping,
                       .choice = parse_choice(chosen.choice),
                       .columns = options_.columns,
+                      .refinements = chosen.refinements.value_or(ObsOptions{}.refinements),
                       .threads = threads,
                       .engine = options_.update_engine});
   return admm_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
@@ -159,6 +160,7 @@ UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> 
                      .col_segments = shape.col_segments,
                      .damping = damping,
                      .iterations = chosen.iterations.value_or(AdmmOptions{}.iterations),
+                     .refinements = chosen.refinements.value_or(AdmmOptions{}.refinements),
                      .columns = options_.columns,
                      .threads = threads,
                      .engine = options_.update_engine});

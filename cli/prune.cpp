@@ -241,6 +241,7 @@ Json PruneCommand::journal_settings() const {
                    {"--missing-stats", scoring.missing},
                    {"--damping", given(scoring.damping)},
                    {"--iterations", given(scoring.iterations)},
+                   {"--refinements", given(scoring.refinements)},
                    {"--choice", given(scoring.choice)},
                    {"--columns", columns_},
                    {"--permute", order.permute},

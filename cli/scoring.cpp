@@ -36,6 +36,7 @@ void check_usage(const ScoringOptions& options) {
   refuse_unused(!options.scores.empty(), "--scores", options, {"scores"});
   refuse_unused(options.damping.has_value(), "--damping", options, {"obs", "admm", "fisher"});
   refuse_unused(options.iterations.has_value(), "--iterations", options, {"admm"});
+  refuse_unused(options.refinements.has_value(), "--refinements", options, {"obs", "admm"});
   refuse_unused(options.choice.has_value(), "--choice", options, {"obs", "fisher"});
   const std::set<std::string> of_obs = {"joint", "saliency"},
                               of_fisher = {"exhaustive", "pairwise"};
@@ -112,6 +113,10 @@ void add_scoring(CLI::App& app, ScoringOptions& options) {
       ->type_name("X");
   app.add_option("--iterations", options.iterations, "admm: at most (default 300)")
       ->check(CLI::Range(1, 1 << 20))
+      ->type_name("N");
+  app.add_option("--refinements", options.refinements,
+                 "obs, admm: steps of conjugate gradients on the support at the end (default 20)")
+      ->check(CLI::Range(0, 1 << 20))
       ->type_name("N");
   app.add_option("--choice", options.choice,
                  "How a group's mask is chosen. obs: joint (by what sets of weights cost "

@@ -23,6 +23,7 @@ struct ScoringOptions {
   std::string method = "magnitude", stats, held_out, scores, missing = "error";
   std::optional<double> damping = {};      ///< of methods that move weights
   std::optional<int> iterations = {};      ///< of admm
+  std::optional<int> refinements = {};     ///< of obs and admm
   std::optional<std::string> choice = {};  ///< of obs and fisher
 };
 

@@ -46,6 +46,7 @@ struct ObsOptions {
   int block = 128;        ///< columns after which the rest is updated; rounded to whole groups
   GroupChoice choice = GroupChoice::automatic;
   ColumnSearch columns = ColumnSearch::automatic;  ///< V:N:M, choice by saliency
+  int refinements = 20;  ///< steps of conjugate gradients on the support; 0: the sweep alone
   int threads = 1;
   const UpdateEngine* engine = nullptr;  ///< null: the CPU
 };
@@ -93,6 +94,7 @@ struct UpdateResult {
 
 /// Optimal Brain Surgeon for every pattern (docs/second_order.md): groups from left to right, each
 /// with the mask that costs least given the weights before it, the weights after it compensating.
+/// Then all weights of the support together, towards those that change the output least.
 ///
 /// Inputs that were always zero cost nothing to prune. Where the Gram matrix cannot be factorised
 /// the damping is raised, and if that does not help the result is that of magnitude pruning. No
@@ -108,7 +110,8 @@ UpdateResult obs_prune(std::span<float> weights, std::int64_t rows, std::int64_t
 
 /// ADMM on the output's change, then conjugate gradients on the support found (ALPS, section 3).
 /// OBS's support is refined in the same way, and each vector of rows gets the better of the two: no
-/// vector ends with a larger error than with `obs_prune` and its default choice. Takes one
+/// vector ends with a larger error than with `obs_prune`, its default choice and as many
+/// refinements. Takes one
 /// decomposition of the Gram matrix, and for each iteration 4 * rows * cols^2 operations.
 /// Parameters, hard inputs and errors as with `obs_prune`.
 UpdateResult admm_prune(std::span<float> weights, std::int64_t rows, std::int64_t cols,

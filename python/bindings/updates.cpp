@@ -52,8 +52,8 @@ Update update(nb::handle weight, nb::handle gram, const Prune& prune) {
 }
 
 Update obs(nb::handle weight, const PatternArgument& pattern, nb::handle gram, double damping,
-           int block, std::string_view choice, std::string_view columns, Segments row_segments,
-           Segments col_segments, int threads) {
+           int block, std::string_view choice, std::string_view columns, int refinements,
+           Segments row_segments, Segments col_segments, int threads) {
   const Pattern parsed = pattern_of(pattern);
   const ObsOptions options{.row_segments = std::move(row_segments),
                            .col_segments = std::move(col_segments),
@@ -61,6 +61,7 @@ Update obs(nb::handle weight, const PatternArgument& pattern, nb::handle gram, d
                            .block = block,
                            .choice = group_choice(choice),
                            .columns = column_search(columns),
+                           .refinements = refinements,
                            .threads = thread_count(threads)};
   return update(weight, gram, [&](auto weights, auto rows, auto cols, auto sums) {
     return obs_prune(weights, rows, cols, parsed, sums, options);
@@ -149,10 +150,11 @@ void bind_updates(nb::module_& module) {
   bind_result(module);
   module.def(
       "obs_prune", &obs, "weight"_a, "pattern"_a, "gram"_a, nb::kw_only(), "damping"_a = 0.01,
-      "block"_a = 128, "choice"_a = "automatic", "columns"_a = "automatic",
+      "block"_a = 128, "choice"_a = "automatic", "columns"_a = "automatic", "refinements"_a = 20,
       "row_segments"_a = Segments{}, "col_segments"_a = Segments{}, "threads"_a = 0,
       "Optimal Brain Surgeon for every pattern (docs/second_order.md): the weights that stay "
-      "are moved so that the layer's output changes least. The weight given is not changed. "
+      "are moved so that the layer's output changes least, at last by steps of conjugate gradients "
+      "(refinements). The weight given is not changed. "
       "gram: float64 [cols, cols] (Gram.gram).");
   module.def("admm_prune", &admm, "weight"_a, "pattern"_a, "gram"_a, nb::kw_only(),
              "damping"_a = 0.01, "penalty"_a = 0.1, "iterations"_a = 300, "refinements"_a = 20,

@@ -208,6 +208,7 @@ TEST_F(PruneUpdate, WrongUse) {
   const std::string stats = write_statistics(model, dir / "stats");
   expect_failure({"--method", "obs"}, 2, "needs --stats");
   expect_failure({"--method", "wanda", "--stats", stats, "--damping", "0.1"}, 2, "--damping");
+  expect_failure({"--method", "ria", "--stats", stats, "--refinements", "1"}, 2, "--refinements");
   expect_failure({"--method", "obs", "--stats", stats, "--iterations", "3"}, 2, "--iterations");
   expect_failure({"--method", "admm", "--stats", stats, "--choice", "joint"}, 2, "--choice");
   expect_failure({"--method", "obs", "--stats", stats, "--choice", "pairwise"}, 2,

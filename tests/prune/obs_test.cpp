@@ -14,6 +14,7 @@ namespace coppice {
 namespace {
 
 using testing::error_of;
+using testing::expect_optimal_on_support;
 using testing::expect_sound;
 using ::testing::HasSubstr;
 using testing::Matrix;
@@ -28,12 +29,24 @@ TEST(Obs, BySaliencyItIsSparseGpt) {
     const auto reference =
         testing::sparse_gpt(problem.weights, problem.rows, problem.gram, kept, group);
     const double expected = error_of(problem, reference);
-    const Pruned saliency = prune(problem, name, {.choice = GroupChoice::saliency});
+    const Pruned saliency =
+        prune(problem, name, {.choice = GroupChoice::saliency, .refinements = 0});
     EXPECT_NEAR(saliency.result.error, expected, 1e-3 * expected) << name;
-    const Pruned joint = prune(problem, name, {.choice = GroupChoice::joint});
+    const Pruned joint = prune(problem, name, {.choice = GroupChoice::joint, .refinements = 0});
     EXPECT_LE(joint.result.error, 1.01 * expected) << name;
     RecordProperty(name + " published", std::to_string(expected));
     RecordProperty(name + " joint", std::to_string(joint.result.error));
+  }
+}
+
+TEST(Obs, RefinementKeepsTheMaskAndLowersTheError) {
+  const Problem problem(48, 320, 3);
+  for (const char* text : {"2:4", "vw16/2:4", "bw4x4/2:4", "16:2:8"}) {
+    const Pruned swept = prune(problem, text, {.refinements = 0});
+    const Pruned refined = prune(problem, text);
+    EXPECT_EQ(swept.result.mask, refined.result.mask) << text;
+    EXPECT_LT(refined.result.error, 0.9 * swept.result.error) << text;
+    expect_optimal_on_support(problem, prune(problem, text, {.refinements = 200}));
   }
 }
 

@@ -71,4 +71,26 @@ inline void expect_sound(const Problem& problem, const Pruned& pruned, const Gri
   EXPECT_LE(pruned.result.error, pruned.result.magnitude_error * (1 + 1e-9)) << what;
 }
 
+// The gradient on the support is what conjugate gradients bring to zero. Holds where no row was
+// pruned by magnitude and the damping is the default.
+inline void expect_optimal_on_support(const Problem& problem, const Pruned& pruned) {
+  ASSERT_EQ(pruned.result.magnitude_rows, 0);
+  const Matrix h = testing::damped(problem.gram, 0.01);
+  for (std::int64_t r = 0; r < problem.rows; ++r) {
+    const auto change = [&](std::int64_t c) {
+      const auto i = static_cast<std::size_t>(r * problem.cols + c);
+      return double{problem.weights[i]} - double{pruned.weights[i]};
+    };
+    for (std::int64_t c = 0; c < problem.cols; ++c) {
+      if (!pruned.result.mask.get(r, c)) continue;
+      double gradient = 0, size = 0;
+      for (std::int64_t k = 0; k < problem.cols; ++k) {
+        gradient += change(k) * h(k, c);
+        size += std::fabs(change(k) * h(k, c));
+      }
+      ASSERT_NEAR(gradient, 0, 1e-4 * size + 1e-5) << r << ", " << c;
+    }
+  }
+}
+
 }  // namespace coppice::testing

@@ -20,48 +20,61 @@ void copy(const DeviceBuffer& from, const DeviceBuffer& to) {
 }  // namespace
 
 DeviceAdmm::DeviceAdmm(const prune::UpdateProblem& problem, const Algebra& algebra,
-                       const double* gram, const float* weights)
+                       const double* gram, const float* weights, double damping)
     : problem_(problem),
       algebra_(algebra),
       gram_(gram),
-      original_(weights),
+      damping_(damping),
       rows_(problem.grid.rows()),
       cols_(problem.grid.cols()),
       count_(rows_ * cols_),
-      selector_(problem.grid, problem.columns, problem.threads) {}
+      selector_(problem.grid, problem.columns, problem.threads),
+      matrix_(device_array<float>(cols_ * cols_)),
+      keep_(device_array<std::uint8_t>(count_)),
+      norms_(device_array<double>(rows_)) {
+  for (DeviceBuffer* matrix : {&start_, &weights_, &target_, &dual_, &product_})
+    *matrix = device_array<float>(count_);
+  scaled_gram();
+  std::vector<double> units = units_of_columns();
+  const double largest = problem_.largest > 0 ? problem_.largest : 1;
+  for (double& unit : units) unit /= largest;
+  units_ = upload(std::span<const double>(units));
+  scale_rows(weights, units_.as<double>(), start_.as<float>(), rows_, cols_);
+}
 
-bool DeviceAdmm::decompose(double damping) {
+std::vector<double> DeviceAdmm::units_of_columns() const {
   const prune::GramView& gram = problem_.gram;
   const double mean = prune::mean_of_diagonal(gram);
   std::vector<double> units;
   for (std::int64_t i = 0; i < cols_; ++i)
-    units.push_back(std::sqrt(gram.at(i, i) / mean + prune::damping_of(gram.at(i, i), damping)));
-  matrix_ = device_array<float>(cols_ * cols_);
+    units.push_back(std::sqrt(gram.at(i, i) / mean + prune::damping_of(gram.at(i, i), damping_)));
+  return units;
+}
+
+// In double precision, and, as the system, in single precision.
+DeviceBuffer DeviceAdmm::scaled_gram() {
+  const std::vector<double> units = units_of_columns();
+  const DeviceBuffer unscaled = upload(std::span<const double>(units));
+  auto h = device_array<double>(cols_ * cols_);
+  scale_gram(gram_, unscaled.as<double>(), prune::mean_of_diagonal(problem_.gram), damping_,
+             h.as<double>(), matrix_.as<float>(), cols_);
+  return h;
+}
+
+bool DeviceAdmm::decompose() {
   vectors_ = device_array<float>(cols_ * cols_);
-  eigenvalues_ = device_array<float>(cols_);
-  {
-    const DeviceBuffer unscaled = upload(std::span<const double>(units));
-    const auto h = device_array<double>(cols_ * cols_), values = device_array<double>(cols_);
-    scale_gram(gram_, unscaled.as<double>(), mean, damping, h.as<double>(), matrix_.as<float>(),
-               cols_);
-    if (!algebra_.eigenvectors(h.as<double>(), cols_, values.as<double>())) return false;
-    to_float(h.as<double>(), vectors_.as<float>(), cols_ * cols_);
-    std::vector<float> eigenvalues;
-    for (double value : download(values.as<double>(), cols_))
-      eigenvalues.push_back(static_cast<float>(std::max(value, 0.0)));
-    eigenvalues_ = upload(std::span<const float>(eigenvalues));
-  }
-  const double largest = problem_.largest > 0 ? problem_.largest : 1;
-  for (double& unit : units) unit /= largest;
-  units_ = upload(std::span<const double>(units));
-  for (DeviceBuffer* matrix : {&start_, &weights_, &target_, &dual_, &product_, &turned_})
-    *matrix = device_array<float>(count_);
-  keep_ = device_array<std::uint8_t>(count_);
+  turned_ = device_array<float>(count_);
   last_ = device_array<std::uint8_t>(count_);
   penalty_ = device_array<float>(rows_);
   counts_ = device_array<std::uint32_t>(2 * rows_);
-  norms_ = device_array<double>(rows_);
-  scale_rows(original_, units_.as<double>(), start_.as<float>(), rows_, cols_);
+  const DeviceBuffer h = scaled_gram();
+  const auto values = device_array<double>(cols_);
+  if (!algebra_.eigenvectors(h.as<double>(), cols_, values.as<double>())) return false;
+  to_float(h.as<double>(), vectors_.as<float>(), cols_ * cols_);
+  std::vector<float> eigenvalues;
+  for (double value : download(values.as<double>(), cols_))
+    eigenvalues.push_back(static_cast<float>(std::max(value, 0.0)));
+  eigenvalues_ = upload(std::span<const float>(eigenvalues));
   return true;
 }
 

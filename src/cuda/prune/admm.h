@@ -16,10 +16,10 @@ class DeviceAdmm {
   /// @param gram    [cols, cols], whole; @param weights [rows, cols]: those of the problem. Device
   /// memory. The arguments must outlive it.
   DeviceAdmm(const prune::UpdateProblem& problem, const Algebra& algebra, const double* gram,
-             const float* weights);
+             const float* weights, double damping);
 
-  /// Eigenvectors of the scaled system. @returns false if they cannot be found
-  bool decompose(double damping);
+  /// Eigenvectors of the scaled system, for `search`. @returns false if they cannot be found
+  bool decompose();
 
   /// As LayerEngine's.
   void refine(const prune::Candidate& from, int steps, prune::Candidate& to);
@@ -32,6 +32,8 @@ class DeviceAdmm {
     double penalty = 0;  // 0: ended
     int iterations = 0;
   };
+  std::vector<double> units_of_columns() const;
+  DeviceBuffer scaled_gram();
   std::vector<Part> make_parts(const AdmmOptions& options) const;
   void upload_penalties(const std::vector<Part>& parts);
   bool grow_penalties(std::vector<Part>& parts, int iteration, bool first);
@@ -48,7 +50,7 @@ class DeviceAdmm {
   const prune::UpdateProblem& problem_;
   const Algebra& algebra_;
   const double* gram_;
-  const float* original_;
+  double damping_;
   std::int64_t rows_, cols_, count_;
   Selector selector_;
   DeviceBuffer units_, matrix_, vectors_, eigenvalues_;  // of the system

@@ -38,14 +38,14 @@ class CudaLayer final : public prune::LayerEngine {
   bool invert_damped(double mean, double damping, std::vector<float>& upper) override;
   std::int64_t sweep(const prune::ObsSweep& sweep, Candidate& candidate) override;
 
-  bool prepare_admm(double damping) override {
+  void prepare_refinement(double damping) override {
     upper_ = DeviceBuffer();
-    admm_.emplace(problem_, algebra_, gram_.as<double>(), weights_.as<float>());
-    return admm_->decompose(damping);
+    admm_.emplace(problem_, algebra_, gram_.as<double>(), weights_.as<float>(), damping);
   }
   void refine(const Candidate& from, int steps, Candidate& to) override {
     admm_->refine(from, steps, to);
   }
+  bool prepare_search() override { return admm_->decompose(); }
   int search(const AdmmOptions& options, Candidate& to) override {
     return admm_->search(options, to);
   }

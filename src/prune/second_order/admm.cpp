@@ -14,25 +14,18 @@ namespace {
 using prune::Candidate;
 using prune::UpdateProblem;
 
-Candidate empty_candidate(const UpdateProblem& problem) {
-  return {std::vector<float>(problem.weights.size()),
-          Mask(problem.grid.rows(), problem.grid.cols()),
-          {}};
-}
-
 // Both supports, OBS's and ADMM's, refined; for each vector the better one.
 Candidate run(const UpdateProblem& problem, prune::LayerEngine& engine, Candidate obs,
               const AdmmOptions& options, UpdateResult& result) {
-  if (!engine.prepare_admm(result.damping)) {
+  Candidate refined =
+      prune::refine_support(problem, engine, std::move(obs), options.refinements, result.damping);
+  if (!engine.prepare_search()) {
     prune::add_note(result.note, "no eigenvalues of the Gram matrix: OBS only");
-    return obs;
+    return refined;
   }
-  Candidate refined = empty_candidate(problem), found = empty_candidate(problem);
-  engine.refine(obs, options.refinements, refined);
+  Candidate found = prune::empty_candidate(problem);
   result.iterations = engine.search(options, found);
-  refined.errors = engine.squared_outputs(refined.weights.data());
   found.errors = engine.squared_outputs(found.weights.data());
-  prune::take_better(refined, obs, problem.grid);
   result.admm_rows = prune::take_better(refined, found, problem.grid);
   return refined;
 }
@@ -42,10 +35,9 @@ void check_options(const AdmmOptions& options) {
   if (!std::isfinite(options.penalty) || !(options.penalty > 0))
     throw InvalidArgument(
         fmt::format("the penalty is {}, needs to be more than 0", options.penalty));
-  if (options.iterations < 1 || options.refinements < 0)
-    throw InvalidArgument(
-        fmt::format("{} iterations and {} refinements: at least 1 and 0 are needed",
-                    options.iterations, options.refinements));
+  prune::check_refinements(options.refinements);
+  if (options.iterations < 1)
+    throw InvalidArgument(fmt::format("{} iterations: at least 1 is needed", options.iterations));
 }
 
 }  // namespace

@@ -85,6 +85,12 @@ void clear_unkept(std::vector<float>& weights, const Mask& mask, int threads) {
              mask, threads);
 }
 
+Candidate empty_candidate(const UpdateProblem& problem) {
+  return {std::vector<float>(problem.weights.size()),
+          Mask(problem.grid.rows(), problem.grid.cols()),
+          {}};
+}
+
 Candidate magnitude_candidate(const UpdateProblem& problem, LayerEngine& engine) {
   Candidate candidate{
       {problem.weights.begin(), problem.weights.end()}, engine.magnitude_mask(), {}};

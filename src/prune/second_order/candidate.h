@@ -44,6 +44,9 @@ struct Candidate {
 
 class LayerEngine;
 
+/// Zeros, nothing kept, no errors.
+Candidate empty_candidate(const UpdateProblem& problem);
+
 /// As apply_mask, for weights `[rows, cols]` that lie packed.
 void clear_unkept(std::vector<float>& weights, const Mask& mask, int threads);
 

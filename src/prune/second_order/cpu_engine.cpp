@@ -48,10 +48,7 @@ class CpuEngine final : public LayerEngine {
     return std::accumulate(unproven.begin(), unproven.end(), std::int64_t{0});
   }
 
-  bool prepare_admm(double damping) override {
-    system_ = make_scaled_system(problem_, damping);
-    return system_.has_value();
-  }
+  void prepare_refinement(double damping) override { system_.emplace(problem_, damping); }
 
   void refine(const Candidate& from, int steps, Candidate& to) override {
     for_parts([&](std::size_t part) {
@@ -61,6 +58,8 @@ class CpuEngine final : public LayerEngine {
       rows.store(to);
     });
   }
+
+  bool prepare_search() override { return system_->decompose(); }
 
   int search(const AdmmOptions& options, Candidate& to) override {
     std::vector<int> iterations(parts_.size());

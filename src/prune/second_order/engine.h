@@ -13,7 +13,7 @@ namespace coppice::prune {
 class ObsSweep;
 
 /// Works on one UpdateProblem, which outlives it. All matrices are on the host, `[rows, cols]`
-/// packed. Steps of ADMM need `prepare_admm`.
+/// packed. `refine` needs `prepare_refinement`, `search` needs `prepare_search` after it.
 class LayerEngine {
  public:
   LayerEngine() = default;
@@ -36,12 +36,14 @@ class LayerEngine {
   virtual std::int64_t sweep(const ObsSweep& sweep, Candidate& candidate) = 0;
 
   /// @param damping one that made H positive
-  /// @returns false if the eigenvalues of H cannot be found
-  virtual bool prepare_admm(double damping) = 0;
+  virtual void prepare_refinement(double damping) = 0;
 
   /// The best weights on the support of `from`, by so many steps of conjugate gradients that start
   /// there. No errors.
   virtual void refine(const Candidate& from, int steps, Candidate& to) = 0;
+
+  /// @returns false if the eigenvalues of H cannot be found
+  virtual bool prepare_search() = 0;
 
   /// ADMM from the weights of the problem, then `refine`. @returns iterations, of the rows that
   /// took the most

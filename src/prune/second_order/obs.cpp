@@ -55,6 +55,20 @@ void keep_magnitude(const UpdateProblem& problem, LayerEngine& engine, Candidate
 
 }  // namespace
 
+Candidate refine_support(const UpdateProblem& problem, LayerEngine& engine, Candidate candidate,
+                         int steps, double damping) {
+  engine.prepare_refinement(damping);
+  Candidate refined = empty_candidate(problem);
+  engine.refine(candidate, steps, refined);
+  refined.errors = engine.squared_outputs(refined.weights.data());
+  take_better(candidate, refined, problem.grid);
+  return candidate;
+}
+
+void check_refinements(int steps) {
+  if (steps < 0) throw InvalidArgument(fmt::format("{} refinements: at least 0 are needed", steps));
+}
+
 UpdateResult update_layer(std::span<float> weights, std::int64_t rows, std::int64_t cols,
                           const Pattern& pattern, std::span<const double> gram,
                           const ObsOptions& options, const Refinement& refine) {
@@ -90,7 +104,15 @@ UpdateResult obs_prune(std::span<float> weights, std::int64_t rows, std::int64_t
   if (options.block < 1)
     throw InvalidArgument(
         fmt::format("the block is {} columns, needs to be 1 or more", options.block));
-  return prune::update_layer(weights, rows, cols, pattern, gram, options);
+  prune::check_refinements(options.refinements);
+  prune::Refinement refine;
+  if (options.refinements > 0)
+    refine = [&](const prune::UpdateProblem& problem, prune::LayerEngine& engine,
+                 prune::Candidate found, UpdateResult& result) {
+      return prune::refine_support(problem, engine, std::move(found), options.refinements,
+                                   result.damping);
+    };
+  return prune::update_layer(weights, rows, cols, pattern, gram, options, refine);
 }
 
 }  // namespace coppice

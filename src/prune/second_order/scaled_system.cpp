@@ -7,6 +7,35 @@
 
 namespace coppice::prune {
 
+ScaledSystem::ScaledSystem(const UpdateProblem& problem, double damping)
+    : gram_(problem.gram), damping_(damping), cols_(problem.gram.cols) {
+  const std::vector<double> h = scaled_gram(units_);
+  matrix_.assign(h.begin(), h.end());
+  const double largest = problem.largest > 0 ? problem.largest : 1;
+  for (double& unit : units_) unit /= largest;
+}
+
+std::vector<double> ScaledSystem::scaled_gram(std::vector<double>& units) const {
+  std::vector<double> h = damped_gram(gram_, damping_);
+  const auto n = static_cast<std::size_t>(cols_);
+  for (std::size_t i = 0; i < n; ++i) units.push_back(std::sqrt(h[i * n + i]));
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = i; j < n; ++j) {
+      h[i * n + j] /= units[i] * units[j];
+      h[j * n + i] = h[i * n + j];
+    }
+  return h;
+}
+
+bool ScaledSystem::decompose() {
+  std::vector<double> units, values;
+  std::vector<double> h = scaled_gram(units);
+  if (!eigenvectors(h.data(), cols_, values)) return false;
+  vectors_.assign(h.begin(), h.end());
+  for (double value : values) eigenvalues_.push_back(static_cast<float>(std::max(value, 0.0)));
+  return true;
+}
+
 std::vector<float> ScaledSystem::scale(std::span<const float> weights, std::int64_t first_row,
                                        std::int64_t rows) const {
   std::vector<float> scaled(static_cast<std::size_t>(rows * cols_));
@@ -33,32 +62,6 @@ void ScaledSystem::solve(float penalty, const Panel<float>& rows) const {
   for (std::size_t i = 0; i < turned.size(); ++i)
     turned[i] /= eigenvalues_[i % static_cast<std::size_t>(cols_)] + penalty;
   multiply(1.0f, {turned.data(), rows.rows, cols_, cols_}, vectors, 0.0f, rows);
-}
-
-std::optional<ScaledSystem> make_scaled_system(const UpdateProblem& problem, double damping) {
-  const GramView& gram = problem.gram;
-  const std::int64_t n = gram.cols;
-  std::vector<double> h = damped_gram(gram, damping);
-  ScaledSystem system;
-  system.cols_ = n;
-  for (std::int64_t i = 0; i < n; ++i)
-    system.units_.push_back(std::sqrt(h[static_cast<std::size_t>(i * n + i)]));
-  for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t j = i; j < n; ++j) {
-      double& value = h[static_cast<std::size_t>(i * n + j)];
-      value /=
-          system.units_[static_cast<std::size_t>(i)] * system.units_[static_cast<std::size_t>(j)];
-      h[static_cast<std::size_t>(j * n + i)] = value;
-    }
-  system.matrix_.assign(h.begin(), h.end());
-  std::vector<double> values;
-  if (!eigenvectors(h.data(), n, values)) return std::nullopt;
-  system.vectors_.assign(h.begin(), h.end());
-  for (double value : values)
-    system.eigenvalues_.push_back(static_cast<float>(std::max(value, 0.0)));
-  const double largest = problem.largest > 0 ? problem.largest : 1;
-  for (double& unit : system.units_) unit /= largest;
-  return system;
 }
 
 }  // namespace coppice::prune

@@ -1,9 +1,8 @@
-// A damped Gram matrix scaled to a diagonal of ones, and its eigenvectors. Not part of the public
-// API.
+// A damped Gram matrix scaled to a diagonal of ones, and its eigenvectors where they are asked for.
+// Not part of the public API.
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -16,6 +15,12 @@ namespace coppice::prune {
 /// w_j s_j / (the largest of all): what they add to the output alone.
 class ScaledSystem {
  public:
+  /// @param problem outlives it; @param damping one that made H positive
+  ScaledSystem(const UpdateProblem& problem, double damping);
+
+  /// Finds the eigenvectors, which `solve` needs. @returns false if they cannot be found
+  bool decompose();
+
   Panel<const float> matrix() const { return {matrix_.data(), cols_, cols_, cols_}; }
 
   /// Rows of a weight in the units of the system, and back.
@@ -28,17 +33,15 @@ class ScaledSystem {
   void solve(float penalty, const Panel<float>& rows) const;
 
  private:
-  friend std::optional<ScaledSystem> make_scaled_system(const UpdateProblem&, double);
+  std::vector<double> scaled_gram(std::vector<double>& units) const;
 
-  std::int64_t cols_ = 0;
+  GramView gram_;
+  double damping_;
+  std::int64_t cols_;
   std::vector<double> units_;       // [cols]
   std::vector<float> matrix_;       // [cols, cols]
   std::vector<float> vectors_;      // [cols, cols], an eigenvector in each row
   std::vector<float> eigenvalues_;  // [cols]
 };
-
-/// @param damping one that made H positive
-/// @returns nothing if the eigenvalues cannot be found
-std::optional<ScaledSystem> make_scaled_system(const UpdateProblem& problem, double damping);
 
 }  // namespace coppice::prune
