@@ -6,7 +6,8 @@
 
 One panel a file, one bar a pattern: time of the dense library over time of the sparse product, the geometric mean over
 the shapes of the file, with a whisker from the least to the largest. The dashed line is the dense library. Reads the
-CSV of `coppice bench` (speedup) and of `coppice bench --device cuda` (ratio); lines that start with # are comments.
+CSV of `coppice bench` (speedup) and of `coppice bench --device cuda` (ratio) or bench/python/end_to_end.py; lines that start with #
+are comments. RESULTS.csv?COLUMN=VALUE&... takes only such lines.
 """
 import csv
 import math
@@ -23,10 +24,12 @@ SLOWER, FASTER = "#c44e52", "#2f7d4f"
 def read(path):
     """Speedups by pattern, in the order of the file."""
     speedups = {}
+    path, _, query = path.partition("?")
+    wanted = [condition.split("=", 1) for condition in query.split("&") if condition]
     with open(path, newline="") as file:
         for row in csv.DictReader(line for line in file if not line.startswith("#")):
             value = float(row.get("speedup") or row.get("ratio") or 0)
-            if value > 0:
+            if value > 0 and all(row[column] == wish for column, wish in wanted):
                 speedups.setdefault(row["pattern"], []).append(value)
     if not speedups:
         sys.exit(f"{path}: no row has a baseline")

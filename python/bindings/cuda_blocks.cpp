@@ -3,10 +3,12 @@
 // memory, the caller's stream; memory comes as addresses, which only coppice.torch may pass.
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/vector.h>
 
 #include "bindings.h"
 #include "coppice/cuda_compress.h"
 #include "coppice/cuda_norm.h"
+#include "coppice/error.h"
 #include "cuda_weight.h"
 
 using namespace nanobind::literals;
@@ -39,17 +41,61 @@ void multiply_gated(const CudaWeight& gate, const CudaWeight& up, std::int64_t t
                        {.batch_invariant = batch_invariant});
 }
 
+// Outputs are token-major, biases of the weights' dtype.
+std::vector<cuda::Product> products(const std::vector<const CudaWeight*>& weights,
+                                    std::int64_t tokens, const std::vector<std::uintptr_t>& ys,
+                                    const std::vector<std::uintptr_t>& biases) {
+  if (ys.size() != weights.size() || biases.size() != weights.size())
+    throw InvalidArgument("a weight without an output or a place for its bias");
+  std::vector<cuda::Product> all;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const CudaWeight& weight = *weights[i];
+    cuda::Product one{&weight.weight(), weight.output(tokens, ys[i], false), {}};
+    one.epilogue.bias = reinterpret_cast<const void*>(biases[i]);
+    one.epilogue.bias_dtype = weight.dtype();
+    all.push_back(one);
+  }
+  return all;
+}
+
+std::int64_t many_workspace_bytes(const std::vector<const CudaWeight*>& weights,
+                                  std::int64_t tokens, std::uintptr_t x, std::int64_t x_stride,
+                                  bool x_by_features, const std::vector<std::uintptr_t>& ys,
+                                  const std::vector<std::uintptr_t>& biases, bool batch_invariant) {
+  return cuda::many_workspace_bytes(products(weights, tokens, ys, biases),
+                                    weights.at(0)->input(tokens, x, x_stride, x_by_features),
+                                    {.batch_invariant = batch_invariant});
+}
+
+void multiply_many(const std::vector<const CudaWeight*>& weights, std::int64_t tokens,
+                   std::uintptr_t x, std::int64_t x_stride, bool x_by_features,
+                   const std::vector<std::uintptr_t>& ys, const std::vector<std::uintptr_t>& biases,
+                   std::uintptr_t workspace, std::int64_t workspace_size, std::uintptr_t stream,
+                   bool batch_invariant) {
+  cuda::multiply_many(products(weights, tokens, ys, biases),
+                      weights.at(0)->input(tokens, x, x_stride, x_by_features),
+                      {reinterpret_cast<void*>(workspace), workspace_size}, stream_of(stream),
+                      {.batch_invariant = batch_invariant});
+}
+
+// `known`: mean and factor are given, else they are memory for them.
 void normalize(std::int64_t tokens, std::int64_t features, std::uintptr_t x, std::int64_t x_stride,
                std::uintptr_t y, std::int64_t y_stride, std::string_view dtype,
                std::uintptr_t weight, std::uintptr_t bias, float epsilon, bool rms,
-               std::uintptr_t stream) {
+               std::uintptr_t mean, std::uintptr_t factor, bool known, std::uintptr_t stream) {
   const Dtype type = tensor_dtype(dtype);
+  const cuda::Matrix from{
+      reinterpret_cast<const void*>(x), type, tokens, features, Layout::token_major, x_stride};
+  const cuda::Normalization norm{
+      rms ? cuda::Normalization::Kind::rms : cuda::Normalization::Kind::layer,
+      reinterpret_cast<const void*>(weight),
+      reinterpret_cast<const void*>(bias),
+      epsilon,
+      {reinterpret_cast<float*>(mean), reinterpret_cast<float*>(factor)}};
+  if (!known) cuda::token_statistics(from, norm, stream_of(stream));
   cuda::normalize(
-      {reinterpret_cast<const void*>(x), type, tokens, features, Layout::token_major, x_stride},
-      {reinterpret_cast<void*>(y), type, tokens, features, Layout::feature_major, y_stride},
-      {rms ? cuda::Normalization::Kind::rms : cuda::Normalization::Kind::layer,
-       reinterpret_cast<const void*>(weight), reinterpret_cast<const void*>(bias), epsilon},
-      stream_of(stream));
+      from, {reinterpret_cast<void*>(y), type, tokens, features, Layout::feature_major, y_stride},
+      norm, stream_of(stream));
 }
 
 void compress(const cuda::MagnitudeCompressor& self, std::uintptr_t dense, std::int64_t row_stride,
@@ -66,6 +112,8 @@ void compress(const cuda::MagnitudeCompressor& self, std::uintptr_t dense, std::
 void bind_cuda_blocks(nanobind::module_& module) {
   module.def("cuda_gated_workspace_bytes", &gated_workspace_bytes);
   module.def("cuda_multiply_gated", &multiply_gated);
+  module.def("cuda_many_workspace_bytes", &many_workspace_bytes);
+  module.def("cuda_multiply_many", &multiply_many);
   module.def("cuda_normalize", &normalize);
   nanobind::class_<cuda::MagnitudeCompressor>(
       module, "CudaCompressor",

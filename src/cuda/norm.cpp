@@ -4,54 +4,69 @@
 
 #include "coppice/cuda_norm.h"
 #include "coppice/error.h"
-#include "cuda/check.h"
 
 namespace coppice::cuda {
 namespace {
 
-void check_operands(const Matrix& x, const MutableMatrix& y) {
-  if (x.tokens != y.tokens || x.features != y.features || x.tokens < 0 || x.features < 0)
+void check_input(const Matrix& x, const Normalization& norm) {
+  if (x.tokens < 0 || x.features < 0 || x.major_stride() < x.features)
+    throw InvalidArgument(fmt::format("a norm of [{} tokens, {} features] with a stride of {}",
+                                      x.tokens, x.features, x.major_stride()));
+  if (x.layout != Layout::token_major || (x.dtype != Dtype::f16 && x.dtype != Dtype::bf16))
+    throw InvalidArgument(fmt::format(
+        "a norm of {} {} activations, needs token-major F16 or BF16",
+        x.layout == Layout::token_major ? "token-major" : "feature-major", dtype_name(x.dtype)));
+  const bool layer = norm.kind == Normalization::Kind::layer;
+  const bool known =
+      norm.statistics.factor != nullptr && (!layer || norm.statistics.mean != nullptr);
+  if (x.tokens > 0 && x.features > 0 && (x.data == nullptr || !known))
+    throw InvalidArgument(x.data == nullptr ? "a norm without data"
+                                            : "a norm without memory for its statistics");
+}
+
+void check_output(const Matrix& x, const MutableMatrix& y) {
+  if (x.tokens != y.tokens || x.features != y.features)
     throw InvalidArgument(fmt::format(
         "a norm of [{} tokens, {} features] to [{} tokens, {} features]: shapes must be the same",
         x.tokens, x.features, y.tokens, y.features));
-  if (x.layout != Layout::token_major || y.layout != Layout::feature_major)
-    throw InvalidArgument("a norm reads token-major and writes feature-major activations");
-  if (x.dtype != y.dtype || (x.dtype != Dtype::f16 && x.dtype != Dtype::bf16))
-    throw InvalidArgument(fmt::format("a norm of {} to {}, needs two of F16 or BF16",
-                                      dtype_name(x.dtype), dtype_name(y.dtype)));
-  if (x.major_stride() < x.features || y.major_stride() < y.tokens)
-    throw InvalidArgument(
-        fmt::format("a norm of [{} tokens, {} features] with strides of {} and {} elements",
-                    x.tokens, x.features, x.major_stride(), y.major_stride()));
+  if (y.layout != Layout::feature_major || y.dtype != x.dtype)
+    throw InvalidArgument(fmt::format(
+        "a norm of {} writes feature-major {}, got {} {}", dtype_name(x.dtype), dtype_name(x.dtype),
+        y.layout == Layout::token_major ? "token-major" : "feature-major", dtype_name(y.dtype)));
+  if (y.major_stride() < y.tokens)
+    throw InvalidArgument(fmt::format("a norm of {} tokens with a stride of {} elements", y.tokens,
+                                      y.major_stride()));
+  if (y.data == nullptr && y.tokens > 0 && y.features > 0)
+    throw InvalidArgument("a norm without memory for its output");
 }
 
-int multiprocessors() {
-  int device = 0, count = 0;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device),
-        "asking for the number of multiprocessors");
-  return count;
-}
-
-}  // namespace
-
-void normalize(const Matrix& x, const MutableMatrix& y, const Normalization& norm, Stream stream) {
-  check_operands(x, y);
-  if (x.tokens == 0 || x.features == 0) return;
-  if (x.data == nullptr || y.data == nullptr) throw InvalidArgument("a norm without data");
+NormArguments arguments_of(const Matrix& x, const Normalization& norm) {
   NormArguments a;
   a.move.from = x.data;
   a.move.from_stride = x.major_stride();
   a.move.rows = x.tokens;
   a.move.cols = x.features;
+  a.norm = norm;
+  return a;
+}
+
+}  // namespace
+
+void token_statistics(const Matrix& x, const Normalization& norm, Stream stream) {
+  check_input(x, norm);
+  if (x.tokens == 0 || x.features == 0) return;
+  launch_token_statistics(arguments_of(x, norm), x.dtype, stream);
+}
+
+void normalize(const Matrix& x, const MutableMatrix& y, const Normalization& norm, Stream stream) {
+  check_input(x, norm);
+  check_output(x, y);
+  if (x.tokens == 0 || x.features == 0) return;
+  NormArguments a = arguments_of(x, norm);
   a.move.to = y.data;
   a.move.to_stride = y.major_stride();
   a.move.to_width = x.tokens;
-  a.weight = norm.weight;
-  a.bias = norm.bias;
-  a.epsilon = norm.epsilon;
-  a.rms = norm.kind == Normalization::Kind::rms;
-  launch_norm(a, x.dtype, multiprocessors(), stream);
+  launch_norm(a, x.dtype, stream);
 }
 
 }  // namespace coppice::cuda

@@ -58,28 +58,36 @@ void check(const Case& c) {
   const std::size_t offset = static_cast<std::size_t>(c.offset) * size;
   weight.erase(weight.begin(), weight.begin() + c.offset);
   bias.erase(bias.begin(), bias.begin() + c.offset);
+  const GpuBytes mean(static_cast<std::size_t>(c.tokens) * 4),
+      factor(static_cast<std::size_t>(c.tokens) * 4);
+  Normalization norm{c.kind, c.weight ? weight_data.data() + offset : nullptr,
+                     c.bias ? bias_data.data() + offset : nullptr, 1e-5F};
+  norm.statistics = {reinterpret_cast<float*>(mean.data()),
+                     reinterpret_cast<float*>(factor.data())};
+  const Matrix from{x_data.data() + offset, c.dtype,    c.tokens, c.features,
+                    Layout::token_major,    from_stride};
+  token_statistics(from, norm);
   normalize(
-      {x_data.data() + offset, c.dtype, c.tokens, c.features, Layout::token_major, from_stride},
+      from,
       {y_data.data() + offset, c.dtype, c.tokens, c.features, Layout::feature_major, to_stride},
-      {c.kind, c.weight ? weight_data.data() + offset : nullptr,
-       c.bias ? bias_data.data() + offset : nullptr, 1e-5F});
+      norm);
   ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
   const std::vector<std::byte> got_bytes = y_data.read();
   std::vector<float> got(got_bytes.size() / size);
   to_float(c.dtype, got_bytes.data(), got);
-  double error = 0, norm = 0;
+  double error = 0, all = 0;
   for (std::int64_t t = 0; t < c.tokens; ++t)
     for (std::int64_t f = 0; f < c.features; ++f) {
       const double want = wanted(c, x.data() + c.offset + t * from_stride, f, weight, bias);
       const double off = got[static_cast<std::size_t>(c.offset + f * to_stride + t)] - want;
       error += off * off;
-      norm += want * want;
+      all += want * want;
     }
   // What lies between the rows of y stays as it was.
   for (std::int64_t f = 0; f < c.features; ++f)
     for (std::int64_t t = c.tokens; t < to_stride; ++t)
       EXPECT_TRUE(std::isnan(got[static_cast<std::size_t>(c.offset + f * to_stride + t)]));
-  EXPECT_LE(std::sqrt(error), (c.dtype == Dtype::f16 ? 5e-4 : 4e-3) * std::sqrt(norm) + 1e-6)
+  EXPECT_LE(std::sqrt(error), (c.dtype == Dtype::f16 ? 5e-4 : 4e-3) * std::sqrt(all) + 1e-6)
       << dtype_name(c.dtype) << " " << (c.kind == Normalization::Kind::rms ? "rms " : "layer ")
       << c.tokens << " tokens, " << c.features << " features, mean " << c.mean << ", +"
       << c.from_extra << " to +" << c.to_extra << " @" << c.offset;
@@ -116,10 +124,14 @@ TEST(CudaNorm, RefusesWhatDoesNotFit) {
   const GpuBytes a(4096), b(4096);
   const Matrix x{a.data(), Dtype::f16, 16, 32, Layout::token_major, 0};
   const MutableMatrix good{b.data(), Dtype::f16, 16, 32, Layout::feature_major, 0};
+  const GpuBytes c(256);
+  Normalization norm;
+  EXPECT_THROW(token_statistics(x, norm), InvalidArgument);
+  norm.statistics = {reinterpret_cast<float*>(c.data()), reinterpret_cast<float*>(c.data()) + 16};
   const auto refused = [&](auto change) {
     MutableMatrix y = good;
     change(y);
-    EXPECT_THROW(normalize(x, y, {}), InvalidArgument);
+    EXPECT_THROW(normalize(x, y, norm), InvalidArgument);
   };
   refused([](MutableMatrix& y) { y.features = 31; });
   refused([](MutableMatrix& y) { y.layout = Layout::token_major; });

@@ -41,15 +41,15 @@ def test_norm_against_torch(dtype):
             weight, bias = (1 + torch.randn(2, features, device=CUDA)).to(dtype)
             for x in (wide[:, :features].contiguous(), wide[:, :features], wide[:, 3:features + 3]):
                 exact = x.double()
-                y = _block_ops.norm_by_features(x, weight, bias, 1e-5, False)
+                y = _block_ops.norm(x, weight, bias, 1e-5, False)
                 assert y.stride() == (1, tokens) or tokens == 1
                 close(y, F.layer_norm(exact, (features,), weight.double(), bias.double(), 1e-5), BOUNDS[dtype])
                 close(y, F.layer_norm(x, (features,), weight, bias, 1e-5), BOUNDS[dtype])
-                y = _block_ops.norm_by_features(x, weight, None, 1e-6, True)
+                y = _block_ops.norm(x, weight, None, 1e-6, True)
                 close(y, exact * torch.rsqrt(exact.square().mean(-1, True) + 1e-6) * weight.double(), BOUNDS[dtype])
-    assert _block_ops.norm_by_features(torch.empty(2, 0, 16, device=CUDA, dtype=dtype), None, None, 1e-5, True).shape == (2, 0, 16)
+    assert _block_ops.norm(torch.empty(2, 0, 16, device=CUDA, dtype=dtype), None, None, 1e-5, True).shape == (2, 0, 16)
     x = torch.randn(3, 5, 40, device=CUDA).to(dtype)
-    close(_block_ops.norm_by_features(x, None, None, 1e-5, False), F.layer_norm(x.double(), (40,), eps=1e-5), BOUNDS[dtype])
+    close(_block_ops.norm(x, None, None, 1e-5, False), F.layer_norm(x.double(), (40,), eps=1e-5), BOUNDS[dtype])
 
 
 @pytest.mark.parametrize("dtype", BOUNDS)
@@ -67,6 +67,9 @@ def test_gated(pattern, dtype):
                                                 up.bias, up.weight.layout, "silu", feature_major, False)
                     assert tokens == 1 or y.stride(0) == (1 if feature_major else 192)
                     close(y, want, 2 * BOUNDS[dtype])
+                y = torch.ops.coppice.pair(view, *gate.weight.arrays(), gate.bias, gate.weight.layout, *up.weight.arrays(), up.bias,
+                                           up.weight.layout, False)
+                close(F.silu(y[0].double()) * y[1].double(), want, 2 * BOUNDS[dtype])
 
 
 def test_opcheck():
@@ -77,7 +80,12 @@ def test_opcheck():
         for feature_major in (False, True):
             torch.library.opcheck(torch.ops.coppice.gated.default, (x, *arrays[0], gate.weight.layout, *arrays[1], up.weight.layout,
                                                                     "gelu", feature_major, False))
-        torch.library.opcheck(torch.ops.coppice.norm_by_features.default, (x, x[0, 0], None, 1e-5, True))
+        torch.library.opcheck(torch.ops.coppice.pair.default, (x, *arrays[0], gate.weight.layout, *arrays[1], up.weight.layout, False))
+        torch.library.opcheck(torch.ops.coppice.norm_by_features.default, (x, x[0, 0], None, None, None, 1e-5, True))
+        mean, factor = torch.randn(2, 2, 40, device=CUDA)
+        torch.library.opcheck(torch.ops.coppice.norm_by_features.default, (x, None, x[0, 0], mean, factor, 1e-5, False))
+        close(torch.ops.coppice.norm_by_features(x, None, x[0, 0], mean, factor, 1e-5, False),
+              (x.double() - mean[..., None].double()) * factor[..., None].double() + x[0, 0].double(), 1e-3)
 
 
 def sparse_pair(name, pattern, dtype=torch.float16):
@@ -163,4 +171,31 @@ def test_autocast_goes_the_way_of_the_parts():
 
 def test_norm_refuses_what_does_not_fit():
     with pytest.raises(coppice.InvalidArgument):
-        _core.cuda_normalize(4, 8, 256, 4, 256, 4, "float16", 0, 0, 1e-5, True, 0)
+        _core.cuda_normalize(4, 8, 256, 4, 256, 4, "float16", 0, 0, 1e-5, True, 256, 256, True, 0)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "64:2:8", "16:2:5", "vw32/8:32"])
+def test_magnitude_on_the_gpu_is_that_of_the_cpu(pattern):
+    for dtype in BOUNDS:
+        model = torch.nn.Sequential(torch.nn.Linear(96, 72), torch.nn.Linear(72, 130, bias=False)).to(CUDA, dtype)
+        want = copy.deepcopy(model)
+        ct.prune_(want, pattern)
+        ct.sparsify_(want)
+        assert len(ct.magnitude_sparsify_(model, pattern).sparse) == 2
+        for got, other in zip(model, want, strict=True):
+            for a, b in zip(got.weight.arrays(), other.weight.arrays(), strict=True):
+                assert (a is None and b is None) or torch.equal(a, b)
+        x = torch.randn(70, 96, device=CUDA).to(dtype)
+        with torch.no_grad():
+            close(model(x), want(x), 1e-6)
+
+
+def test_magnitude_refuses():
+    model = torch.nn.Sequential(torch.nn.Linear(64, 64))
+    with pytest.raises(coppice.InvalidArgument, match="prune_ and sparsify_ work anywhere"):
+        ct.magnitude_sparsify_(model, "2:4")
+    model.to(CUDA).half()
+    with torch.no_grad():
+        model[0].weight[3, 5] = float("nan")
+    with pytest.raises(coppice.InvalidArgument, match="NaN at row 3, column 5"):
+        ct.magnitude_sparsify_(model, "2:4")

@@ -19,10 +19,11 @@ except ImportError as error:
 from ._cache import clear_cache
 from ._freeze import freeze_
 from ._linear import SparseLinear
+from ._magnitude import magnitude_sparsify_
 from ._prune import LayerResult, PruneReport, prune_
 from ._sparsify import SparsifyReport, sparsify_
 from ._weight import SparseWeight
 from .blocks import BlocksReport, replace_blocks_
 
 __all__ = ["BlocksReport", "LayerResult", "PruneReport", "SparseLinear", "SparseWeight", "SparsifyReport", "clear_cache",
-           "freeze_", "prune_", "replace_blocks_", "sparsify_"]
+           "freeze_", "magnitude_sparsify_", "prune_", "replace_blocks_", "sparsify_"]

@@ -23,6 +23,20 @@ def _tokens(x):
     return x.shape[:-1].numel()
 
 
+def _epsilon(norm):
+    epsilon = getattr(norm, "variance_epsilon", None)
+    return float(norm.eps if epsilon is None else epsilon)
+
+
+def norm_refusal(norm):
+    """Why a module is not a norm that the kernels know; empty if it is one."""
+    if isinstance(norm, nn.LayerNorm) and len(norm.normalized_shape) == 1:
+        return ""
+    known = isinstance(norm, nn.RMSNorm) and norm.eps is not None or \
+        type(norm).__name__.endswith("RMSNorm") and hasattr(norm, "variance_epsilon")
+    return "" if known and norm.weight.dim() == 1 else f"{type(norm).__name__} is not a norm that is known here"
+
+
 class FeatureNorm(nn.Module):
     """A norm whose output is feature-major for many tokens on a GPU, as gathered patterns read it; otherwise the norm itself."""
 
@@ -30,22 +44,26 @@ class FeatureNorm(nn.Module):
         super().__init__()
         self.norm = norm
         self.rms = not isinstance(norm, nn.LayerNorm)
-        epsilon = getattr(norm, "variance_epsilon", None)
-        self.epsilon = float(norm.eps if epsilon is None else epsilon)
-
-    @staticmethod
-    def refusal(norm):
-        if isinstance(norm, nn.LayerNorm) and len(norm.normalized_shape) == 1:
-            return ""
-        known = isinstance(norm, nn.RMSNorm) and norm.eps is not None or \
-            type(norm).__name__.endswith("RMSNorm") and hasattr(norm, "variance_epsilon")
-        return "" if known and norm.weight.dim() == 1 else f"{type(norm).__name__} is not a norm that is known here"
+        self.epsilon = _epsilon(norm)
 
     def forward(self, x):
         weight, bias = self.norm.weight, getattr(self.norm, "bias", None)
         if _fused(x, weight, bias) and _block_ops.wants_features(_tokens(x)):
-            return _block_ops.norm_by_features(x, weight, bias, self.epsilon, self.rms)
+            return _block_ops.norm(x, weight, bias, self.epsilon, self.rms)
         return self.norm(x)
+
+
+def _turned(layer):
+    """The same parameters and weight in the layout "feature"; whoever holds it does not register it, so that nothing is listed twice."""
+    other = copy.copy(layer)
+    other.layout, other.by_features = "feature", True
+    return other
+
+
+def _by_features(turned, x):
+    """Feature-major [..., rows]"""
+    y = turned(x.reshape(-1, x.shape[-1]).t())
+    return y.t().view(*x.shape[:-1], y.shape[0])
 
 
 class FeatureLinear(nn.Module):
@@ -54,21 +72,18 @@ class FeatureLinear(nn.Module):
     def __init__(self, layer):
         super().__init__()
         self.layer = layer
-        # The same parameters and weight, another layout; not registered, so that nothing is listed twice.
-        other = copy.copy(layer)
-        other.layout, other.by_features = "feature", True
-        self.__dict__["turned"] = other
+        self.__dict__["turned"] = _turned(layer)
 
     def forward(self, x):
         layer = self.layer
         if _fused(x, layer.weight.values, layer.bias) and _block_ops.wants_features(_tokens(x)):
-            y = self.turned(x.reshape(-1, x.shape[-1]).t())
-            return y.t().view(*x.shape[:-1], y.shape[0])
+            return _by_features(self.turned, x)
         return layer(x)
 
 
 class GatedMlp(nn.Module):
-    """down(act(gate x) * up x); on a GPU the first two without a tensor between them. The names are those of the MLP that it replaces."""
+    """down(act(gate x) * up x); on a GPU the first two in one launch for few tokens, and without a tensor between them for many. The
+    names are those of the MLP that it replaces."""
 
     def __init__(self, names, gate, up, down, activation):
         super().__init__()
@@ -78,13 +93,17 @@ class GatedMlp(nn.Module):
 
     def forward(self, x):
         gate, up, down = (self._modules[name] for name in self.names)
-        if _fused(x, gate.weight.values, gate.bias, up.weight.values, up.bias):
-            *gate_arrays, gate_layout = gate.weight.operands()
-            *up_arrays, up_layout = up.weight.operands()
-            hidden = _block_ops.gated(x, *gate_arrays, gate.bias, gate_layout, *up_arrays, up.bias, up_layout, self.activation,
-                                      _block_ops.wants_features(_tokens(x)), gate.batch_invariant or up.batch_invariant)
+        if not _fused(x, gate.weight.values, gate.bias, up.weight.values, up.bias):
+            return down(_products.activate(gate(x), self.activation) * up(x))
+        *gate_arrays, gate_layout = gate.weight.operands()
+        *up_arrays, up_layout = up.weight.operands()
+        both = (x, *gate_arrays, gate.bias, gate_layout, *up_arrays, up.bias, up_layout)
+        invariant = gate.batch_invariant or up.batch_invariant
+        if _tokens(x) <= _block_ops.FEW_TOKENS:
+            first, second = _block_ops.pair(*both, invariant)
+            hidden = _products.activate(first, self.activation) * second
         else:
-            hidden = _products.activate(gate(x), self.activation) * up(x)
+            hidden = _block_ops.gated(*both, self.activation, _block_ops.wants_features(_tokens(x)), invariant)
         return down(hidden)
 
 

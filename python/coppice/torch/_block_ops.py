@@ -31,21 +31,40 @@ def rows_of(x):
 
 
 @torch.library.custom_op("coppice::norm_by_features", mutates_args=(), device_types="cuda")
-def norm_by_features(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], epsilon: float, rms: bool) -> Tensor:
-    """LayerNorm or RMSNorm over the last dimension, of x's dtype (float16 or bfloat16); feature-major."""
+def norm_by_features(x: Tensor, weight: Optional[Tensor], bias: Optional[Tensor], mean: Optional[Tensor],
+                     factor: Optional[Tensor], epsilon: float, rms: bool) -> Tensor:
+    """LayerNorm or RMSNorm over the last dimension, of x's dtype (float16 or bfloat16); feature-major. mean (not of RMSNorm) and
+    factor, float32 [...]: of every token, if they are known."""
     y = by_features(x, x.shape[-1])
     rows = rows_of(x)
     tokens, features = rows.shape
+    known = factor is not None
+    if not known:
+        mean, factor = torch.empty(2, tokens, dtype=torch.float32, device=x.device)
     if rows.numel():
         _core.cuda_normalize(tokens, features, rows.data_ptr(), rows.stride(0), y.data_ptr(), tokens, DTYPES[x.dtype],
-                             0 if weight is None else weight.data_ptr(), 0 if bias is None else bias.data_ptr(), epsilon, rms,
+                             _address(weight), _address(bias), epsilon, rms, _address(mean), _address(factor), known,
                              _cuda._stream_of(x.device.index))
     return y
 
 
+def _address(tensor):
+    return 0 if tensor is None else tensor.data_ptr()
+
+
 @norm_by_features.register_fake
-def _(x, weight, bias, epsilon, rms):
+def _(x, weight, bias, mean, factor, epsilon, rms):
     return by_features(x, x.shape[-1])
+
+
+def norm(x, weight, bias, epsilon, rms):
+    """norm_by_features. A compiler fuses the sums with what makes x."""
+    if not torch.compiler.is_compiling():
+        return norm_by_features(x, weight, bias, None, None, epsilon, rms)
+    if rms:
+        return norm_by_features(x, weight, bias, None, torch.rsqrt(x.float().square().mean(-1) + epsilon), epsilon, True)
+    variance, mean = torch.var_mean(x.float(), -1, correction=0)
+    return norm_by_features(x, weight, bias, mean, torch.rsqrt(variance + epsilon), epsilon, False)
 
 
 @torch.library.custom_op("coppice::gated", mutates_args=(), device_types="cuda")
@@ -66,9 +85,8 @@ def gated(x: Tensor, gate_values: Tensor, gate_columns: Optional[Tensor], gate_m
     size = _core.cuda_gated_workspace_bytes(gate, up, *place, batch_invariant)
     workspace = torch.empty(size, dtype=torch.uint8, device=x.device) if size else None
     biases = [None if b is None else b.to(x.dtype).contiguous() for b in (gate_bias, up_bias)]
-    _core.cuda_multiply_gated(gate, up, *place, y.data_ptr(), 0, feature_major, *(0 if b is None else b.data_ptr() for b in biases),
-                              ACTIVATION_INDEX[activation], 0 if workspace is None else workspace.data_ptr(), size, stream,
-                              batch_invariant)
+    _core.cuda_multiply_gated(gate, up, *place, y.data_ptr(), 0, feature_major, *map(_address, biases), ACTIVATION_INDEX[activation],
+                              _address(workspace), size, stream, batch_invariant)
     return y
 
 
@@ -77,6 +95,32 @@ def _(x, gate_values, gate_columns, gate_metadata, gate_permutation, gate_bias, 
       up_permutation, up_bias, up_layout, activation, feature_major, batch_invariant):
     features = _cache.grid_of(gate_layout).rows
     return by_features(x, features) if feature_major else x.new_empty(*x.shape[:-1], features)
+
+
+@torch.library.custom_op("coppice::pair", mutates_args=(), device_types="cuda")
+def pair(x: Tensor, first_values: Tensor, first_columns: Optional[Tensor], first_metadata: Optional[Tensor],
+         first_permutation: Optional[Tensor], first_bias: Optional[Tensor], first_layout: str, second_values: Tensor,
+         second_columns: Optional[Tensor], second_metadata: Optional[Tensor], second_permutation: Optional[Tensor],
+         second_bias: Optional[Tensor], second_layout: str, batch_invariant: bool) -> Tensor:
+    """[2, ...]: the products of x with two weights of as many rows, for few tokens in one launch."""
+    weights = [_packed(x, first_values, first_columns, first_metadata, first_permutation, first_layout),
+               _packed(x, second_values, second_columns, second_metadata, second_permutation, second_layout)]
+    y = x.new_empty(2, *x.shape[:-1], _cache.grid_of(first_layout).rows)
+    matrix, tokens, stride, tokens_adjacent = _products.as_matrix(x, False)
+    if tokens == 0:
+        return y
+    biases = [None if b is None else b.to(x.dtype).contiguous() for b in (first_bias, second_bias)]
+    operands = (weights, tokens, matrix.data_ptr(), stride, tokens_adjacent, [part.data_ptr() for part in y], list(map(_address, biases)))
+    size = _core.cuda_many_workspace_bytes(*operands, batch_invariant)
+    workspace = torch.empty(size, dtype=torch.uint8, device=x.device) if size else None
+    _core.cuda_multiply_many(*operands, _address(workspace), size, _cuda._stream_of(x.device.index), batch_invariant)
+    return y
+
+
+@pair.register_fake
+def _(x, first_values, first_columns, first_metadata, first_permutation, first_bias, first_layout, second_values, second_columns,
+      second_metadata, second_permutation, second_bias, second_layout, batch_invariant):
+    return x.new_empty(2, *x.shape[:-1], _cache.grid_of(first_layout).rows)
 
 
 def _packed(x, *operands):

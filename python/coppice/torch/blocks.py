@@ -11,7 +11,7 @@ from torch import nn
 from .._core import InvalidArgument
 from ..models.blocks import blocks_of
 from ..models.report import table
-from ._block_modules import FeatureLinear, FeatureNorm, GatedMlp, Stack, StackedProjection, is_gathered
+from ._block_modules import FeatureLinear, FeatureNorm, GatedMlp, Stack, StackedProjection, is_gathered, norm_refusal
 from ._block_table import roles_of
 from ._linear import SparseLinear
 
@@ -113,7 +113,7 @@ def _replace_norm(block, name, readers):
     if not all(is_gathered(layer) for layer in layers):
         return "what reads it takes either layout"
     norm = block.get_submodule(name)
-    reason = FeatureNorm.refusal(norm)
+    reason = norm_refusal(norm)
     if not reason:
         _put(block, name, FeatureNorm(norm).train(norm.training))
     return reason

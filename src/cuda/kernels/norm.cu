@@ -1,49 +1,26 @@
 // LayerNorm and RMSNorm of token-major activations, written feature-major. 16-bit elements, sums in
 // fp32.
 //
-// A thread block takes 32 tokens. Its warps first read two tokens each, whole rows, for their
-// statistics; then the block reads the tokens again, from L2 or L1, a stripe of 256 features at a
-// time, and a stripe goes through shared memory as in transpose.cu: 16-byte loads, 64-byte runs of
-// stores. The next stripe's loads are under way while one is stored. For few tokens the features of
-// a row are shared out over several blocks, of which each computes the statistics again: reading
-// L2 costs less than a second launch.
+// Two kernels: a warp reads a token for its statistics; then tiles are turned as in transpose.cu,
+// changed on their way. One kernel of both (blocks of 32 tokens, each read twice, 64-byte runs of
+// stores) took 61 us for 4096 x 4096 where a copy takes 18: too few loads under way at a time. And
+// whoever makes x can sum it up for less than a kernel that reads it again, as compilers of graphs
+// do; then the second kernel is all there is to do.
 //
 // The variance comes from chunks of 8 features, each with its own mean, merged by the rule of Chan,
 // Golub and LeVeque: a mean much larger than the deviation costs no digits.
-#include <algorithm>
-
 #include "cuda/check.h"
 #include "cuda/kernels/norm.h"
 #include "cuda/kernels/transpose_tile.h"
+#include "cuda/kernels/values.h"
 
 namespace coppice::cuda {
 namespace {
 
 using Element = std::uint16_t;
-constexpr int kWarps = 16;
-constexpr int kThreads = 32 * kWarps;
-constexpr int kParts = 2;  // tiles of a stripe, each kRun tokens x kTile features
+using Kind = Normalization::Kind;
 constexpr int kTile = TileShape<Element>::kTile;
-constexpr int kStripe = kParts * kTile;
-static_assert(kThreads == kRun * kChunks, "a thread loads one chunk of each tile");
-static_assert(kWarps == kChunks, "a warp stores one chunk of each tile");
-
-struct Values {
-  float v[8];
-};
-
-template <Dtype kType>
-__device__ Values unpack(uint4 chunk) {
-  const std::uint32_t words[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
-  Values out;
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const float2 pair = unpack_pair<kType>(words[i]);
-    out.v[2 * i] = pair.x;
-    out.v[2 * i + 1] = pair.y;
-  }
-  return out;
-}
+constexpr int kWarps = 8;  // tokens of a block that sums up
 
 /// Count, mean and sum of squared distances from it; of RMSNorm the sum of squares alone.
 struct Moments {
@@ -73,9 +50,9 @@ struct Moments {
   }
 };
 
-template <bool kRms>
+template <Kind kKind>
 __device__ void add_chunk(Moments& sums, const Values& x, int n) {
-  if constexpr (kRms) {
+  if constexpr (kKind == Kind::rms) {
 #pragma unroll
     for (const float v : x.v) sums.squares = fmaf(v, v, sums.squares);
   } else {
@@ -83,27 +60,40 @@ __device__ void add_chunk(Moments& sums, const Values& x, int n) {
   }
 }
 
-/// Mean and factor of one token, in every lane of the warp.
-template <Dtype kType, bool kRms, bool kWhole>
-__device__ float2 token_statistics(const NormArguments& p, std::int64_t token, int lane) {
+/// Of one token, in every lane of the warp.
+template <Dtype kType, Kind kKind, bool kWhole>
+__device__ Moments token_moments(const NormArguments& p, std::int64_t token, int lane) {
   Moments sums;
-#pragma unroll 4
+#pragma unroll 8
   for (std::int64_t col = lane * 8; col < p.move.cols; col += 256) {
     const int n = kWhole ? 8 : static_cast<int>(min(std::int64_t{8}, p.move.cols - col));
-    add_chunk<kRms>(sums, unpack<kType>(load_chunk<Element, kWhole>(p.move, token, col)), n);
+    add_chunk<kKind>(sums, unpack<kType>(load_chunk<Element, kWhole>(p.move, token, col)), n);
   }
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) {
     const Moments other{__shfl_xor_sync(0xffffffffu, sums.count, step),
                         __shfl_xor_sync(0xffffffffu, sums.mean, step),
                         __shfl_xor_sync(0xffffffffu, sums.squares, step)};
-    if constexpr (kRms)
+    if constexpr (kKind == Kind::rms)
       sums.squares += other.squares;
     else
       sums.merge(other);
   }
+  return sums;
+}
+
+template <Dtype kType, Kind kKind>
+__global__ void __launch_bounds__(32 * kWarps) statistics_kernel(const NormArguments p) {
+  const std::int64_t token = std::int64_t{blockIdx.x} * kWarps + threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  if (token >= p.move.rows) return;
+  const Moments sums = p.move.wide_from && p.move.cols % 8 == 0
+                           ? token_moments<kType, kKind, true>(p, token, lane)
+                           : token_moments<kType, kKind, false>(p, token, lane);
+  if (lane != 0) return;
   const float variance = sums.squares / static_cast<float>(p.move.cols);
-  return {sums.mean, rsqrtf(variance + p.epsilon)};
+  p.norm.statistics.factor[token] = rsqrtf(variance + p.norm.epsilon);
+  if (kKind == Kind::layer) p.norm.statistics.mean[token] = sums.mean;
 }
 
 /// 8 factors or terms of the features from `col` on; `other` where there are none.
@@ -121,108 +111,94 @@ __device__ Values features_of(const NormArguments& p, const void* data, std::int
   return out;
 }
 
-template <Dtype kType, bool kWhole>
-__device__ uint4 normalized(const NormArguments& p, uint4 chunk, float2 token, std::int64_t col) {
-  const Values x = unpack<kType>(chunk);
-  const Values weight = features_of<kType, kWhole>(p, p.weight, col, 1);
-  const Values bias = features_of<kType, kWhole>(p, p.bias, col, 0);
-  std::uint32_t words[4];
+/// A thread's part of a tile: 8 features, of which weight and bias stay in registers.
+template <Dtype kType, Kind kKind, bool kWhole>
+struct Normalize {
+  const NormArguments& p;
+  std::int64_t first_token;
+  Values weight, bias;
+
+  __device__ Normalize(const NormArguments& arguments, std::int64_t token, std::int64_t col)
+      : p(arguments),
+        first_token(token),
+        weight(features_of<kType, kWhole>(p, p.norm.weight, col, 1)),
+        bias(features_of<kType, kWhole>(p, p.norm.bias, col, 0)) {}
+
+  __device__ uint4 operator()(uint4 chunk, int i) const {
+    const std::int64_t token = first_token + i * kTileRows;
+    if (!kWhole && token >= p.move.rows) return chunk;
+    const float factor = __ldg(p.norm.statistics.factor + token);
+    const float mean = kKind == Kind::layer ? __ldg(p.norm.statistics.mean + token) : 0;
+    Values x = unpack<kType>(chunk);
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    float y[2];
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int j = 2 * i + e;
-      y[e] = fmaf((x.v[j] - token.x) * token.y, weight.v[j], bias.v[j]);
-    }
-    words[i] = pack_pair<kType>(y[0], y[1]);
+    for (int k = 0; k < 8; ++k) x.v[k] = fmaf((x.v[k] - mean) * factor, weight.v[k], bias.v[k]);
+    return pack<kType>(x);
   }
-  return make_uint4(words[0], words[1], words[2], words[3]);
+};
+
+template <Dtype kType, Kind kKind, bool kWhole>
+__device__ void norm_tile(const NormArguments& p, std::int64_t row, std::int64_t col,
+                          Element* tile) {
+  const Normalize<kType, kKind, kWhole> change(p, row + threadIdx.x / kChunks,
+                                               col + threadIdx.x % kChunks * 8);
+  transpose_tile<Element, kWhole>(p.move, row, col, tile, change);
 }
 
-/// Tokens first .. first + 31, features begin .. end - 1.
-template <Dtype kType, bool kRms, bool kWhole>
-__device__ void norm_tokens(const NormArguments& p, std::int64_t first, std::int64_t begin,
-                            std::int64_t end, Element (*tiles)[kRun * kTile], float2* statistics) {
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-#pragma unroll
-  for (int i = 0; i < kRun / kWarps; ++i) {
-    const int token = warp + i * kWarps;
-    const float2 found = token_statistics<kType, kRms, kWhole>(p, first + token, lane);
-    if (lane == 0) statistics[token] = found;
-  }
-  __syncthreads();
-  const int row = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
-  const float2 token = statistics[row];
-  const std::int64_t own = chunk * 8;
-  uint4 loaded[kParts];
-#pragma unroll
-  for (int q = 0; q < kParts; ++q)
-    loaded[q] = load_chunk<Element, kWhole>(p.move, first + row, begin + q * kTile + own);
-  for (std::int64_t stripe = begin; stripe < end; stripe += kStripe) {
-#pragma unroll
-    for (int q = 0; q < kParts; ++q)
-      *reinterpret_cast<uint4*>(tiles[q] + TileShape<Element>::place(row, chunk)) =
-          normalized<kType, kWhole>(p, loaded[q], token, stripe + q * kTile + own);
-    __syncthreads();
-    if (stripe + kStripe < end) {
-#pragma unroll
-      for (int q = 0; q < kParts; ++q)
-        loaded[q] =
-            load_chunk<Element, kWhole>(p.move, first + row, stripe + kStripe + q * kTile + own);
-    }
-#pragma unroll
-    for (int q = 0; q < kParts; ++q)
-      store_chunk<Element, kWhole>(p.move, first + lane % 4 * 8,
-                                   stripe + q * kTile + warp * 8 + lane / 4,
-                                   turned_chunk(tiles[q], warp, 0, lane));
-    __syncthreads();
-  }
-}
-
-template <Dtype kType, bool kRms>
-__global__ void __launch_bounds__(kThreads)
-    norm_kernel(const NormArguments p, std::int64_t features_per_block) {
-  __shared__ __align__(128) Element tiles[kParts][kRun * kTile];
-  __shared__ float2 statistics[kRun];
-  const std::int64_t first = std::int64_t{blockIdx.x} * kRun;
-  const std::int64_t begin = blockIdx.y * features_per_block;
-  const std::int64_t end = min(begin + features_per_block, p.move.cols);
-  if (p.wide_factors && p.move.wide_from && p.move.wide_to && first + kRun <= p.move.rows &&
-      p.move.cols % kStripe == 0)
-    norm_tokens<kType, kRms, true>(p, first, begin, end, tiles, statistics);
+template <Dtype kType, Kind kKind>
+__global__ void __launch_bounds__(kTileThreads)
+    norm_kernel(const NormArguments p, unsigned row_tiles) {
+  __shared__ __align__(128) Element tile[kTile * kTile];
+  const std::int64_t row = std::int64_t{blockIdx.x % row_tiles} * kTile;
+  const std::int64_t col = std::int64_t{blockIdx.x / row_tiles} * kTile;
+  if (p.wide_factors && p.move.wide_from && p.move.wide_to && row + kTile <= p.move.rows &&
+      col + kTile <= p.move.cols)
+    norm_tile<kType, kKind, true>(p, row, col, tile);
   else
-    norm_tokens<kType, kRms, false>(p, first, begin, end, tiles, statistics);
+    norm_tile<kType, kKind, false>(p, row, col, tile);
 }
 
-template <Dtype kType>
-void launch(const NormArguments& p, dim3 grid, std::int64_t features, cudaStream_t stream) {
-  if (p.rms)
-    norm_kernel<kType, true><<<grid, kThreads, 0, stream>>>(p, features);
-  else
-    norm_kernel<kType, false><<<grid, kThreads, 0, stream>>>(p, features);
-  check(cudaGetLastError(), "launching a norm");
-}
+template <Dtype kType, Kind kKind>
+struct Statistics {
+  static void launch(const NormArguments& p, cudaStream_t stream) {
+    const auto blocks = static_cast<unsigned>((p.move.rows + kWarps - 1) / kWarps);
+    statistics_kernel<kType, kKind><<<blocks, 32 * kWarps, 0, stream>>>(p);
+  }
+};
+
+template <Dtype kType, Kind kKind>
+struct Norm {
+  static void launch(const NormArguments& p, cudaStream_t stream) {
+    const auto rows = static_cast<unsigned>((p.move.rows + kTile - 1) / kTile);
+    const auto cols = static_cast<unsigned>((p.move.cols + kTile - 1) / kTile);
+    norm_kernel<kType, kKind><<<rows * cols, kTileThreads, 0, stream>>>(p, rows);
+  }
+};
 
 bool on_16_bytes(const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; }
 
-}  // namespace
-
-void launch_norm(NormArguments p, Dtype dtype, int multiprocessors, cudaStream_t stream) {
+template <template <Dtype, Kind> typename Kernel>
+void launch(NormArguments p, Dtype dtype, cudaStream_t stream) {
   p.move.wide_from = on_16_bytes(p.move.from) && p.move.from_stride % 8 == 0;
   p.move.wide_to = on_16_bytes(p.move.to) && p.move.to_stride % 8 == 0;
-  p.wide_factors = on_16_bytes(p.weight) && on_16_bytes(p.bias);
-  const std::int64_t token_tiles = (p.move.rows + kRun - 1) / kRun;
-  const std::int64_t stripes = (p.move.cols + kStripe - 1) / kStripe;
-  if (token_tiles * stripes == 0) return;
-  const std::int64_t wanted = std::clamp(multiprocessors / token_tiles, std::int64_t{1}, stripes);
-  const std::int64_t stripes_each = (stripes + wanted - 1) / wanted;
-  const dim3 grid(static_cast<unsigned>(token_tiles),
-                  static_cast<unsigned>((stripes + stripes_each - 1) / stripes_each));
+  p.wide_factors = on_16_bytes(p.norm.weight) && on_16_bytes(p.norm.bias);
+  const bool rms = p.norm.kind == Kind::rms;
   if (dtype == Dtype::f16)
-    launch<Dtype::f16>(p, grid, stripes_each * kStripe, stream);
+    rms ? Kernel<Dtype::f16, Kind::rms>::launch(p, stream)
+        : Kernel<Dtype::f16, Kind::layer>::launch(p, stream);
   else
-    launch<Dtype::bf16>(p, grid, stripes_each * kStripe, stream);
+    rms ? Kernel<Dtype::bf16, Kind::rms>::launch(p, stream)
+        : Kernel<Dtype::bf16, Kind::layer>::launch(p, stream);
+  check(cudaGetLastError(), "launching a norm");
+}
+
+}  // namespace
+
+void launch_token_statistics(NormArguments p, Dtype dtype, cudaStream_t stream) {
+  launch<Statistics>(p, dtype, stream);
+}
+
+void launch_norm(NormArguments p, Dtype dtype, cudaStream_t stream) {
+  launch<Norm>(p, dtype, stream);
 }
 
 }  // namespace coppice::cuda

@@ -13,45 +13,17 @@
 namespace coppice::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-
-template <typename Element, bool kWhole>
-__device__ void transpose_tile(const TransposeArguments& p, std::int64_t first_row,
-                               std::int64_t first_col, Element* tile) {
-  using S = TileShape<Element>;
-  const int chunk = threadIdx.x % kChunks, row = threadIdx.x / kChunks;
-  constexpr int kRows = kThreads / kChunks, kLoads = S::kTile * kChunks / kThreads;
-  uint4 loaded[kLoads];
-#pragma unroll
-  for (int i = 0; i < kLoads; ++i)
-    loaded[i] = load_chunk<Element, kWhole>(p, first_row + row + i * kRows,
-                                            first_col + chunk * S::kPerChunk);
-#pragma unroll
-  for (int i = 0; i < kLoads; ++i)
-    *reinterpret_cast<uint4*>(tile + S::place(row + i * kRows, chunk)) = loaded[i];
-  __syncthreads();
-  const int lane = threadIdx.x % 32;
-  for (int c = threadIdx.x / 32; c < kChunks; c += kThreads / 32) {
-    const std::int64_t col = first_col + c * S::kPerChunk + lane / S::kColumnLanes;
-#pragma unroll
-    for (int part = 0; part < S::kTile / kRun; ++part)
-      store_chunk<Element, kWhole>(p,
-                                   first_row + kRun * part + lane % S::kColumnLanes * S::kPerChunk,
-                                   col, turned_chunk(tile, c, part, lane));
-  }
-}
-
 template <typename Element>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kTileThreads)
     transpose_kernel(const TransposeArguments p, unsigned row_tiles) {
   constexpr int kTile = TileShape<Element>::kTile;
   __shared__ __align__(128) Element tile[kTile * kTile];
   const std::int64_t row = std::int64_t{blockIdx.x % row_tiles} * kTile;
   const std::int64_t col = std::int64_t{blockIdx.x / row_tiles} * kTile;
   if (p.wide_from && p.wide_to && row + kTile <= p.rows && col + kTile <= p.cols)
-    transpose_tile<Element, true>(p, row, col, tile);
+    transpose_tile<Element, true>(p, row, col, tile, Unchanged{});
   else
-    transpose_tile<Element, false>(p, row, col, tile);
+    transpose_tile<Element, false>(p, row, col, tile, Unchanged{});
 }
 
 __global__ void realign_kernel(const TransposeArguments p) {
@@ -69,8 +41,8 @@ void launch(const TransposeArguments& p, cudaStream_t stream) {
   const std::int64_t rows = ceil_div(std::max(p.rows, p.to_width), TileShape<Element>::kTile);
   const std::int64_t cols = ceil_div(p.cols, TileShape<Element>::kTile);
   if (rows * cols == 0) return;
-  transpose_kernel<Element>
-      <<<static_cast<unsigned>(rows * cols), kThreads, 0, stream>>>(p, static_cast<unsigned>(rows));
+  transpose_kernel<Element><<<static_cast<unsigned>(rows * cols), kTileThreads, 0, stream>>>(
+      p, static_cast<unsigned>(rows));
   check(cudaGetLastError(), "launching a transpose");
 }
 
@@ -90,9 +62,9 @@ void launch_transpose(TransposeArguments p, int element_bytes, cudaStream_t stre
 }
 
 void launch_realign(const TransposeArguments& p, cudaStream_t stream) {
-  const dim3 grid(static_cast<unsigned>(ceil_div(p.cols, kThreads)),
+  const dim3 grid(static_cast<unsigned>(ceil_div(p.cols, kTileThreads)),
                   static_cast<unsigned>(std::min<std::int64_t>(p.rows, 65535)));
-  realign_kernel<<<grid, kThreads, 0, stream>>>(p);
+  realign_kernel<<<grid, kTileThreads, 0, stream>>>(p);
   check(cudaGetLastError(), "launching the copy of activations");
 }
 

@@ -14,6 +14,8 @@ namespace coppice::cuda {
 
 inline constexpr int kChunks = 16;  // of 16 bytes, in a row of a tile
 inline constexpr int kRun = 32;     // rows of a tile that a warp turns at a time
+inline constexpr int kTileThreads = 256;
+inline constexpr int kTileRows = kTileThreads / kChunks;  // of which a chunk is read at a time
 
 /// What depends on the size of an element.
 template <typename Element>
@@ -85,6 +87,39 @@ __device__ uint4 turned_chunk(const Element* tile, int chunk, int part, int lane
     for (int i = 0; i < 4; ++i) v[i] = tile[TileShape<Element>::place(row + i, chunk) + lane / 8];
   }
   return make_uint4(v[0], v[1], v[2], v[3]);
+}
+
+struct Unchanged {
+  __device__ uint4 operator()(uint4 chunk, int) const { return chunk; }
+};
+
+/// A tile of kTile x kTile elements by kTileThreads threads, of which each takes chunk threadIdx.x
+/// % kChunks of rows threadIdx.x / kChunks, + kTileRows and so on; change(chunk, i) is what goes on
+/// of the i-th of them.
+template <typename Element, bool kWhole, typename Change>
+__device__ void transpose_tile(const TransposeArguments& p, std::int64_t first_row,
+                               std::int64_t first_col, Element* tile, const Change& change) {
+  using S = TileShape<Element>;
+  const int chunk = threadIdx.x % kChunks, row = threadIdx.x / kChunks;
+  constexpr int kLoads = S::kTile / kTileRows;
+  uint4 loaded[kLoads];
+#pragma unroll
+  for (int i = 0; i < kLoads; ++i)
+    loaded[i] = load_chunk<Element, kWhole>(p, first_row + row + i * kTileRows,
+                                            first_col + chunk * S::kPerChunk);
+#pragma unroll
+  for (int i = 0; i < kLoads; ++i)
+    *reinterpret_cast<uint4*>(tile + S::place(row + i * kTileRows, chunk)) = change(loaded[i], i);
+  __syncthreads();
+  const int lane = threadIdx.x % 32;
+  for (int c = threadIdx.x / 32; c < kChunks; c += kTileThreads / 32) {
+    const std::int64_t col = first_col + c * S::kPerChunk + lane / S::kColumnLanes;
+#pragma unroll
+    for (int part = 0; part < S::kTile / kRun; ++part)
+      store_chunk<Element, kWhole>(p,
+                                   first_row + kRun * part + lane % S::kColumnLanes * S::kPerChunk,
+                                   col, turned_chunk(tile, c, part, lane));
+  }
 }
 
 }  // namespace coppice::cuda
