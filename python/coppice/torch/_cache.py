@@ -69,7 +69,9 @@ class Entry:
             if dtype == torch.uint16:
                 index = torch.from_numpy(index.numpy().astype("uint16"))
             if device.type == "cuda":
+                _cuda.refuse_in_capture()
                 index = _cuda.lasting(index.shape, index.dtype, device).copy_(index)
+                torch.cuda.current_stream(device).synchronize()  # other streams read it, too
             self.columns_index = index
         return index
 

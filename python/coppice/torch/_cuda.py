@@ -1,5 +1,7 @@
 """The products of a compressed weight on an NVIDIA GPU, on PyTorch's current stream, in PyTorch's memory."""
 
+import functools
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -10,6 +12,7 @@ from ._names import ACTIVATION_INDEX, DTYPES
 
 _stream_of = getattr(torch._C, "_cuda_getCurrentRawStream", None)
 _MOST_COLUMNS = 1 << 16  # of 16-bit indices
+FEW_TOKENS = 64  # that the kernels of element-, vector- and block-wise weights multiply at a time
 
 
 def refusal(pattern, dtype):
@@ -145,6 +148,13 @@ def linear(packed, matrix, tokens, stride, tokens_adjacent, y, bias, activation,
     if needed:
         workspace = torch.empty(needed, dtype=torch.uint8, device=device)
         packed.weight.multiply(*arguments, workspace.data_ptr(), needed, stream, batch_invariant)
+
+
+@functools.lru_cache(maxsize=None)
+def few_tokens_only(layout):
+    """Whether the GPU has kernels for few tokens only, which read the weight again for every FEW_TOKENS: those of element-, vector- and
+    block-wise patterns, which take fp32 as well. Beyond them decompressing it for a dense product is faster."""
+    return _core.has_cuda and _core.cuda_can_multiply(json.loads(layout)["pattern"], "float32")
 
 
 def has_indices(grid, *dtypes):

@@ -69,8 +69,13 @@ def linear(x, values, columns, metadata, permutation, bias, layout, activation, 
     check_input(x, _cache.grid_of(layout), by_features)
     dtype, device = x.dtype, x.device
     if device.type == "cuda":
+        grid = _cache.grid_of(layout)
+        if _cuda.few_tokens_only(layout) and not batch_invariant and x.numel() > _cuda.FEW_TOKENS * grid.cols \
+                and values.device == device and _cuda.has_indices(grid, values.dtype, dtype):
+            entry = _cache.lookup(values, columns, metadata, permutation, layout)
+            return by_dense(_cuda.scatter(entry, values.detach(), dtype), x, bias, activation, by_features)
         packed = packed_weight(x, values, columns, metadata, permutation, layout)
-        return _by_packed(packed, x, _cache.grid_of(layout), bias, activation, by_features, batch_invariant)
+        return _by_packed(packed, x, grid, bias, activation, by_features, batch_invariant)
     if device != values.device:
         raise InvalidArgument(f"x is on {device}, the weight on {values.device}; move one of them")
     entry = _cache.lookup(values, columns, metadata, permutation, layout)
@@ -88,6 +93,16 @@ def linear(x, values, columns, metadata, permutation, bias, layout, activation, 
     _core.multiply_tensor(packed, tokens, matrix.data_ptr(), stride, tokens_adjacent, y.data_ptr(), 0, by_features,
                           0 if bias is None else bias.data_ptr(), ACTIVATION_INDEX[activation], torch.get_num_threads())
     return y if dtype is torch.float32 else y.to(dtype)
+
+
+def by_dense(dense, x, bias, activation, by_features):
+    """The product by PyTorch, with a dense weight of x's dtype."""
+    bias = None if bias is None else bias.to(x.dtype)
+    if by_features and x.dim() == 2:
+        y = dense @ x if bias is None else torch.addmm(bias[:, None], dense, x)
+    else:
+        y = F.linear(x, dense, bias)
+    return activate(y, activation)
 
 
 def _by_packed(packed, x, grid, bias, activation, by_features, batch_invariant):
@@ -135,9 +150,7 @@ def _double(entry, x, values, bias, activation, by_features):
     """float64 is for checking gradients: the product with the dense weight."""
     if values.dtype != torch.float64:
         raise InvalidArgument(f"x is float64 and the weight {values.dtype}; convert one of them")
-    y = F.linear(x.t() if by_features and x.dim() == 2 else x, scatter(entry, values.detach()), bias)
-    y = activate(y, activation)
-    return y.t().contiguous() if by_features and x.dim() == 2 else y
+    return by_dense(scatter(entry, values.detach()), x, bias, activation, by_features)
 
 
 def input_gradient(dy, values, columns, metadata, permutation, layout, by_features):
