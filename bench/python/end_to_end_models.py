@@ -4,6 +4,7 @@
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 import transformers
 
 from coppice.models.blocks import blocks_of
@@ -108,6 +109,23 @@ class BlockCache:
         return self.keys, self.values
 
 
+def grouped_attention(module, query, key, value, attention_mask, scaling=None, **_):
+    """PyTorch's attention, which reads the keys of a group of heads once; transformers repeats them where there is a mask."""
+    y = F.scaled_dot_product_attention(query, key, value, attn_mask=attention_mask, scale=scaling, enable_gqa=True)
+    return y.transpose(1, 2), None
+
+
+transformers.AttentionInterface.register("grouped", grouped_attention)
+
+
+def attention_for(query, cache, mask):
+    """The name of an attention that has a fast kernel for one token and a cache of keys."""
+    if not query.is_cuda:
+        return "sdpa"
+    parameters = torch.backends.cuda.SDPAParams(query, cache.keys, cache.values, mask, 0.0, False, True)
+    return "grouped" if torch.backends.cuda.can_use_cudnn_attention(parameters) else "sdpa"
+
+
 class Generation:
     """Greedy generation at batch 1. A call of `step` makes a token from the one before; it reads and writes fixed memory only, so
     that it can be captured once and replayed for every token."""
@@ -117,24 +135,32 @@ class Generation:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = (1, heads, length, config.hidden_size // config.num_attention_heads)
         self.model, self.length = model, length
-        # The same for all: the norm, the head, which stays dense, and the choice of the token.
-        self.choose = torch.compile(lambda hidden: finish(model, hidden).argmax(-1), fullgraph=True, dynamic=False, backend=backend)
         self.token = torch.zeros(1, 1, dtype=torch.long, device=device)
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self.places = torch.arange(length, device=device)
+        self.dtype = dtype
         self.caches = [BlockCache(torch.zeros(size, device=device, dtype=dtype), torch.zeros(size, device=device, dtype=dtype),
                                   self.position) for _ in blocks_of(model)]
+        # The same for all variants: what is before and behind the blocks. The head stays dense.
+        self.begin = torch.compile(self._begin, dynamic=False, backend=backend)
+        self.choose = torch.compile(lambda hidden: finish(model, hidden).argmax(-1), fullgraph=True, dynamic=False, backend=backend)
+        query = torch.zeros(1, config.num_attention_heads, 1, size[-1], device=device, dtype=dtype)
+        config._attn_implementation = attention_for(query, self.caches[0], self._begin()[2])
         for block in blocks_of(model):  # a number of its own would have every block compiled again
             attention = getattr(block, "self_attn", None) or block.attn
             attention.layer_idx = 0
+
+    def _begin(self):
+        """(hidden states, what blocks take beside them, the mask: 0 or -infinity)"""
+        mask = torch.where(self.places <= self.position, 0.0, float("-inf")).to(self.dtype)
+        return *embed(self.model, self.token, self.position), mask[None, None, None]
 
     def start(self, token=1, position=0):
         self.token.fill_(token)
         self.position.fill_(position)
 
     def step(self):
-        hidden, more = embed(self.model, self.token, self.position)
-        mask = (self.places <= self.position)[None, None, None]
+        hidden, more, mask = self.begin()
         for block, cache in zip(blocks_of(self.model), self.caches):
             hidden = _hidden(block(hidden, attention_mask=mask, past_key_values=cache, **more))
         self.token.copy_(self.choose(hidden))
