@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from . import _block_ops, _products
+from . import _block_ops, _cuda, _products
 from ._names import DTYPES
 from ._weight import SparseWeight
 
@@ -90,16 +90,18 @@ class GatedMlp(nn.Module):
         self.names, self.activation = names, activation
         for name, layer in zip(names, (gate, up, down)):
             self.add_module(name, layer)
+        self.few_tokens_only = any(_cuda.few_tokens_only(layer.weight.layout) for layer in (gate, up))
 
     def forward(self, x):
         gate, up, down = (self._modules[name] for name in self.names)
-        if not _fused(x, gate.weight.values, gate.bias, up.weight.values, up.bias):
+        few = _tokens(x) <= _block_ops.FEW_TOKENS
+        if not _fused(x, gate.weight.values, gate.bias, up.weight.values, up.bias) or (self.few_tokens_only and not few):
             return down(_products.activate(gate(x), self.activation) * up(x))
         *gate_arrays, gate_layout = gate.weight.operands()
         *up_arrays, up_layout = up.weight.operands()
         both = (x, *gate_arrays, gate.bias, gate_layout, *up_arrays, up.bias, up_layout)
         invariant = gate.batch_invariant or up.batch_invariant
-        if _tokens(x) <= _block_ops.FEW_TOKENS:
+        if few:
             first, second = _block_ops.pair(*both, invariant)
             hidden = _products.activate(first, self.activation) * second
         else:
