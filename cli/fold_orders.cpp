@@ -32,8 +32,8 @@ bool shares_heads(const Fold& fold) {
 
 std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
                                             const std::map<std::string, Pattern>& patterns,
-                                            const OrderScores& scores, const OrderOptions& options,
-                                            int threads) {
+                                            const OrderScores& scores, const OrderShape& shape_of,
+                                            const OrderOptions& options, int threads) {
   std::vector<FoldedOrder> found;
   std::map<std::string, LinearWeight> weights;
   for (const LinearWeight& weight : input.linear_weights()) weights.emplace(weight.name, weight);
@@ -48,18 +48,37 @@ std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
         (options.store && stores_order(pattern->second)) || shares_heads(fold) ||
         !groups_fit(fold, pattern->second))
       continue;
-    WeightShape shape = weight->second.shape;
-    if (shape.cols != fold.size || !shape.col_segments.empty()) continue;
+    WeightShape whole = weight->second.shape;
+    if (whole.cols != fold.size || !whole.col_segments.empty()) continue;
+    whole.col_segments = fold.segments();
+    const auto shape = shape_of(weight->second, whole, pattern->second);
+    if (!shape) continue;
     const WeightData data = input.read(weight->second, threads);
     const std::vector<float> values = scores(weight->second, data.view());
     input.drop(weight->second);
-    shape.col_segments = fold.segments();
-    ChannelOrder order = find_order(dense_view(values, shape.rows, shape.cols), shape,
+    ChannelOrder order = find_order(dense_view(values, shape->rows, shape->cols), *shape,
                                     pattern->second, options, threads);
     if (!order.permutation.empty())
       found.push_back({{fold, std::move(order.permutation)}, order.gain});
   }
   return found;
+}
+
+std::map<std::string, Permutation> row_orders(const Checkpoint& input,
+                                              const std::vector<FoldedOrder>& orders) {
+  std::map<std::string, Permutation> rows;
+  for (const LinearWeight& weight : input.linear_weights())
+    for (const FoldedOrder& order : orders)
+      for (const FoldSlice& slice : order.folded.fold.slices) {
+        if (slice.tensor != weight.tensor || slice.axis != (weight.transposed ? 1 : 0)) continue;
+        Permutation& moved = rows[weight.name];
+        if (moved.empty()) moved = identity_permutation(weight.shape.rows);
+        const Permutation& channels = order.folded.permutation;
+        for (std::size_t i = 0; i < channels.size(); ++i)
+          moved[static_cast<std::size_t>(slice.offset) + i] =
+              static_cast<std::uint32_t>(slice.offset) + channels[i];
+      }
+  return rows;
 }
 
 FoldedCheckpoint::FoldedCheckpoint(const Checkpoint& input, const std::string& output,

@@ -15,6 +15,11 @@ namespace coppice::cli {
 /// Scores of a weight by which an order of its columns is looked for.
 using OrderScores = std::function<std::vector<float>(const LinearWeight&, const DenseView&)>;
 
+/// The shape of a weight, with the segments that orders of its columns stay inside; nothing if no
+/// order suits it.
+using OrderShape =
+    std::function<std::optional<WeightShape>(const LinearWeight&, WeightShape, const Pattern&)>;
+
 /// An order of the channels that a weight reads, and what it gains there.
 struct FoldedOrder {
   FoldedPermutation folded;
@@ -27,8 +32,12 @@ struct FoldedOrder {
 /// heads. Throws Cancelled, or what `scores` throws.
 std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
                                             const std::map<std::string, Pattern>& patterns,
-                                            const OrderScores& scores, const OrderOptions& options,
-                                            int threads);
+                                            const OrderScores& scores, const OrderShape& shape_of,
+                                            const OrderOptions& options, int threads);
+
+/// Of the pruned weights whose rows the orders move: new[i] = old[p[i]].
+std::map<std::string, Permutation> row_orders(const Checkpoint& input,
+                                              const std::vector<FoldedOrder>& orders);
 
 /// The checkpoint with the channels in these orders, in a directory beside `output` that goes when
 /// this does.

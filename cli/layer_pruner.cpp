@@ -7,7 +7,9 @@
 #include "coppice/permutation_search.h"
 #include "coppice/score.h"
 #include "core/parallel_for.h"
+#include "curvature.h"
 #include "dense_copy.h"
+#include "fisher_order.h"
 #include "prune/second_order/candidate.h"
 #include "selection.h"
 
@@ -72,9 +74,20 @@ GroupChoice parse_choice(const std::optional<std::string>& name) {
 
 }  // namespace
 
+std::optional<WeightShape> LayerPruner::order_shape(const LinearWeight& weight,
+                                                    const WeightShape& shape,
+                                                    const Pattern& pattern) const {
+  const std::int64_t block = scoring_.fisher_block(weight);
+  return block == 0 ? shape : cut_at_blocks(shape, block, pattern);
+}
+
 void LayerPruner::find_order(PrunedLayer& layer, const DenseView& scores, int threads) const {
-  ChannelOrder order =
-      cli::find_order(scores, layer.weight.shape, layer.pattern, options_.order, threads);
+  const auto shape = order_shape(layer.weight, layer.weight.shape, layer.pattern);
+  if (!shape) {
+    prune::add_note(layer.note, "no other order: Fisher blocks end inside of groups");
+    return;
+  }
+  ChannelOrder order = cli::find_order(scores, *shape, layer.pattern, options_.order, threads);
   if (!order.converged)
     prune::add_note(layer.note, fmt::format("the search for an order ended after {} s",
                                             options_.order.seconds));
@@ -90,9 +103,15 @@ std::vector<float> LayerPruner::order_scores(const LinearWeight& weight, const D
   std::vector<float> scores = finite_scores(dense);
   if (damaged || method == "magnitude") return scores;
   if (!moves_weights(method)) return scoring_.scores(weight, dense, threads);
-  score_weights_obs(dense, scoring_.statistics(weight, threads)->gram,
-                    options_.scoring.damping.value_or(ObsOptions{}.damping), scores, threads);
-  return scores;
+  Curvature curvature;
+  std::shared_ptr<const InputStatistics> input;
+  if (method == "fisher") {
+    curvature.fisher = scoring_.fisher(weight, threads);
+  } else {
+    input = scoring_.statistics(weight, threads);
+    curvature.gram = input->gram;
+  }
+  return curvature.scores(dense, options_.scoring.damping.value_or(ObsOptions{}.damping), threads);
 }
 
 MaskResult LayerPruner::select(const PrunedLayer& layer, const DenseView& scores,
@@ -133,20 +152,19 @@ MaskResult LayerPruner::choose(PrunedLayer& layer, const DenseView& dense, bool 
 }
 
 UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> weights,
-                                     std::span<const double> gram, int threads) const {
+                                     const Curvature& curvature, int threads) const {
   const WeightShape& shape = layer.weight.shape;
   const ScoringOptions& chosen = options_.scoring;
   const double damping = chosen.damping.value_or(ObsOptions{}.damping);
   if (layer.scored_by == "fisher")
-    return fisher_prune(weights, shape.rows, shape.cols, layer.pattern,
-                        scoring_.fisher(layer.weight, threads),
+    return fisher_prune(weights, shape.rows, shape.cols, layer.pattern, curvature.fisher,
                         {.row_segments = shape.row_segments,
                          .col_segments = shape.col_segments,
                          .damping = damping,
                          .search = parse_search(chosen.choice),
                          .threads = threads});
   if (layer.scored_by == "obs")
-    return obs_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
+    return obs_prune(weights, shape.rows, shape.cols, layer.pattern, curvature.gram,
                      {.row_segments = shape.row_segments,
                       .col_segments = shape.col_segments,
                       .damping = damping,
@@ -155,7 +173,7 @@ UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> 
                       .refinements = chosen.refinements.value_or(ObsOptions{}.refinements),
                       .threads = threads,
                       .engine = options_.update_engine});
-  return admm_prune(weights, shape.rows, shape.cols, layer.pattern, gram,
+  return admm_prune(weights, shape.rows, shape.cols, layer.pattern, curvature.gram,
                     {.row_segments = shape.row_segments,
                      .col_segments = shape.col_segments,
                      .damping = damping,
@@ -166,20 +184,20 @@ UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> 
                      .engine = options_.update_engine});
 }
 
-// In the weight's own order and in the best that scores by Optimal Brain Surgeon find; the result
-// of smaller error stays.
+// In the weight's own order and in the best that the method's scores find; the result of smaller
+// error stays.
 UpdateResult LayerPruner::run_reordered(PrunedLayer& layer, std::vector<float>& weights,
-                                        std::span<const double> gram, int threads) const {
+                                        const Curvature& curvature, int threads) const {
   const WeightShape& shape = layer.weight.shape;
-  std::vector<float> scores(weights.size());
-  score_weights_obs(dense_view(weights, shape.rows, shape.cols), gram,
-                    options_.scoring.damping.value_or(ObsOptions{}.damping), scores, threads);
+  const std::vector<float> scores =
+      curvature.scores(dense_view(weights, shape.rows, shape.cols),
+                       options_.scoring.damping.value_or(ObsOptions{}.damping), threads);
   find_order(layer, dense_view(scores, shape.rows, shape.cols), threads);
   const Permutation order = layer.input_permutation;
   std::vector<float> reordered = order.empty() ? weights : gather_cols(weights, order, threads);
-  UpdateResult own = run_update(layer, weights, gram, threads);
+  UpdateResult own = run_update(layer, weights, curvature, threads);
   if (order.empty()) return own;
-  UpdateResult result = run_update(layer, reordered, gather_gram(gram, order, threads), threads);
+  UpdateResult result = run_update(layer, reordered, curvature.gathered(order, threads), threads);
   if (!(result.error < own.error)) {
     layer.input_permutation.clear();
     layer.order_gain.reset();
@@ -194,12 +212,17 @@ void LayerPruner::update(PrunedLayer& layer, const MutableDenseView& dense, int 
   const DenseCopy before = copy_of(dense, threads);
   std::vector<float> weights = floats_of(dense, threads);
   std::shared_ptr<const InputStatistics> input;  // held for the errors, too
-  if (layer.scored_by != "fisher") input = scoring_.statistics(layer.weight, threads);
-  const std::span<const double> gram = input ? input->gram : std::span<const double>();
+  Curvature curvature;
+  if (layer.scored_by == "fisher") {
+    curvature.fisher = scoring_.fisher(layer.weight, threads);
+  } else {
+    input = scoring_.statistics(layer.weight, threads);
+    curvature.gram = input->gram;
+  }
   UpdateResult updated;
   try {
-    updated = reorders(layer.pattern) && input ? run_reordered(layer, weights, gram, threads)
-                                               : run_update(layer, weights, gram, threads);
+    updated = reorders(layer.pattern) ? run_reordered(layer, weights, curvature, threads)
+                                      : run_update(layer, weights, curvature, threads);
   } catch (const InvalidArgument& error) {
     throw InvalidArgument(fmt::format("'{}': {}", layer.weight.name, error.what()));
   }
@@ -257,7 +280,8 @@ std::uint64_t LayerPruner::bytes_needed(const LinearWeight& weight) const {
   const bool admm = options_.scoring.method == "admm";
   const std::uint64_t order = options_.order.permute ? 16 * cols * cols + 24 * rows * cols : 0;
   const auto blocks = static_cast<std::uint64_t>(scoring_.fisher_block(weight)) * rows * cols;
-  return 8 * blocks + order + (admm ? 48 : 28) * cols * cols + (admm ? 40 : 28) * rows * cols;
+  return (options_.order.permute ? 16 : 8) * blocks + order + (admm ? 48 : 28) * cols * cols +
+         (admm ? 40 : 28) * rows * cols;
 }
 
 PrunedLayer LayerPruner::prune(const LinearWeight& weight, const Pattern& pattern,

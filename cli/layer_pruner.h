@@ -12,6 +12,8 @@
 
 namespace coppice::cli {
 
+struct Curvature;
+
 /// `prune` may be called from several threads.
 class LayerPruner {
  public:
@@ -36,6 +38,12 @@ class LayerPruner {
   std::vector<float> order_scores(const LinearWeight& weight, const DenseView& dense,
                                   int threads) const;
 
+  /// The shape with the segments that an order of the weight's columns stays inside: `shape`'s,
+  /// cut where its Fisher blocks end if the method looks at them. Nothing if groups are cut by
+  /// that.
+  std::optional<WeightShape> order_shape(const LinearWeight& weight, const WeightShape& shape,
+                                         const Pattern& pattern) const;
+
   /// Bytes that `prune` takes for a weight, its Gram matrices included: an estimate from above.
   std::uint64_t bytes_needed(const LinearWeight& weight) const;
 
@@ -51,9 +59,9 @@ class LayerPruner {
   void find_order(PrunedLayer& layer, const DenseView& scores, int threads) const;
   void update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const;
   UpdateResult run_update(const PrunedLayer& layer, std::span<float> weights,
-                          std::span<const double> gram, int threads) const;
+                          const Curvature& curvature, int threads) const;
   UpdateResult run_reordered(PrunedLayer& layer, std::vector<float>& weights,
-                             std::span<const double> gram, int threads) const;
+                             const Curvature& curvature, int threads) const;
 
   const Options& options_;
   const Scoring& scoring_;

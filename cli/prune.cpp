@@ -198,6 +198,9 @@ std::unique_ptr<FoldedCheckpoint> PruneCommand::fold_orders(const Checkpoint& in
       [&](const LinearWeight& weight, const DenseView& dense) {
         return pruner_->order_scores(weight, dense, threads());
       },
+      [&](const LinearWeight& weight, const WeightShape& shape, const Pattern& pattern) {
+        return pruner_->order_shape(weight, shape, pattern);
+      },
       pruner_options_.order, threads());
   if (orders.empty()) {
     if (!pack_) note("--permute: no layer gains by an order that the layer before it can take");
@@ -206,13 +209,14 @@ std::unique_ptr<FoldedCheckpoint> PruneCommand::fold_orders(const Checkpoint& in
   Progress progress("folding");
   auto folded = std::make_unique<FoldedCheckpoint>(input, output_, orders,
                                                    write_options(threads(), progress));
-  std::map<std::string, Permutation> by_weight;
+  const std::map<std::string, Permutation> rows = row_orders(input, orders);
+  std::map<std::string, Permutation> columns;
   for (FoldedOrder& order : orders) {
     const std::string& name = order.folded.fold.consumer;
-    by_weight[name] = order.folded.permutation;
+    columns[name] = order.folded.permutation;
     folded_.emplace(name, std::move(order));
   }
-  scoring_->reorder(by_weight);
+  scoring_->reorder(columns, rows);
   return folded;
 }
 
@@ -357,8 +361,6 @@ void PruneCommand::check_usage() const {
                     restart_ ? "--restart" : "--memory", pruner_options_.scoring.method));
   if (pruner_options_.order.permute && pruner_options_.scoring.method == "scores")
     throw UsageError("--permute is not for --method scores, whose file knows the model's order");
-  if (pruner_options_.order.permute && pruner_options_.scoring.method == "fisher")
-    throw UsageError("--permute is not for --method fisher, whose blocks are of neighbours");
   if (pruner_options_.scoring.method == "fisher" && asked_device() == "cuda")
     throw UsageError("--method fisher works on the CPU only; leave --device cuda out");
 }

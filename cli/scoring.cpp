@@ -7,6 +7,7 @@
 #include "console.h"
 #include "coppice/error.h"
 #include "coppice/output_error.h"
+#include "fisher_order.h"
 #include "format/checkpoint_adapter.h"
 #include "units.h"
 
@@ -202,7 +203,14 @@ std::shared_ptr<const InputStatistics> Scoring::statistics(const LinearWeight& w
 }
 
 FisherStatistics Scoring::fisher(const LinearWeight& weight, int threads) const {
-  return stats_->file.read(*stats_->file.fisher_of(weight.name), threads);
+  FisherStatistics read = stats_->file.read(*stats_->file.fisher_of(weight.name), threads);
+  const auto order_in = [&](const std::map<std::string, Permutation>& orders) {
+    const auto found = orders.find(weight.name);
+    return found == orders.end() ? Permutation() : found->second;
+  };
+  const Permutation columns = order_in(stats_->columns), rows = order_in(rows_);
+  if (columns.empty() && rows.empty()) return read;
+  return gather_fisher(read, weight.shape.cols, rows, columns, threads);
 }
 
 std::int64_t Scoring::fisher_block(const LinearWeight& weight) const {
@@ -210,23 +218,25 @@ std::int64_t Scoring::fisher_block(const LinearWeight& weight) const {
   return info != nullptr ? info->block : 0;
 }
 
-void Scoring::reorder(const std::map<std::string, Permutation>& orders) {
+void Scoring::reorder(const std::map<std::string, Permutation>& columns,
+                      const std::map<std::string, Permutation>& rows) {
   for (Source* source : {stats_.get(), held_out_.get()})
-    if (source != nullptr) source->orders = orders;
+    if (source != nullptr) source->columns = columns;
+  rows_ = rows;
 }
 
 std::shared_ptr<const InputStatistics> Scoring::Source::of(const LinearWeight& weight,
                                                            int threads) {
   const InputInfo& info = *file.input_of(weight.name);
-  const auto order = orders.find(weight.name);
+  const auto order = columns.find(weight.name);
   const std::lock_guard lock(mutex_);
   std::weak_ptr<const InputStatistics>& known =
-      in_use_[order == orders.end() ? info.name : info.name + " for " + weight.name];
+      in_use_[order == columns.end() ? info.name : info.name + " for " + weight.name];
   auto statistics = known.lock();
   if (statistics == nullptr) {
     last_.reset();  // before the next one takes its memory
     InputStatistics read = file.read(info, threads);
-    if (order != orders.end()) {
+    if (order != columns.end()) {
       if (info.has_gram) read.gram = gather_gram(read.gram, order->second, threads);
       read.square_sums = gather_values(read.square_sums, order->second);
     }

@@ -64,8 +64,9 @@ class Scoring {
   LayerErrors errors(const LinearWeight& weight, const DenseView& before, const DenseView& after,
                      int threads) const;
 
-  /// From now on the columns of these weights come in these orders. Before any other call.
-  void reorder(const std::map<std::string, Permutation>& orders);
+  /// From now on the columns and rows of these weights come in these orders. Before any other call.
+  void reorder(const std::map<std::string, Permutation>& columns,
+               const std::map<std::string, Permutation>& rows);
 
   bool has_statistics() const { return stats_ != nullptr; }
   bool has_held_out() const { return held_out_ != nullptr; }
@@ -79,7 +80,7 @@ class Scoring {
     std::optional<double> error(const LinearWeight& weight, const DenseView& before,
                                 const DenseView& after, int threads, const UpdateEngine* engine);
     const StatisticsFile file;
-    std::map<std::string, Permutation> orders;  // of weights whose columns have another one
+    std::map<std::string, Permutation> columns;  // of weights that have them in another order
 
    private:
     std::mutex mutex_;
@@ -96,6 +97,7 @@ class Scoring {
   const UpdateEngine* engine_;
   std::string method_, magnitude_ = "magnitude", missing_;
   std::unique_ptr<Source> stats_, held_out_;
+  std::map<std::string, Permutation> rows_;  // of weights that have them in another order
   std::optional<SafetensorsFile> scores_;
 };
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "coppice/sparse_matrix.h"
+#include "coppice/statistics.h"
 
 namespace coppice {
 
@@ -45,5 +46,14 @@ void score_weights(const DenseView& weight, ScoreKind kind, std::span<const doub
 /// Throws InvalidArgument as `score_weights`, or for a damping that is negative.
 void score_weights_obs(const DenseView& weight, std::span<const double> gram, double damping,
                        std::span<float> out, int threads = 1);
+
+/// Scores by what the loss gains if this weight alone is pruned and the others of its Fisher block
+/// make up for it: w_ij^2 / [F^-1]_jj (Optimal BERT Surgeon, equation 5, twice over), F being the
+/// mean of g g^T with `damping` added to the diagonal, in units of its mean over the weight. The
+/// scores by which `find_input_permutation` serves `fisher_prune`. Same bits for any number of
+/// threads.
+/// Throws InvalidArgument as `score_weights_obs`, or if the blocks do not fit the weight.
+void score_weights_fisher(const DenseView& weight, const FisherStatistics& fisher, double damping,
+                          std::span<float> out, int threads = 1);
 
 }  // namespace coppice

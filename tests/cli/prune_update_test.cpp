@@ -215,7 +215,6 @@ TEST_F(PruneUpdate, WrongUse) {
                  "joint, saliency");
   expect_failure({"--method", "fisher", "--stats", stats, "--choice", "joint"}, 2, "exhaustive");
   expect_failure({"--method", "fisher", "--stats", stats, "--device", "cuda"}, 2, "CPU only");
-  expect_failure({"--method", "fisher", "--stats", stats, "--permute", "--pack"}, 2, "--permute");
   expect_failure({"--method", "obs", "--stats", stats, "--damping", "-1"}, 2, "--damping");
   expect_failure({"--method", "surgeon", "--stats", stats}, 2, "surgeon");
   const Result refused = coppice({"prune", model, "--pattern", "8:16", "--method", "obs", "--stats",

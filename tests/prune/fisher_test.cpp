@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "coppice/error.h"
+#include "coppice/score.h"
 #include "coppice/update.h"
 #include "prune/legal_masks.h"
 #include "prune/mask_reference.h"
@@ -155,6 +156,33 @@ std::pair<double, double> costs(Layer& layer, const Grid& grid, const RowVector&
   }
   EXPECT_TRUE(testing::fills(mask, grid));
   return {chosen, least};
+}
+
+TEST(Fisher, ScoresAreWhatAWeightCostsAlone) {
+  std::mt19937 random(9);
+  Layer layer(3, 14, 6, 20, random);
+  const double damping = layer.damping(0.02);
+  std::vector<float> scores(layer.weights.size()), threaded = scores;
+  const DenseView view = dense_view(layer.weights, 3, 14);
+  score_weights_fisher(view, layer.fisher, 0.02, scores);
+  score_weights_fisher(view, layer.fisher, 0.02, threaded, 3);
+  EXPECT_EQ(scores, threaded);
+  for (std::int64_t r = 0; r < 3; ++r)
+    for (std::int64_t c = 0; c < 14; ++c) {
+      const std::int64_t first = c / 6 * 6, size = std::min<std::int64_t>(6, 14 - first);
+      Matrix block(size, size);
+      for (std::int64_t i = 0; i < size; ++i)
+        for (std::int64_t j = 0; j < size; ++j)
+          block(i, j) = layer.sum(r, first + i, first + j) / 20 + (i == j ? damping : 0);
+      const auto i = static_cast<std::size_t>(r * 14 + c);
+      const double w = double{layer.weights[i]};
+      const double want = w * w / testing::inverse(block)(c - first, c - first);
+      EXPECT_NEAR(double{scores[i]}, want, 1e-5 * want) << r << ", " << c;
+    }
+  FisherStatistics wrong = layer.fisher;
+  wrong.block = 7;
+  EXPECT_THROW(score_weights_fisher(view, wrong, 0.02, scores), InvalidArgument);
+  EXPECT_THROW(score_weights_fisher(view, layer.fisher, -1, scores), InvalidArgument);
 }
 
 TEST(Fisher, ExhaustiveChoiceAndUpdateAreThoseOfBruteForce) {

@@ -44,15 +44,6 @@ void check(std::span<const float> weights, const Grid& grid, const FisherStatist
           fmt::format("a Fisher block has {}; its numbers need to be at most {}", sum, kLargest));
 }
 
-// The mean square of a gradient, over all weights.
-double mean_diagonal(const Grid& grid, const FisherStatistics& fisher) {
-  double sum = 0;
-  for (std::int64_t b = 0; b < fisher.blocks; ++b)
-    for (std::int64_t i = 0; i < fisher.block; ++i)
-      sum += fisher.sums[static_cast<std::size_t>((b * fisher.block + i) * fisher.block + i)];
-  return sum / static_cast<double>(fisher.samples) / static_cast<double>(grid.rows() * grid.cols());
-}
-
 // Groups and blocks that do not overlap others: columns in which rows can be pruned by themselves.
 struct Span {
   std::int64_t begin, end;
@@ -146,7 +137,7 @@ UpdateResult fisher_prune(std::span<float> weights, std::int64_t rows, std::int6
   result.mask = Mask(rows, cols);
   if (weights.empty()) return result;
 
-  const double mean = mean_diagonal(grid, fisher);
+  const double mean = prune::mean_square(fisher, rows * cols);
   const FisherModel model{fisher, fisher.blocks / rows, options.damping * mean};
   result.damping = options.damping;
   Candidate magnitude = by_magnitude(weights, grid, options.threads);

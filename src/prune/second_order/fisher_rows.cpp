@@ -7,6 +7,14 @@
 
 namespace coppice::prune {
 
+double mean_square(const FisherStatistics& fisher, std::int64_t weights) {
+  double sum = 0;
+  for (std::int64_t b = 0; b < fisher.blocks; ++b)
+    for (std::int64_t i = 0; i < fisher.block; ++i)
+      sum += fisher.sums[static_cast<std::size_t>((b * fisher.block + i) * fisher.block + i)];
+  return sum / static_cast<double>(fisher.samples) / static_cast<double>(weights);
+}
+
 const double* FisherModel::sums(std::int64_t row, std::int64_t block) const {
   const std::int64_t square = statistics.block * statistics.block;
   return statistics.sums.data() + (row * blocks_per_row + block) * square;

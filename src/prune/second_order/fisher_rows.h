@@ -9,6 +9,9 @@
 
 namespace coppice::prune {
 
+/// Of a gradient, over so many weights.
+double mean_square(const FisherStatistics& fisher, std::int64_t weights);
+
 /// F of a layer: for each block of neighbouring weights of a row, sum of g gᵀ / samples plus
 /// damping on the diagonal.
 struct FisherModel {
