@@ -92,6 +92,23 @@ def test_models(packing, monkeypatch):
     assert not copy.deepcopy(model[0]).weight.is_frozen  # memory of the CPU holds no packed weight
 
 
+def test_saved_as_before(packing, tmp_path):
+    from safetensors.torch import load_file
+    from torch_models import make_model
+
+    model = make_model("bert-mlm")
+    ct.prune_(model, "2:4")
+    ct.sparsify_(model)
+    model.save_pretrained(tmp_path / "before")
+    for module in model.modules():
+        if isinstance(module, ct.SparseLinear):
+            module.freeze_("cuda:0")
+    model.save_pretrained(tmp_path / "after")
+    before, after = (load_file(tmp_path / name / "model.safetensors") for name in ("before", "after"))
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert (tmp_path / "before/config.json").read_text() == (tmp_path / "after/config.json").read_text()
+
+
 def test_what_is_refused(packing, monkeypatch):
     layer = ct.SparseLinear(96, 64, "64:2:8")
     with pytest.raises(coppice.InvalidArgument, match="for a GPU; pass its device"):
