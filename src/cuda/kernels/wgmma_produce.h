@@ -131,6 +131,8 @@ __device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kCon
     gather.begin_tile(p, walk.now.token, thread);
     RecordCopies<kConfig> records(p, walk.now.rows);
     const bool copies = thread % 32 == 0 && warp < records.blocks;
+    pipe.wait_empty();  // not in the loop: a branch there costs every step of a small tile
+    if (thread == 0) pipe.announce(walk.info());
 #pragma unroll 1
     for (int step = 0; step < p.steps; ++step) {
       if (step % kColumnSteps == 0) {
@@ -142,10 +144,7 @@ __device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kCon
       }
       gather.read_columns(pipe.columns + step % kColumnSteps * (kStepCols * 2));
       pipe.wait_empty();
-      if (thread == 0) {
-        if (step == 0) pipe.announce(walk.info());
-        ptx::barrier_arrive_expect(pipe.full_barrier(), records.bytes);
-      }
+      if (thread == 0) ptx::barrier_arrive_expect(pipe.full_barrier(), records.bytes);
       if (copies) records.copy(pipe, warp);
       records.advance();
       gather.copy(pipe.activation_tile());
