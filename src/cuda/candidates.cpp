@@ -44,7 +44,11 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
   } else if (family != Family::mma) {
     for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
       best.shape = static_cast<int>(i);
-      if (has_tile(kWgmmaShapes[i], family, product)) add(best);
+      if (!has_tile(kWgmmaShapes[i], family, product)) continue;
+      for (const int slices : slice_counts(kWgmmaShapes[i], family, product, device)) {
+        best.slices = slices;
+        add(best);
+      }
     }
   } else if (all[0].family == Family::mma) {
     for (const MmaShape& shape : mma_shapes(product, device)) {
@@ -86,7 +90,9 @@ std::vector<Selection> token_groups(const Selection& selection, const ProductInf
   return others;
 }
 
-bool same_sums(const Selection& a, const Selection& b) { return a.family == b.family; }
+bool same_sums(const Selection& a, const Selection& b) {
+  return a.family == b.family && a.slices == b.slices;
+}
 
 std::string tile_name(const Selection& selection) {
   if (is_element_family(selection.family)) return selection_name(selection) + " tokens";
@@ -102,11 +108,13 @@ std::string tile_name(const Selection& selection) {
                        k.row_warps, k.token_warps, k.halves, m.stage_rows, m.stages);
   }
   const WgmmaShape& w = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
+  const std::string slices =
+      selection.slices > 1 ? fmt::format(" slices {}", selection.slices) : "";
   if (selection.family == Family::expand)
-    return fmt::format("expand {}x{} by {}x{} resident {}", w.row_groups, w.group_blocks,
-                       w.token_groups, w.tokens, w.thread_blocks);
-  return fmt::format("wgmma {}x{} by {}x{} stages {} resident {}", w.row_groups, w.group_blocks,
-                     w.token_groups, w.tokens, w.stages, w.thread_blocks);
+    return fmt::format("expand {}x{} by {}x{} resident {}{}", w.row_groups, w.group_blocks,
+                       w.token_groups, w.tokens, w.thread_blocks, slices);
+  return fmt::format("wgmma {}x{} by {}x{} stages {} resident {}{}", w.row_groups, w.group_blocks,
+                     w.token_groups, w.tokens, w.stages, w.thread_blocks, slices);
 }
 
 std::string configuration_name(const Selection& selection) {

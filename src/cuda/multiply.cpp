@@ -203,6 +203,7 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
 #if COPPICE_CUDA_WGMMA
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
   ProductArguments p = arguments_for(selection, impl, x, y, epilogue, shape.tile_tokens());
+  p.slices = selection.slices;
   p.staged = p.epilogue.wide && p.epilogue.residual == nullptr;
   if (selection.family == Family::expand) {
     p.row_tile_count = (p.block_count + shape.blocks() - 1) / shape.blocks();

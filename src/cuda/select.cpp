@@ -21,7 +21,31 @@ std::int64_t row_tiles(const ProductInfo& p, int tile_blocks) {
   return ceil_div(p.blocks, p.vector_blocks) * ceil_div(p.vector_blocks, tile_blocks);
 }
 
+std::int64_t tile_count(const WgmmaShape& s, Family family, const ProductInfo& p) {
+  const std::int64_t rows =
+      family == Family::expand ? ceil_div(p.blocks, s.blocks()) : row_tiles(p, s.blocks());
+  return rows * ceil_div(p.tokens, s.tile_tokens());
+}
+
+// A cluster's start and barrier, and sums from one thread block to another.
+double slice_clocks(const WgmmaShape& s, int slices) {
+  return (slices - 1) * (800 + 0.3 * s.rows() * s.tile_tokens());
+}
+
 }  // namespace
+
+std::vector<int> slice_counts(const WgmmaShape& s, Family family, const ProductInfo& p,
+                              const DeviceInfo& device) {
+  std::vector<int> counts{1};
+  const std::int64_t most = p.batch_invariant ? 1 : std::min<std::int64_t>(s.slices, p.steps);
+  const std::int64_t room = std::int64_t{device.multiprocessors} * s.thread_blocks;
+  // A cluster lies within a part of the GPU: of 132 multiprocessors an H200 has 120 for fours.
+  const auto fits = [&](int slices) {
+    return tile_count(s, family, p) * slices <= (slices == 2 ? room : room * 7 / 8);
+  };
+  for (int slices = 2; slices <= most && fits(slices); ++slices) counts.push_back(slices);
+  return counts;
+}
 
 // As many token tiles together as keep their activations in a fifth of L2: weights and outputs pass
 // through it too, and each half of the chip keeps copies (best of 1/12 to 1/1.5 on an H200).
@@ -38,14 +62,15 @@ int token_group(const ProductInfo& p, int tile_tokens, const DeviceInfo& device)
 // tile or one at most 4 % slower: 43 B/clk/SM from L2 for a gather, 8 % less if the vector
 // does not fill the tile, 58 for tiles in order (neighbours ask for the same lines, and L2 answers
 // once), 1.5 times the tensor cores' clocks, as power allows.
-double predicted_clocks(const WgmmaShape& s, const ProductInfo& p, const DeviceInfo& device) {
+double predicted_clocks(const WgmmaShape& s, const ProductInfo& p, const DeviceInfo& device,
+                        int slices) {
   constexpr double kLatency = 3100, kBarriers = 60;
   // Rows behind a vector's end are neither copied nor multiplied.
   const double blocks = std::min(s.blocks(), std::max(p.vector_blocks, 1));
   const double multiply = 1.5 * 2 * blocks * s.token_groups * (s.tokens / 2.0 + 16);
   const double rate = p.in_order ? 58 : blocks < s.blocks() ? 39.6 : 43;
   const double copies = (s.activation_bytes() + blocks * kRecordBytes) / rate;
-  const std::int64_t tiles = row_tiles(p, s.blocks()) * ceil_div(p.tokens, s.tile_tokens());
+  const std::int64_t tiles = tile_count(s, Family::wgmma, p) * slices;
   const std::int64_t processors = device.multiprocessors;
   const std::int64_t resident = std::min<std::int64_t>(
       s.thread_blocks, std::max<std::int64_t>(1, ceil_div(tiles, processors)));
@@ -56,7 +81,8 @@ double predicted_clocks(const WgmmaShape& s, const ProductInfo& p, const DeviceI
   // More buffers for outputs pay where many tiles follow each other, more stages where few do.
   const double fill = rounds > 3 && s.staging > 2 ? 1900 : 2200;
   const double outputs = together * blocks * kBlockRows * s.tile_tokens();
-  return rounds * (static_cast<double>(p.steps) * step + fill + 0.08 * outputs);
+  const auto steps = static_cast<double>(ceil_div(p.steps, slices));
+  return rounds * (steps * step + fill + 0.08 * outputs) + slice_clocks(s, slices);
 }
 
 namespace {
@@ -135,22 +161,25 @@ MmaShape mma_shape(const ProductInfo& p, const DeviceInfo& device) {
       shapes, {}, [&](const MmaShape& shape) { return predicted_clocks(shape, p, device); });
 }
 
-// A part of a step: products of A in registers, N / 2 clocks each, and what comes in. A model that
-// orders the tiles as the times on an H200 did (256 tokens: 128 x 256, 128 x 128, 64 x 64); without
-// the registers' filling, so not to be compared with other families'.
-double predicted_expand_clocks(const WgmmaShape& s, const ProductInfo& p,
-                               const DeviceInfo& device) {
+// A part of a step: products of A in registers, N / 2 clocks each, what comes in, and no less than
+// it takes to fill the registers and multiply by them. Orders the tiles as the times on an H200
+// did.
+double predicted_expand_clocks(const WgmmaShape& s, const ProductInfo& p, const DeviceInfo& device,
+                               int slices) {
   const expand::Parts parts = expand::parts(p.group == 5);
   const double products = static_cast<double>(parts.products * s.blocks() * s.token_groups);
   const double multiply = 1.13 * products * (s.tokens / 2.0 + 16);
   const double incoming = s.expand_part_bytes(p.group == 5) + s.weight_bytes() / parts.count;
   const double part = std::max(multiply, incoming / 66.0);
-  const std::int64_t tiles = ceil_div(p.blocks, s.blocks()) * ceil_div(p.tokens, s.tile_tokens());
+  const std::int64_t tiles = tile_count(s, Family::expand, p) * slices;
   const std::int64_t processors = device.multiprocessors;
   const std::int64_t resident = std::min<std::int64_t>(
       s.thread_blocks, std::max<std::int64_t>(1, ceil_div(tiles, processors)));
   const double rounds = static_cast<double>(ceil_div(tiles, processors * resident));
-  return rounds * (static_cast<double>(p.steps * parts.count * resident) * part + 3000);
+  const double least = 460 + 3 * s.tile_tokens();
+  const auto count = static_cast<double>(ceil_div(p.steps, slices) * parts.count);
+  return rounds * (count * std::max(static_cast<double>(resident) * part, least) + 3000) +
+         slice_clocks(s, slices);
 }
 
 bool has_tile(const WgmmaShape& shape, Family family, const ProductInfo& p) {
@@ -196,29 +225,35 @@ Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) 
   return can_run(Family::wgmma, p, device) ? Family::wgmma : Family::mma;
 }
 
-int best_wgmma(Family family, const ProductInfo& p, const DeviceInfo& device) {
-  int best = -1;
+// Sets the tile and its slices.
+void choose_tile(Selection& selection, const ProductInfo& p, const DeviceInfo& device) {
+  bool first = true;
   std::pair<double, int> least;
   for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
     const WgmmaShape& shape = kWgmmaShapes[i];
-    if (!has_tile(shape, family, p)) continue;
-    const double clocks = family == Family::expand ? predicted_expand_clocks(shape, p, device)
-                                                   : predicted_clocks(shape, p, device);
-    // Of equals the lower one: a tile's rows behind its vector's end cost nothing in the model.
-    const std::pair<double, int> cost{clocks, shape.rows()};
-    if (best >= 0 && cost >= least) continue;
-    least = cost;
-    best = static_cast<int>(i);
+    if (!has_tile(shape, selection.family, p)) continue;
+    for (const int slices : slice_counts(shape, selection.family, p, device)) {
+      const double clocks = selection.family == Family::expand
+                                ? predicted_expand_clocks(shape, p, device, slices)
+                                : predicted_clocks(shape, p, device, slices);
+      // Of equals the lower one: a tile's rows behind its vector's end cost nothing in the model.
+      const std::pair<double, int> cost{clocks, shape.rows()};
+      if (!first && cost >= least) continue;
+      first = false;
+      least = cost;
+      selection.shape = static_cast<int>(i);
+      selection.slices = slices;
+    }
   }
-  return best;
 }
 
 // Of the families for many tokens: clocks, and what few tokens cannot hide.
 double predicted_seconds(const Selection& s, const ProductInfo& p, const DeviceInfo& device) {
   const auto& tile = kWgmmaShapes[static_cast<std::size_t>(s.shape)];
-  const double clocks = s.family == Family::mma     ? predicted_clocks(s.mma, p, device)
-                        : s.family == Family::wgmma ? predicted_clocks(tile, p, device)
-                                                    : predicted_expand_clocks(tile, p, device);
+  const double clocks = s.family == Family::mma ? predicted_clocks(s.mma, p, device)
+                        : s.family == Family::wgmma
+                            ? predicted_clocks(tile, p, device, s.slices)
+                            : predicted_expand_clocks(tile, p, device, s.slices);
   constexpr double kClock = 1.7e9, kMemory = 3.5e12, kEnds = 3e-6;
   const double weight = static_cast<double>(p.blocks * p.steps) * kRecordBytes;
   const double copy = s.transpose || s.repack ? 2e-6 : 0;
@@ -258,7 +293,7 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
     selection.mma = mma_shape(p, device);
     tile_tokens = selection.mma.config().tile_tokens();
   } else {
-    selection.shape = best_wgmma(family, p, device);
+    choose_tile(selection, p, device);
     tile_tokens = kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
   }
   selection.token_group = token_group(p, tile_tokens, device);
@@ -287,8 +322,10 @@ std::string selection_name(const Selection& selection) {
                        rows_name(kernel.rows), selection.mma.stages, kernel.places(), before);
   }
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
-  return fmt::format("{} {}x{}{}", selection.family == Family::expand ? "expand" : "wgmma",
-                     shape.rows(), shape.tile_tokens(), before);
+  return fmt::format("{} {}x{}{}{}", selection.family == Family::expand ? "expand" : "wgmma",
+                     shape.rows(), shape.tile_tokens(),
+                     selection.slices > 1 ? fmt::format(" {} slices", selection.slices) : "",
+                     before);
 }
 
 }  // namespace coppice::cuda

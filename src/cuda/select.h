@@ -37,6 +37,7 @@ struct WgmmaShape {
   int stages = 4;
   int staging = 2;        ///< buffers of 64 rows x 32 tokens for a warpgroup's outputs
   int thread_blocks = 1;  ///< on one multiprocessor
+  int slices = 1;         ///< at most: thread blocks of a cluster that share a tile's columns
   bool in_order = false;  ///< also compiled for weights whose columns are all alive in order
   bool expands = false;   ///< also compiled for weights that are expanded to 2:4 in registers
 
@@ -46,10 +47,10 @@ struct WgmmaShape {
   constexpr int activation_bytes() const { return tile_tokens() * kStepCols * 2; }  ///< of a stage
   constexpr int weight_bytes() const { return blocks() * kRecordBytes; }            ///< of a stage
   constexpr int staging_bytes() const { return row_groups * token_groups * staging * kStoredBytes; }
-  /// Of a thread block: stages with two barriers and a tile each, outputs on their way, columns,
-  /// alignment.
+  /// Of a thread block: stages with two barriers and a tile each, a barrier of slices, outputs on
+  /// their way, columns, alignment.
   constexpr int shared_bytes() const {
-    return 1024 + staging_bytes() + kColumnBytes +
+    return 1024 + staging_bytes() + kColumnBytes + 16 +
            stages * (activation_bytes() + weight_bytes() + 16 + 16);
   }
 
@@ -61,7 +62,8 @@ struct WgmmaShape {
   }
   constexpr int expand_fixed_bytes() const {
     const int records = blocks() * (kRecordBytes + expand::kBlockMaskBytes);
-    return 1024 + staging_bytes() + expand::kTableBytes + kExpandWeightStages * (records + 16 + 16);
+    return 1024 + staging_bytes() + expand::kTableBytes + 16 +
+           kExpandWeightStages * (records + 16 + 16);
   }
   constexpr int expand_stages(int part_bytes) const {
     const int shared = 228 * 1024 / thread_blocks - 1024;
@@ -79,13 +81,13 @@ struct WgmmaShape {
 
 /// All wgmma tiles there are.
 inline constexpr std::array kWgmmaShapes = {
-    WgmmaShape{2, 1, 1, 256, 5, 2, 1, false},       // vectors of 128 rows
-    WgmmaShape{2, 2, 1, 128, 6, 2, 1, false},       // vectors of 256 rows and more
-    WgmmaShape{1, 1, 2, 256, 3, 2, 1, false},       // vectors of 64 rows
-    WgmmaShape{2, 1, 1, 128, 8, 2, 1, true, true},  // the same for fewer tokens or rows ...
-    WgmmaShape{1, 1, 1, 128, 4, 2, 2, false},       //
-    WgmmaShape{1, 1, 1, 64, 8, 2, 2, true, true},   //
-    WgmmaShape{2, 1, 1, 256, 4, 4, 1, true,
+    WgmmaShape{2, 1, 1, 256, 5, 2, 1, 1},              // vectors of 128 rows
+    WgmmaShape{2, 2, 1, 128, 6, 2, 1, 1},              // vectors of 256 rows and more
+    WgmmaShape{1, 1, 2, 256, 3, 2, 1, 1},              // vectors of 64 rows
+    WgmmaShape{2, 1, 1, 128, 8, 2, 1, 2, true, true},  // the same for fewer tokens or rows ...
+    WgmmaShape{1, 1, 1, 128, 4, 2, 2, 1},              //
+    WgmmaShape{1, 1, 1, 64, 8, 2, 2, 4, true, true},   //
+    WgmmaShape{2, 1, 1, 256, 4, 4, 1, 1, true,
                true},  // 2:4, and vectors of 128 rows of large products
 };
 
@@ -190,6 +192,7 @@ struct Selection {
   bool repack = false;       ///< unaligned feature-major activations are copied there first
   int token_group = 1;       ///< token tiles worked on together
   int tile_tokens = 1;       ///< lookup, fragments: that share one reading of the weights
+  int slices = 1;            ///< wgmma, expand: thread blocks of a cluster that share a tile
 };
 
 Selection select(const ProductInfo& product, const DeviceInfo& device);
@@ -210,11 +213,16 @@ std::vector<MmaShape> mma_shapes(const ProductInfo& product, const DeviceInfo& d
 /// The best of them; throws DeviceError if the device has too little shared memory.
 MmaShape mma_shape(const ProductInfo& product, const DeviceInfo& device);
 
+/// Numbers of slices that a tile's columns can be cut into, ascending from 1: others where all
+/// thread blocks run at once and a token's bits may depend on the tokens beside it.
+std::vector<int> slice_counts(const WgmmaShape& shape, Family family, const ProductInfo& product,
+                              const DeviceInfo& device);
+
 /// Predicted time in clocks; what `select` compares.
 double predicted_clocks(const WgmmaShape& shape, const ProductInfo& product,
-                        const DeviceInfo& device);
+                        const DeviceInfo& device, int slices = 1);
 double predicted_expand_clocks(const WgmmaShape& shape, const ProductInfo& product,
-                               const DeviceInfo& device);
+                               const DeviceInfo& device, int slices = 1);
 double predicted_clocks(const MmaShape& shape, const ProductInfo& product,
                         const DeviceInfo& device);
 

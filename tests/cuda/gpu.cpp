@@ -138,8 +138,11 @@ std::vector<Selection> selections(const Problem& p, const PackedWeight& packed, 
   }
   for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
     if (!has_tile(kWgmmaShapes[i], family, product)) continue;
-    all.push_back(select_of(family, product, device));
-    all.back().shape = static_cast<int>(i);
+    for (const int slices : slice_counts(kWgmmaShapes[i], family, product, device)) {
+      all.push_back(select_of(family, product, device));
+      all.back().shape = static_cast<int>(i);
+      all.back().slices = slices;
+    }
   }
   return all;
 }

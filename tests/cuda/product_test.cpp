@@ -120,6 +120,31 @@ TEST(CudaProduct, EveryMmaKernel) {
   }
 }
 
+// Every tile, whole and cut into slices of its columns.
+TEST(CudaProduct, EveryGatheringKernel) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 600;
+  for (const char* pattern : {"2:4", "64:2:8", "80:2:7", "128:2:16", "256:2:8", "64:2:100"})
+    for (std::int64_t cols : {70, 400, 2048})
+      for (std::int64_t tokens : {64, 136, 520})
+        check_problem({.pattern = Pattern::parse(pattern),
+                       .rows = 600,
+                       .cols = cols,
+                       .tokens = tokens,
+                       .dtype = seed % 2 == 0 ? Dtype::f16 : Dtype::bf16,
+                       .y_layout = seed % 3 == 0 ? Layout::token_major : Layout::feature_major,
+                       .bias = seed % 5 == 0,
+                       .every_kernel_of = Family::wgmma},
+                      seed++);
+  const int count = case_count(300);
+  Random random(20261126);
+  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
+    Problem p = random_problem(random);
+    p.every_kernel_of = Family::wgmma;
+    check_problem(p, static_cast<std::uint64_t>(i));
+  }
+}
+
 // Every tile, also where another family is preferred; V that leaves units short, and blocks that
 // hold parts of several vectors.
 TEST(CudaProduct, EveryExpandingKernel) {

@@ -80,11 +80,15 @@ TEST(Select, FewTokensGetTheTileThatWasFastest) {
     return selection_name(
         select_of(Family::wgmma, product(vec_rows, group, rows, 4096, tokens), hopper()));
   };
-  for (int group : {8, 32})
-    for (std::int64_t rows : {4096, 14336}) EXPECT_EQ(tile(128, group, rows, 64), "wgmma 64x64");
+  for (int group : {8, 32}) EXPECT_EQ(tile(128, group, 14336, 64), "wgmma 64x64");
   EXPECT_EQ(tile(64, 8, 14336, 64), "wgmma 64x64");
+  EXPECT_EQ(tile(128, 8, 4096, 64), "wgmma 64x64 2 slices");
+  EXPECT_EQ(tile(64, 16, 4096, 64), "wgmma 64x64 2 slices");
+  EXPECT_EQ(tile(128, 32, 4096, 64), "wgmma 64x64") << "too few steps for slices";
+  EXPECT_EQ(tile(128, 8, 2048, 64), "wgmma 64x64 3 slices");
+  EXPECT_EQ(tile(128, 8, 4096, 128), "wgmma 64x64 2 slices");
   EXPECT_EQ(tile(64, 8, 4096, 256), "wgmma 128x128") << "more stages than 64x128";
-  EXPECT_EQ(tile(128, 8, 4096, 256), "wgmma 64x64");
+  EXPECT_EQ(tile(128, 8, 4096, 256), "wgmma 128x128 2 slices");
   EXPECT_EQ(tile(128, 32, 4096, 256), "wgmma 64x64");
   EXPECT_EQ(tile(128, 8, 14336, 256), "wgmma 128x256");
   EXPECT_EQ(tile(64, 8, 4096, 512), "wgmma 128x256");
@@ -93,7 +97,45 @@ TEST(Select, FewTokensGetTheTileThatWasFastest) {
   EXPECT_EQ(selection_name(select_of(Family::wgmma, two_four(14336, 4096, 64), hopper())),
             "wgmma 64x64");
   EXPECT_EQ(selection_name(select_of(Family::wgmma, two_four(4096, 4096, 256), hopper())),
-            "wgmma 64x64");
+            "wgmma 128x128 2 slices");
+  const auto expanded = [](std::int64_t tokens) {
+    return selection_name(select_of(Family::expand, product(16, 8, 4096, 4096, tokens), hopper()));
+  };
+  EXPECT_EQ(expanded(64), "expand 64x64 3 slices");
+  EXPECT_EQ(expanded(128), "expand 64x64 2 slices");
+  EXPECT_EQ(expanded(256), "expand 128x128 2 slices");
+}
+
+// A cluster has one tile: its thread blocks must all run at once.
+TEST(Select, SlicesNeedRoomStepsAndLeave) {
+  const DeviceInfo device = hopper();
+  const auto counts = [&](const ProductInfo& p) {
+    return slice_counts(kWgmmaShapes[5], Family::wgmma, p, device);
+  };
+  ASSERT_EQ(kWgmmaShapes[5].slices, 4);
+  ASSERT_EQ(kWgmmaShapes[5].thread_blocks, 2);
+  const std::vector<int> one{1}, two{1, 2}, three{1, 2, 3}, four{1, 2, 3, 4};
+  ProductInfo p = product(64, 8, 1024, 4096, 64);
+  EXPECT_EQ(counts(p), four);
+  p.batch_invariant = true;
+  EXPECT_EQ(counts(p), one);
+  EXPECT_EQ(counts(product(64, 8, 1024, 128, 64)), one) << "one step";
+  EXPECT_EQ(counts(product(64, 8, 1024, 384, 64)), three) << "a step each";
+  EXPECT_EQ(counts(product(64, 8, 4096, 4096, 64)), three);
+  EXPECT_EQ(counts(product(64, 8, 4096, 4096, 128)), two);
+  EXPECT_EQ(counts(product(64, 8, 4096, 4096, 192)), one);
+  for (const WgmmaShape& shape : kWgmmaShapes)
+    for (const Family family : {Family::wgmma, Family::expand})
+      for (int rows = 64; rows <= 16384; rows += 448)
+        for (const int tokens : {1, 64, 65, 300, 4096}) {
+          const int most =
+              slice_counts(shape, family, product(64, 8, rows, 4096, tokens), device).back();
+          const int tiles =
+              (rows + 63) / 64 * ((tokens + shape.tile_tokens() - 1) / shape.tile_tokens());
+          const int blocks = family == Family::expand ? shape.blocks() : 1;
+          EXPECT_LE((tiles + blocks - 1) / blocks * most,
+                    std::max(132 * shape.thread_blocks, (tiles + blocks - 1) / blocks));
+        }
 }
 
 TEST(Select, InOrderWeightsGetTilesCompiledForThem) {

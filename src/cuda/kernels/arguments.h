@@ -44,6 +44,7 @@ struct ProductArguments {
   std::int32_t token_tile_count = 0;
   std::int32_t token_group = 1;  // token tiles that are worked on together
   bool staged = false;           // wgmma kernels only: y can be written by the copy engine
+  std::int32_t slices = 1;       // wgmma kernels only: thread blocks of a cluster that share a tile
   EpilogueArguments epilogue;
 };
 

@@ -38,9 +38,10 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
   static constexpr int kMaskBytes = kConfig.shape.blocks() * expand::kBlockMaskBytes;
   static constexpr int kWeightBytes = kConfig.weight_bytes() + kMaskBytes;
   static constexpr int kStages = kConfig.shape.expand_stages(kPartBytes);
+  static constexpr std::uint32_t kStageBytes = kPartBytes;
   static constexpr int kWeightStages = WgmmaShape::kExpandWeightStages;
 
-  std::uint32_t activations, weights, staging, codes, entries, infos;
+  std::uint32_t activations, weights, staging, codes, entries, sums, infos;
   Ring<kStages> x;
   Ring<kWeightStages> w;
 
@@ -56,11 +57,13 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
     weights = codes + expand::kTableBytes;
     x.barriers = weights + kWeightStages * kWeightBytes;
     w.barriers = x.barriers + Ring<kStages>::kBytes;
-    infos = w.barriers + Ring<kWeightStages>::kBytes;
+    sums = w.barriers + Ring<kWeightStages>::kBytes;
+    infos = sums + 16;
   }
   __device__ void init() const {
     x.init(kConfig.consumers());
     w.init(kConfig.consumers());
+    ptx::barrier_init(sums, 1);
     ptx::fence_barrier_init();
   }
   /// Written with a tile's first record, before the arrival that completes it. Rows: padded ones.

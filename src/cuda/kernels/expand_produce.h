@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/kernels/expand_pipeline.h"
+#include "cuda/kernels/wgmma_slices.h"
 #include "cuda/ptx/launch.h"
 #include "cuda/ptx/tensor_copy.h"
 
@@ -56,19 +57,21 @@ __device__ inline void produce_expanded(const ProductArguments& p, const WgmmaMa
                                         Pipeline<kConfig> pipe, int lane) {
   using Pipe = Pipeline<kConfig>;
   TileWalk<kConfig> walk(p);
+  const StepSlice slice = StepSlice::of<kConfig>(p);
   UnitLists<kConfig> lists(p, walk.now.rows.block, lane);
   ptx::wait_for_kernels_before();
   for (; walk.valid(); walk.advance()) {
     const UnitLists<kConfig> next(p, walk.next.rows.block, lane);  // read a tile ahead
     const std::int64_t block_bytes = static_cast<std::int64_t>(p.steps) * kRecordBytes;
-    const std::byte* records = p.records + walk.now.rows.block * block_bytes;
+    const std::byte* records =
+        p.records + walk.now.rows.block * block_bytes + std::int64_t{slice.begin} * kRecordBytes;
     const int blocks = walk.now.rows.blocks(), token = walk.now.token;
 #pragma unroll 1
-    for (int step = 0; step < p.steps; ++step) {
+    for (int step = slice.begin; step < slice.begin + slice.count; ++step) {
       pipe.w.wait_empty();
       const std::uint32_t full = pipe.w.full_barrier();
       if (lane == 0) {
-        if (step == 0) pipe.announce(walk.info());
+        if (step == slice.begin) pipe.announce(walk.info());
         ptx::barrier_arrive_expect(full, blocks * (kRecordBytes + expand::kBlockMaskBytes));
       }
       __syncwarp();

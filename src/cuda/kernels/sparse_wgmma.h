@@ -10,6 +10,8 @@
 // tile, so that the copies never stop. It tells them with a tile's first stage which tile that is:
 // there must be a step.
 //
+// Where tiles are few the thread blocks of a cluster share one (wgmma_slices.h).
+//
 // A row tile lies within one vector, so all its rows want the same columns. Activations: feature-
 // major [cols, tokens] rows of tokens (MN-major B), or for 2:4, which gathers nothing, also
 // token-major [tokens, cols] (K-major B). 16-byte aligned rows; any tail in rows, columns, tokens.

@@ -1,6 +1,7 @@
 // The consumer warpgroups of a wgmma kernel: products of the stages, then the tile's outputs.
 #pragma once
 
+#include "cuda/kernels/wgmma_slices.h"
 #include "cuda/kernels/wgmma_store.h"
 #include "cuda/ptx/launch.h"
 #include "cuda/ptx/wgmma.h"
@@ -164,6 +165,7 @@ __device__ inline void consume(const ProductArguments& p, const WgmmaMaps& maps,
   const int row_group = group / kConfig.shape.token_groups;
   const int token_group = group % kConfig.shape.token_groups;
   const Operands<kConfig> operands(pipe, {row_group, token_group, thread, true});
+  const int steps = StepSlice::of<kConfig>(p).count;
   ptx::wait_for_kernels_before();
 #pragma unroll 1
   for (;;) {
@@ -176,8 +178,12 @@ __device__ inline void consume(const ProductArguments& p, const WgmmaMaps& maps,
     float d[kBlocks][kCount];
     TileSum<kConfig, kBlocks, kCount>(pipe, d, operands,
                                       {row_group, token_group, thread, tile.rows > 0})
-        .run(p.steps);
-    if (tile.rows > 0 && tile.token < p.tokens) store_sums<kConfig>(p, maps, pipe, tile, d);
+        .run(steps);
+    bool stores = true;
+    if constexpr (kConfig.shape.slices > 1)
+      if (p.slices > 1) stores = add_slices<kConfig>(p, pipe, d, thread);
+    if (stores && tile.rows > 0 && tile.token < p.tokens)
+      store_sums<kConfig>(p, maps, pipe, tile, d);
   }
   Staging<kConfig>(pipe.staging, thread).drain();
 }

@@ -85,11 +85,13 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
                                arguments.x_stride, 64, 4, Swizzled::bytes_128});
   if (arguments.staged) maps.y = output_map(arguments, kType);
   const int tiles = arguments.row_tile_count * arguments.token_tile_count;
-  const int grid = std::min(tiles, device.multiprocessors * kConfig.shape.thread_blocks);
+  const int room = device.multiprocessors * kConfig.shape.thread_blocks / arguments.slices;
+  const int grid = std::min(tiles, room) * arguments.slices;
   // Barriers are made and row tiles read while the kernel before ends.
   const LaunchShape shape = {.grid = dim3(static_cast<unsigned>(grid)),
                              .threads = static_cast<int>(kConfig.threads()),
                              .shared_bytes = static_cast<int>(kConfig.shared_bytes()),
+                             .cluster = arguments.slices,
                              .overlaps = true};
   cuda::launch(kernel, shape, stream, "launching a sparse wgmma product", arguments, maps);
 }

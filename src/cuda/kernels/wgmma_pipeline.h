@@ -27,7 +27,8 @@ __device__ inline TileInfo load_tile(std::uint32_t shared) {
 template <WgmmaConfig kConfig>
 struct Pipeline {
   static constexpr int kStages = kConfig.shape.stages;
-  std::uint32_t activations, weights, staging, columns, full, empty, infos;
+  static constexpr std::uint32_t kStageBytes = kConfig.activation_bytes();
+  std::uint32_t activations, weights, staging, columns, full, empty, sums, infos;
   std::uint32_t stage = 0, phase = 0;
 
   __device__ explicit Pipeline(const std::byte* shared) {
@@ -39,7 +40,8 @@ struct Pipeline {
     columns = weights + kStages * kConfig.weight_bytes();
     full = columns + WgmmaShape::kColumnBytes;
     empty = full + kStages * sizeof(std::uint64_t);
-    infos = empty + kStages * sizeof(std::uint64_t);
+    sums = empty + kStages * sizeof(std::uint64_t);
+    infos = sums + 16;
   }
   __device__ void init() const {
     for (int s = 0; s < kStages; ++s) {
@@ -47,6 +49,7 @@ struct Pipeline {
       ptx::barrier_init(full + 8 * s, kConfig.gathers() ? 128 + 1 : 1);
       ptx::barrier_init(empty + 8 * s, 4 * kConfig.consumers());  // every consumer warp
     }
+    ptx::barrier_init(sums, 1);  // of all slices of a tile: see wgmma_slices.h
     ptx::fence_barrier_init();
   }
   __device__ std::uint32_t activation_tile() const {
@@ -68,8 +71,8 @@ struct Pipeline {
   }
 };
 
-/// A producer's way through the tiles of a thread block: blockIdx.x and every gridDim.x-th behind
-/// it. Row tiles are read two tiles ahead.
+/// A producer's way through the tiles of a thread block, or of a cluster that shares them: the one
+/// of its number and every so many behind it. Row tiles are read two tiles ahead.
 template <WgmmaConfig kConfig>
 class TileWalk {
  public:
@@ -80,7 +83,10 @@ class TileWalk {
   Tile now, next;
 
   __device__ explicit TileWalk(const ProductArguments& p)
-      : p_(p), tile_(blockIdx.x), tiles_(p.row_tile_count * p.token_tile_count) {
+      : p_(p),
+        tile_(static_cast<std::int32_t>(blockIdx.x) / slices()),
+        stride_(static_cast<std::int32_t>(gridDim.x) / slices()),
+        tiles_(p.row_tile_count * p.token_tile_count) {
     now = read(0);
     next = read(1);
     later_ = read(2);
@@ -96,9 +102,8 @@ class TileWalk {
   __device__ TileInfo info() const { return {now.rows.row, now.rows.rows, now.token}; }
 
  private:
-  __device__ std::int32_t index(int ahead) const {
-    return tile_ + ahead * static_cast<std::int32_t>(gridDim.x);
-  }
+  __device__ std::int32_t index(int ahead) const { return tile_ + ahead * stride_; }
+  __device__ std::int32_t slices() const { return kConfig.shape.slices > 1 ? p_.slices : 1; }
   __device__ Tile read(int ahead) const {
     if (index(ahead) >= tiles_) return {};
     const TilePlace place =
@@ -114,7 +119,7 @@ class TileWalk {
   }
 
   const ProductArguments& p_;
-  std::int32_t tile_, tiles_;
+  std::int32_t tile_, stride_, tiles_;
   Tile later_;
 };
 

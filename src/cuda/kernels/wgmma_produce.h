@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cuda/kernels/columns.h"
-#include "cuda/kernels/wgmma_pipeline.h"
+#include "cuda/kernels/wgmma_slices.h"
 #include "cuda/ptx/launch.h"
 #include "cuda/ptx/tensor_copy.h"
 
@@ -104,11 +104,11 @@ struct RecordCopies {
   int blocks;
   std::uint32_t bytes;  // of a step
 
-  __device__ RecordCopies(const ProductArguments& p, const RowTile& rows)
+  __device__ RecordCopies(const ProductArguments& p, const RowTile& rows, int step)
       : block_bytes(static_cast<std::int64_t>(p.steps) * kRecordBytes),
         blocks(rows.blocks()),
         bytes(rows.blocks() * kRecordBytes) {
-    first = p.records + rows.block * block_bytes;
+    first = p.records + rows.block * block_bytes + std::int64_t{step} * kRecordBytes;
   }
   __device__ void copy(const Pipeline<kConfig>& pipe, int block) const {
     ptx::copy_bulk(pipe.weight_tile() + block * kRecordBytes, first + block * block_bytes,
@@ -125,22 +125,23 @@ __device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kCon
   Gather<kConfig> gather(p, thread);
   ColumnFeed feed{pipe.columns, thread};
   TileWalk<kConfig> walk(p);
+  const StepSlice slice = StepSlice::of<kConfig>(p);
   ptx::wait_for_kernels_before();
-  if (walk.valid()) feed.fetch(p, walk.now.rows, 0);
+  if (walk.valid()) feed.fetch(p, walk.now.rows, slice.begin);
   for (; walk.valid(); walk.advance()) {
     gather.begin_tile(p, walk.now.token, thread);
-    RecordCopies<kConfig> records(p, walk.now.rows);
+    RecordCopies<kConfig> records(p, walk.now.rows, slice.begin);
     const bool copies = thread % 32 == 0 && warp < records.blocks;
     pipe.wait_empty();  // not in the loop: a branch there costs every step of a small tile
     if (thread == 0) pipe.announce(walk.info());
 #pragma unroll 1
-    for (int step = 0; step < p.steps; ++step) {
+    for (int step = 0; step < slice.count; ++step) {
       if (step % kColumnSteps == 0) {
         feed.publish(p);
-        if (step + kColumnSteps < p.steps)
-          feed.fetch(p, walk.now.rows, step + kColumnSteps);
+        if (step + kColumnSteps < slice.count)
+          feed.fetch(p, walk.now.rows, slice.begin + step + kColumnSteps);
         else if (walk.has_next())
-          feed.fetch(p, walk.next.rows, 0);
+          feed.fetch(p, walk.next.rows, slice.begin);
       }
       gather.read_columns(pipe.columns + step % kColumnSteps * (kStepCols * 2));
       pipe.wait_empty();
@@ -167,15 +168,16 @@ template <WgmmaConfig kConfig>
 __device__ inline void produce_in_order(const ProductArguments& p, const WgmmaMaps& maps,
                                         Pipeline<kConfig> pipe) {
   TileWalk<kConfig> walk(p);
+  const StepSlice slice = StepSlice::of<kConfig>(p);
   ptx::wait_for_kernels_before();
   for (; walk.valid(); walk.advance()) {
-    RecordCopies<kConfig> records(p, walk.now.rows);
+    RecordCopies<kConfig> records(p, walk.now.rows, slice.begin);
     const int token = walk.now.token;
 #pragma unroll 1
-    for (int step = 0; step < p.steps; ++step) {
+    for (int step = slice.begin; step < slice.begin + slice.count; ++step) {
       pipe.wait_empty();
       const std::uint32_t full = pipe.full_barrier(), tile = pipe.activation_tile();
-      if (step == 0) pipe.announce(walk.info());
+      if (step == slice.begin) pipe.announce(walk.info());
       ptx::barrier_arrive_expect(full, records.bytes + kConfig.activation_bytes());
       if constexpr (kConfig.source == Source::token_major) {
         ptx::load_box(tile, &maps.x, step * kStepCols, token, full);

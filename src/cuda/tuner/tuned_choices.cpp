@@ -22,6 +22,8 @@ Selection TunedChoices::apply(const Selection& selection, const ProductInfo& pro
   if (found == choices_.end() || found->selection.token_major != selection.token_major ||
       !same_sums(found->selection, selection))
     return selection;
+  // Slices of another tile may be too many thread blocks for these tokens.
+  if (selection.slices > 1 && found->selection.shape != selection.shape) return selection;
   Selection tuned = found->selection;
   tuned.transpose = selection.transpose;
   tuned.repack = selection.repack;
