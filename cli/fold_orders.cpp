@@ -24,11 +24,59 @@ bool groups_fit(const Fold& fold, const Pattern& pattern) {
   return fold.head_channels % (pattern.group * pattern.block_cols) == 0;
 }
 
-bool shares_heads(const Fold& fold) {
-  return std::ranges::any_of(fold.slices, [](const FoldSlice& slice) { return slice.repeat != 1; });
+// How often the consumer reads each head: once, or, with shared heads, by so many in a row.
+std::int64_t copies_of(const Fold& fold) {
+  std::int64_t copies = 1;
+  for (const FoldSlice& slice : fold.slices) copies = std::max(copies, slice.repeat);
+  return copies;
+}
+
+// The column of the consumer in which a copy of a channel is.
+std::int64_t column_of(const Fold& fold, std::int64_t channel, std::int64_t copy) {
+  const std::int64_t copies = copies_of(fold), head = copies > 1 ? fold.head_channels : fold.size;
+  return (channel / head * copies + copy) * head + channel % head;
+}
+
+// Copies of a channel as rows of one column, since they get one order.
+std::vector<float> stacked(const std::vector<float>& values, std::int64_t rows, const Fold& fold) {
+  const std::int64_t copies = copies_of(fold), cols = copies * fold.size;
+  if (copies == 1) return values;
+  std::vector<float> out;
+  out.reserve(values.size());
+  for (std::int64_t copy = 0; copy < copies; ++copy)
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (std::int64_t c = 0; c < fold.size; ++c)
+        out.push_back(values[static_cast<std::size_t>(r * cols + column_of(fold, c, copy))]);
+  return out;
+}
+
+// Of `stacked`: vectors of rows end where copies do.
+WeightShape stacked_shape(WeightShape shape, const Fold& fold) {
+  const std::int64_t copies = copies_of(fold);
+  if (copies > 1) {
+    const std::vector<std::int64_t> own =
+        shape.row_segments.empty() ? std::vector{shape.rows} : shape.row_segments;
+    shape.row_segments.clear();
+    for (std::int64_t copy = 0; copy < copies; ++copy)
+      shape.row_segments.insert(shape.row_segments.end(), own.begin(), own.end());
+  }
+  shape.rows *= copies;
+  shape.cols = fold.size;
+  shape.col_segments = fold.segments();
+  return shape;
 }
 
 }  // namespace
+
+Permutation FoldedOrder::columns() const {
+  const Fold& fold = folded.fold;
+  Permutation order(static_cast<std::size_t>(copies_of(fold) * fold.size));
+  for (std::int64_t copy = 0; copy < copies_of(fold); ++copy)
+    for (std::int64_t c = 0; c < fold.size; ++c)
+      order[static_cast<std::size_t>(column_of(fold, c, copy))] = static_cast<std::uint32_t>(
+          column_of(fold, folded.permutation[static_cast<std::size_t>(c)], copy));
+  return order;
+}
 
 std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
                                             const std::map<std::string, Pattern>& patterns,
@@ -45,16 +93,15 @@ std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
     const auto pattern = patterns.find(fold.consumer);
     const auto weight = weights.find(fold.consumer);
     if (pattern == patterns.end() || weight == weights.end() || !rows_are_free(fold, patterns) ||
-        (options.store && stores_order(pattern->second)) || shares_heads(fold) ||
-        !groups_fit(fold, pattern->second))
+        (options.store && stores_order(pattern->second)) || !groups_fit(fold, pattern->second))
       continue;
-    WeightShape whole = weight->second.shape;
-    if (whole.cols != fold.size || !whole.col_segments.empty()) continue;
-    whole.col_segments = fold.segments();
-    const auto shape = shape_of(weight->second, whole, pattern->second);
+    const WeightShape& whole = weight->second.shape;
+    if (whole.cols != copies_of(fold) * fold.size || !whole.col_segments.empty()) continue;
+    const auto shape = shape_of(weight->second, stacked_shape(whole, fold), pattern->second);
     if (!shape) continue;
     const WeightData data = input.read(weight->second, threads);
-    const std::vector<float> values = scores(weight->second, data.view());
+    const std::vector<float> values =
+        stacked(scores(weight->second, data.view()), whole.rows, fold);
     input.drop(weight->second);
     ChannelOrder order = find_order(dense_view(values, shape->rows, shape->cols), *shape,
                                     pattern->second, options, threads);

@@ -15,8 +15,8 @@ namespace coppice::cli {
 /// Scores of a weight by which an order of its columns is looked for.
 using OrderScores = std::function<std::vector<float>(const LinearWeight&, const DenseView&)>;
 
-/// The shape of a weight, with the segments that orders of its columns stay inside; nothing if no
-/// order suits it.
+/// A shape with the segments that orders of columns stay inside, given that of a weight (with
+/// shared heads: of as many columns as they have channels); nothing if no order suits the weight.
 using OrderShape =
     std::function<std::optional<WeightShape>(const LinearWeight&, WeightShape, const Pattern&)>;
 
@@ -24,12 +24,14 @@ using OrderShape =
 struct FoldedOrder {
   FoldedPermutation folded;
   double gain = 0;
+
+  /// Of the weight: heads that share channels have the same order, each in its own columns.
+  Permutation columns() const;
 };
 
 /// For every fold of the checkpoint whose consumer is pruned: the order of its columns under which
-/// its pattern keeps more. Left out are consumers whose order is stored instead, folds of which
-/// another weight is pruned in vectors of several rows (which other rows would share), and shared
-/// heads. Throws Cancelled, or what `scores` throws.
+/// its pattern keeps more. Left out are consumers whose order is stored instead, and folds of which
+/// another weight is pruned in vectors of several rows (which other rows would share). Throws Cancelled, or what `scores` throws.
 std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
                                             const std::map<std::string, Pattern>& patterns,
                                             const OrderScores& scores, const OrderShape& shape_of,

@@ -1,5 +1,6 @@
 #include "layer_pruner.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -78,7 +79,12 @@ std::optional<WeightShape> LayerPruner::order_shape(const LinearWeight& weight,
                                                     const WeightShape& shape,
                                                     const Pattern& pattern) const {
   const std::int64_t block = scoring_.fisher_block(weight);
-  return block == 0 ? shape : cut_at_blocks(shape, block, pattern);
+  if (block == 0) return shape;
+  // Of shared heads the columns are here once: they have to be whole blocks.
+  if (shape.cols != weight.shape.cols &&
+      std::ranges::any_of(shape.col_segments, [&](auto head) { return head % block != 0; }))
+    return std::nullopt;
+  return cut_at_blocks(shape, block, pattern);
 }
 
 void LayerPruner::find_order(PrunedLayer& layer, const DenseView& scores, int threads) const {

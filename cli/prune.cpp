@@ -213,7 +213,7 @@ std::unique_ptr<FoldedCheckpoint> PruneCommand::fold_orders(const Checkpoint& in
   std::map<std::string, Permutation> columns;
   for (FoldedOrder& order : orders) {
     const std::string& name = order.folded.fold.consumer;
-    columns[name] = order.folded.permutation;
+    columns[name] = order.columns();
     folded_.emplace(name, std::move(order));
   }
   scoring_->reorder(columns, rows);

@@ -264,6 +264,51 @@ TEST_F(Permute, FoldsIntoTheLayerBefore) {
   }
 }
 
+// Two heads of o read one head of v: its rows have one order, which both heads' columns follow.
+TEST_F(Permute, FoldsIntoSharedHeads) {
+  constexpr std::size_t kHead = 64, kCopies = 2;
+  const std::string shared = make_tiny(dir / "shared", [](auto& spec) {
+    spec.hidden = 256;
+    spec.sharing = 2;
+  });
+  const std::string stats = write_statistics(shared, dir / "stats", {.fisher = 8});
+  for (const char* method : {"wanda", "obs", "fisher"}) {
+    const Result result =
+        coppice({"prune", shared, "--pattern", "2:4", "--no-time", "-o", out(), "--permute",
+                 "--include", "*o_proj*", "--method", method, "--stats", stats, "--json"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const Checkpoint before = Checkpoint::open(shared), after = Checkpoint::open(out());
+    const StatisticsFile file = StatisticsFile::open(stats);
+    const nlohmann::json layers = result.json()["layers"];
+    EXPECT_FALSE(layers.empty());
+    for (const auto& layer : layers) {
+      const std::string name = layer["name"];
+      std::string values_before = name;
+      values_before.replace(name.find("o_proj"), 6, "v_proj");
+      const Permutation order = rows_of(before, after, values_before);
+      EXPECT_FALSE(is_identity(order)) << method;
+      const LinearWeight weight = weight_of(before, name);
+      const auto cols = static_cast<std::size_t>(weight.shape.cols);
+      ASSERT_EQ(order.size() * kCopies, cols);
+      const std::vector<float> dense = values(before.read(weight)),
+                               pruned = values(after.read(weight));
+      std::vector<float> put_back(pruned.size());
+      for (std::size_t i = 0; i < pruned.size(); ++i) {
+        const std::size_t c = i % cols, channel = c / kHead / kCopies * kHead + c % kHead;
+        EXPECT_EQ(order[channel] / kHead, channel / kHead);
+        put_back[i / cols * cols + c / kHead * kHead + order[channel] % kHead] = pruned[i];
+      }
+      EXPECT_NEAR(layer["error"].get<double>(),
+                  output_error(dense_view(dense, weight.shape.rows, weight.shape.cols),
+                               dense_view(put_back, weight.shape.rows, weight.shape.cols),
+                               file.read(*file.input_of(name)).gram),
+                  1e-6)
+          << method;
+    }
+    std::filesystem::remove_all(out());
+  }
+}
+
 TEST_F(Permute, FoldsAndStoresInOneRun) {
   const auto report = pack({"--pattern", "16:2:8", "--pattern-for", "*down_proj*=2:4",
                             "--pattern-for", "*up_proj*=2:4", "--pattern-for", "*gate_proj*=1:4"},

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "coppice/error.h"
@@ -60,8 +61,11 @@ std::vector<TensorInfo> llama_tensors(const CheckpointSpec& s, Dtype dtype) {
   for (std::int64_t i = 0; i < s.layers; ++i) {
     std::string layer = fmt::format("model.layers.{}.", i);
     add(layer + "input_layernorm.weight", {s.hidden});
-    for (const char* part : {"q_proj", "k_proj", "v_proj", "o_proj"})
-      add(layer + "self_attn." + part + ".weight", {s.hidden, s.hidden});
+    for (const auto& [part, sharing] : {std::pair{"q_proj", std::int64_t{1}},
+                                        {"k_proj", s.sharing},
+                                        {"v_proj", s.sharing},
+                                        {"o_proj", 1}})
+      add(layer + "self_attn." + part + ".weight", {s.hidden / sharing, s.hidden});
     add(layer + "post_attention_layernorm.weight", {s.hidden});
     add(layer + "mlp.gate_proj.weight", {s.intermediate, s.hidden});
     add(layer + "mlp.up_proj.weight", {s.intermediate, s.hidden});
@@ -84,7 +88,7 @@ Json config(const CheckpointSpec& s) {
             {"hidden_act", "silu"},
             {"rms_norm_eps", 1e-5},
             {"tie_word_embeddings", false},
-            {"num_key_value_heads", s.hidden / head}};
+            {"num_key_value_heads", s.hidden / head / s.sharing}};
   } else {
     json = {{"architectures", {"BertModel"}},
             {"model_type", "bert"},

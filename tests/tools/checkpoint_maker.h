@@ -11,6 +11,7 @@ struct CheckpointSpec {
   std::string preset = "llama";  ///< "llama" or "bert": names, config.json
   std::string dtype = "F32";     ///< F32, F16 or BF16
   std::int64_t layers = 2, hidden = 256, intermediate = 688, vocab = 1000;
+  std::int64_t sharing = 1;    ///< "llama": heads of q for each head of k and v
   double shard_gigabytes = 5;  ///< more than this starts another file
   std::uint64_t seed = 1;
 };
