@@ -31,7 +31,8 @@ struct FoldedOrder {
 
 /// For every fold of the checkpoint whose consumer is pruned: the order of its columns under which
 /// its pattern keeps more. Left out are consumers whose order is stored instead, and folds of which
-/// another weight is pruned in vectors of several rows (which other rows would share). Throws Cancelled, or what `scores` throws.
+/// another weight is pruned in vectors of several rows (which other rows would share). Throws
+/// Cancelled, or what `scores` throws.
 std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
                                             const std::map<std::string, Pattern>& patterns,
                                             const OrderScores& scores, const OrderShape& shape_of,
