@@ -49,7 +49,7 @@ def draw(axis, title, speedups):
     axis.tick_params(labelsize=8)
     axis.spines[["top", "right"]].set_visible(False)
     for y, (mean, over) in enumerate(zip(means, above)):
-        axis.text(mean + over, y, f" {mean:.2g}×", va="center", fontsize=7)
+        axis.text(mean + over, y, f" {mean:.3g}×", va="center", fontsize=7)
 
 
 def main():

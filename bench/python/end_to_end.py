@@ -30,7 +30,7 @@ from coppice.models.blocks import blocks_of
 from end_to_end_models import STUDIES, Generation, forward, inputs, make, one_block
 
 FIELDS = ["commit", "date", "gpu", "driver", "torch", "transformers", "model", "blocks", "measure", "batch", "tokens", "pattern", "way", "graph",
-          "ms", "least_ms", "tokens_per_s", "speedup", "own_bytes", "linear_bytes", "bytes", "note"]
+          "ms", "least_ms", "tokens_per_s", "speedup", "own_bytes", "linear_bytes", "bytes"]
 FEW_TOKENS_ONLY = ("element", "vector", "block")
 
 
@@ -148,7 +148,7 @@ class Rows:
             gpu=torch.cuda.get_device_name() if on_gpu else "none", driver=smi.stdout.strip() if on_gpu else "",
             torch=torch.__version__, transformers=transformers.__version__)
         self.file = open(options.csv, "w", newline="") if options.csv else sys.stdout
-        self.writer = csv.DictWriter(self.file, FIELDS)
+        self.writer = csv.DictWriter(self.file, FIELDS, lineterminator="\n")
         self.writer.writeheader()
 
     def add(self, **values):
