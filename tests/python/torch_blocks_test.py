@@ -1,6 +1,8 @@
 """coppice.torch.replace_blocks_ on tiny transformers with random weights: the same outputs, on the CPU."""
 
 import copy
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -171,3 +173,25 @@ def test_other_rows_of_the_table(kind):
     ct.replace_blocks_(model)
     assert counts(model) == (4, 6, 2, 0)
     close(outputs(model, "llama"), want)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "grouped"])
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_generation_of_the_study(name, attention, monkeypatch):
+    """bench/python makes the tokens that transformers makes, in the memory that a graph would replay over."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "bench" / "python")
+    study = __import__("end_to_end_models")
+    monkeypatch.setattr(study, "attention_for", lambda *_: attention)
+    model = sparse_model(name)
+    tokens = batches_for(name, count=1)[0]["input_ids"][:1, :1]
+    want = model.generate(tokens, max_new_tokens=8, do_sample=False, eos_token_id=None, attention_mask=torch.ones_like(tokens))
+    ct.replace_blocks_(model)
+    with torch.no_grad():
+        generation = study.Generation(model, 12, torch.device("cpu"), torch.float32, "eager")
+        generation.start(tokens.item())
+        got = [tokens.item()]
+        for _ in range(8):
+            generation.step()
+            got.append(generation.token.item())
+    assert got == want[0].tolist()
+    sys.modules.pop("end_to_end_models")
