@@ -6,6 +6,7 @@
 
 #include "coppice/error.h"
 #include "cuda/decode_select.h"
+#include "cuda/element/fragment_config.h"
 
 namespace coppice::cuda {
 namespace {
@@ -91,7 +92,10 @@ std::vector<Selection> token_groups(const Selection& selection, const ProductInf
 }
 
 bool same_sums(const Selection& a, const Selection& b) {
-  return a.family == b.family && a.slices == b.slices;
+  if (a.family != b.family || a.slices != b.slices) return false;
+  // Ranks follow from how many thread blocks fit on a multiprocessor.
+  return a.family != Family::fragments ||
+         fragment_residents(a.tile_tokens) == fragment_residents(b.tile_tokens);
 }
 
 std::string tile_name(const Selection& selection) {

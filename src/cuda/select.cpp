@@ -216,8 +216,8 @@ namespace {
 // their number: a token's result must not depend on it.
 Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) {
   if (p.packing == Packing::elements) {
-    constexpr int kLookupTokens = 4;  // more would read the weight twice
-    const bool few = p.tokens <= kLookupTokens && !p.batch_invariant;
+    // From two tokens on tensor cores are as fast as for one, and look-ups are not.
+    const bool few = p.tokens <= 1 && !p.batch_invariant;
     return few || !can_run(Family::fragments, p, device) ? Family::lookup : Family::fragments;
   }
   // Vectors of 64 rows are gathered faster, at M = 5 as well (0.96 against 0.82 of dense, H200).
@@ -275,6 +275,11 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
   selection.family = family;
   if (is_element_family(family)) {  // they read activations as they are
     const auto tiles = element_tiles(family, p);
+    if (p.batch_invariant && family == Family::fragments) {
+      // Larger tiles add up in another order (fragment_config.h).
+      selection.tile_tokens = p.tokens <= 8 || p.fragment_tokens < 16 ? 8 : 16;
+      return selection;
+    }
     selection.tile_tokens = *std::ranges::find_if(
         tiles, [&](int tile) { return tile >= p.tokens || tile == tiles.back(); });
     return selection;

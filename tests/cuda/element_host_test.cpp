@@ -277,10 +277,27 @@ TEST(ElementLayout, FragmentsFitSharedMemory) {
     if (!is_element_pattern(pattern)) continue;
     const Grid grid(pattern, {random_int(random, 1, 9000), random_int(random, 1, 30000), {}, {}});
     const ElementPlan plan = plan_element(grid, Dtype::f16, false);
-    const std::vector<ElementSplit> splits = split_fragments(plan, 132, 227 * 1024, true);
+    const FragmentDevice device{132, 227 * 1024, true, i % 2 == 0};
+    const std::vector<FragmentSplit> splits = split_fragments(plan, device);
+    if (splits.empty()) continue;
+    const bool shared = plan.row_vectors.empty() && plan.layout.vec_rows % kUnitRows == 0;
+    const FragmentForm& form =
+        kFragmentForms[static_cast<std::size_t>(fragment_form(plan.layout, shared))];
     for (std::size_t tile = 0; tile < splits.size(); ++tile) {
-      EXPECT_LE(kFragmentTiles[tile] * fragment_stride(splits[tile].pass_columns, 8), 227 * 1024);
-      EXPECT_EQ(splits[tile].rank_chunks, splits[0].rank_chunks) << "the order of sums";
+      const FragmentSplit& split = splits[tile];
+      for (const bool tall : {false, true}) {
+        const FragmentPlaces at = split.wgmma
+                                      ? wgmma_places(form, kFragmentTiles[tile], tall)
+                                      : mma_places(form, kFragmentTiles[tile], split.columns, tall);
+        EXPECT_LE(at.bytes, 227 * 1024);
+        EXPECT_GE(at.turned, form.table_bytes() + 2 * at.stage_bytes);
+      }
+      const bool same_sums =
+          fragment_residents(kFragmentTiles[tile]) == fragment_residents(kFragmentTiles[0]);
+      EXPECT_TRUE(!same_sums || split.rank_steps == splits[0].rank_steps);
+      EXPECT_GE(split.ranks * split.rank_steps * form.pieces(), plan.layout.pieces);
+      for (const ChunkColumns& chunk : plan.chunks)
+        EXPECT_TRUE(!form.gathers() || chunk.last - chunk.first <= split.columns);
     }
   }
 }

@@ -62,7 +62,7 @@ TEST(Select, ElementWeightsAreLookedUpOrMultipliedByFragments) {
   EXPECT_EQ(name(100), "look-up 4");
   p.fragment_tokens = 64;
   EXPECT_EQ(name(1), "look-up 1");
-  EXPECT_EQ(name(3), "look-up 4");
+  EXPECT_EQ(name(2), "fragments 8");
   EXPECT_EQ(name(8), "fragments 8");
   EXPECT_EQ(name(9), "fragments 16");
   EXPECT_EQ(name(4096), "fragments 64");
@@ -70,6 +70,8 @@ TEST(Select, ElementWeightsAreLookedUpOrMultipliedByFragments) {
   EXPECT_EQ(name(64), "fragments 16");
   p.batch_invariant = true;
   EXPECT_EQ(name(1), "fragments 8") << "the same order of sums for any number of tokens";
+  p.fragment_tokens = 64;
+  EXPECT_EQ(name(64), "fragments 16") << "larger tiles have another order";
   EXPECT_FALSE(can_run(Family::mma, p, hopper()));
   EXPECT_FALSE(can_run(Family::lookup, two_four(64, 64, 1), hopper()));
 }

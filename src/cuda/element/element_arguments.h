@@ -24,14 +24,18 @@ struct ElementWeight {
   bool staged = false;
 };
 
-struct ElementArguments {
+/// A product, without how it is divided.
+struct ElementProduct {
   ElementWeight weight;
-  ElementSplit split;
   const void* x = nullptr;
   std::int64_t x_token = 0, x_column = 0;  // elements between tokens, between columns
   bool wide = false;                       // columns of a token lie together, on 16 bytes
+  bool tall = false;                       // tokens of a column do
   std::int32_t tokens = 0;
   EpilogueArguments epilogue;
+};
+struct ElementArguments : ElementProduct {
+  ElementSplit split;
 };
 
 /// The vector of a row; rows behind the last have one too.
@@ -54,10 +58,5 @@ void launch_element_pack(const ElementWeight& weight, const ElementSource& sourc
 /// any number of tokens (`tile`, 1, 2 or 4, of them share one reading of the weights).
 void launch_element_lookup(const ElementArguments& arguments, Dtype dtype, int tile, bool clusters,
                            cudaStream_t stream);
-
-/// Enqueues a product by fragments in registers, on tensor cores: 16-bit weights for which there is
-/// a form (fragment_config.h), `tile` (8, 16, 32 or 64) tokens at a time.
-void launch_element_fragments(const ElementArguments& arguments, Dtype dtype, int tile,
-                              bool clusters, cudaStream_t stream);
 
 }  // namespace coppice::cuda

@@ -17,7 +17,8 @@ ElementPacked::ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const
   const ElementPlan plan = plan_element(grid, dtype, permuted);
   overlaps = device.compute_capability >= 90;
   split = split_element(plan, device.multiprocessors, kResident, overlaps);
-  fragment_splits = split_fragments(plan, device.multiprocessors, device.shared_bytes, overlaps);
+  fragment_splits = split_fragments(
+      plan, {device.multiprocessors, device.shared_bytes, overlaps, device.has_wgmma});
   const ElementPlaces at = plan.places();
   memory = source.take(at.bytes);
   auto* base = memory.as<std::byte>();

@@ -3,7 +3,7 @@
 
 #include "coppice/cuda.h"
 #include "cuda/check.h"
-#include "cuda/element/element_arguments.h"
+#include "cuda/element/fragment_arguments.h"
 #include "cuda/memory_source.h"
 #include "cuda/select.h"
 
@@ -13,7 +13,7 @@ struct ElementPacked {
   ElementWeight weight;
   ElementSource packing;  ///< all but the canonical arrays
   ElementSplit split;
-  std::vector<ElementSplit> fragment_splits;  ///< for each of kFragmentTiles that there is
+  std::vector<FragmentSplit> fragment_splits;  ///< for each of kFragmentTiles that there is
   bool overlaps = false;  ///< the device has clusters and programmatic dependent launch
 
   /// Takes `memory` and uploads the tables in the order of `stream`, unless they are there; the

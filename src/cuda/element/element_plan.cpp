@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "coppice/error.h"
 #include "cuda/element/fragment_config.h"
@@ -246,32 +247,67 @@ void divide_passes(const ElementPlan& plan, ElementSplit& split) {
 
 }  // namespace
 
-std::vector<ElementSplit> split_fragments(const ElementPlan& plan, int multiprocessors,
-                                          int shared_bytes, bool clusters) {
-  constexpr int kWanted = 80 * 1024;  // two thread blocks fit on a multiprocessor
-  const bool shared = plan.row_vectors.empty() && plan.layout.vec_rows % kUnitRows == 0;
-  const int form = fragment_form(plan.layout, shared);
-  const auto chunks = static_cast<int>(std::ssize(plan.chunks));
-  if (form < 0 || chunks == 0) return {};
-  const int group = kFragmentForms[static_cast<std::size_t>(form)].group;
-  ElementSplit split;
-  const auto tiles = static_cast<int>(ceil_div(plan.layout.units(), kFragmentWarps));
-  while (clusters && split.ranks < 8 && tiles * split.ranks < 2 * multiprocessors &&
-         chunks >= 2 * split.ranks)
-    split.ranks *= 2;
-  split.rank_chunks = static_cast<int>(ceil_div(chunks, split.ranks));
-  std::vector<ElementSplit> splits;
-  for (const int tokens : kFragmentTiles) {
-    const auto fits = [&](int limit) {
-      return tokens * fragment_stride(split.pass_columns, group) <= limit;
-    };
-    split.pass_chunks = split.rank_chunks;
-    split.pass_columns = most_columns(plan, split);
-    while (split.pass_chunks > 1 && !fits(kWanted)) {
-      split.pass_chunks = (split.pass_chunks + 1) / 2;
-      split.pass_columns = most_columns(plan, split);
+namespace {
+
+// Thread blocks that run at the same time: clusters do not use every multiprocessor (H200).
+int resident_blocks(int multiprocessors, int residents, int ranks) {
+  const int share = ranks <= 2 ? 100 : ranks == 4 ? 90 : 85;
+  return multiprocessors * residents * share / 100 / ranks * ranks;
+}
+
+// The division with the least work one after the other: rounds of thread blocks, the steps of their
+// units, and what a round costs by itself. Of equals the one with larger thread blocks.
+FragmentSplit best_split(int units, int steps, int tokens, const FragmentDevice& device,
+                         bool wgmma) {
+  constexpr int kRound = 12;  // as a step of so many units
+  const int residents = fragment_residents(tokens);
+  const int most = wgmma ? kWgmmaWarps / residents : kFragmentWarps;
+  FragmentSplit best;
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  for (int ranks = 1; ranks <= (device.clusters ? 8 : 1) && ranks <= steps; ranks *= 2)
+    for (int warps = wgmma ? 8 : kFragmentWarps / 2; warps <= most; warps += wgmma ? 4 : 1) {
+      FragmentSplit split;
+      split.wgmma = wgmma;
+      split.warps = warps;
+      split.ranks = ranks;
+      split.rank_steps = static_cast<int>(ceil_div(steps, ranks));
+      const std::int64_t blocks = ceil_div(units, split.block_units()) * ranks;
+      const std::int64_t rounds =
+          ceil_div(blocks, resident_blocks(device.multiprocessors, residents, ranks));
+      const std::int64_t cost =
+          rounds * (split.rank_steps * split.block_units() + kRound) * (kWgmmaWarps + 1) - warps;
+      if (cost >= least) continue;
+      least = cost;
+      best = split;
     }
-    if (!fits(shared_bytes)) break;
+  return best;
+}
+
+int needed_bytes(const FragmentForm& form, int tokens, const FragmentSplit& split, bool tall) {
+  return split.wgmma ? wgmma_places(form, tokens, tall).bytes
+                     : mma_places(form, tokens, split.columns, tall).bytes;
+}
+
+}  // namespace
+
+std::vector<FragmentSplit> split_fragments(const ElementPlan& plan, const FragmentDevice& device) {
+  const bool shared = plan.row_vectors.empty() && plan.layout.vec_rows % kUnitRows == 0;
+  const int number = fragment_form(plan.layout, shared);
+  if (number < 0 || plan.chunks.empty()) return {};
+  const FragmentForm& form = kFragmentForms[static_cast<std::size_t>(number)];
+  const auto steps = static_cast<int>(ceil_div(plan.layout.pieces, form.pieces()));
+  std::int64_t columns = form.gathers() ? 0 : form.step_columns();
+  if (form.gathers())
+    for (const ChunkColumns& chunk : plan.chunks)
+      columns = std::max(columns, round_up(chunk.last - chunk.first, 32));
+  std::vector<FragmentSplit> splits;
+  for (const int tokens : kFragmentTiles) {
+    const bool wgmma = device.wgmma && !form.gathers() && tokens >= kWgmmaTokens;
+    FragmentSplit split = best_split(plan.layout.units(), steps, tokens, device, wgmma);
+    split.columns = static_cast<int>(columns);
+    if (std::max(needed_bytes(form, tokens, split, false),
+                 needed_bytes(form, tokens, split, true)) > device.shared_bytes)
+      break;
     splits.push_back(split);
   }
   return splits;
@@ -298,14 +334,17 @@ ElementSplit split_element(const ElementPlan& plan, int multiprocessors, int res
   }
   const int each = static_cast<int>(ceil_div(split.pass_chunks, kWarps));
   split.chunk_warps = static_cast<int>(ceil_div(split.pass_chunks, each));
-  // Not more rows in a thread block than leave every multiprocessor one.
-  split.row_warps = static_cast<int>(std::clamp<std::int64_t>(
-      std::int64_t{units} * split.ranks / multiprocessors, 1, kWarps / split.chunk_warps));
+  // Not more rows in a thread block than leave every multiprocessor one. 4-byte weights are read by
+  // half units, each by a warp of its own where there are warps enough.
+  const int parts = plan.layout.element_bytes == 4 ? 2 : 1, warps = kWarps / split.chunk_warps;
+  const std::int64_t together = std::clamp<std::int64_t>(
+      std::int64_t{units} * split.ranks / multiprocessors, 1, std::max(1, warps / parts));
+  split.row_warps = static_cast<int>(std::min<std::int64_t>(warps, together * parts));
   const std::int64_t round = std::int64_t{multiprocessors} * resident;
   split.units = static_cast<int>(
       std::clamp<std::int64_t>(ceil_div(std::int64_t{units} * split.ranks, round), 1, 8));
   // Warps of their own rows have them.
-  split.units = static_cast<int>(std::min<std::int64_t>(8, round_up(split.units, split.row_warps)));
+  split.units = static_cast<int>(std::min<std::int64_t>(8, round_up(split.units, together)));
   return split;
 }
 

@@ -43,7 +43,7 @@ ElementPlan plan_element(const Grid& grid, Dtype dtype, bool permuted);
 /// How a product is divided. Does not depend on the tokens: neither does the order of its sums.
 struct ElementSplit {
   int units = 1;        ///< of a thread block, at most
-  int row_warps = 1;    ///< of a thread block, each with its own units ...
+  int row_warps = 1;    ///< of a thread block, each with its own rows ...
   int chunk_warps = 1;  ///< ... times those that divide the chunks of a pass
   int ranks = 1;        ///< thread blocks of a cluster, which divide the chunks
   int rank_chunks = 0;

@@ -2,19 +2,33 @@
 
 #include <algorithm>
 
-#include "cuda/element/fragment_config.h"
+#include "cuda/element/fragment_arguments.h"
 
 namespace coppice::cuda {
+namespace {
+
+void multiply_fragments(const ElementProduct& product, int tile_tokens, const ElementPacked& packed,
+                        Dtype dtype, Stream stream) {
+  const auto tile = std::ranges::find(kFragmentTiles, tile_tokens) - kFragmentTiles.begin();
+  const FragmentArguments p{product, packed.fragment_splits[static_cast<std::size_t>(tile)]};
+#if COPPICE_CUDA_WGMMA
+  if (p.split.wgmma) {
+    const int form = fragment_form(p.weight.layout, shares_vectors(p.weight));
+    (dtype == Dtype::f16 ? launch_wgmma_fragments_f16 : launch_wgmma_fragments_bf16)(
+        p, form, static_cast<int>(tile), stream);
+    return;
+  }
+#endif
+  launch_element_fragments(p, dtype, tile_tokens, packed.overlaps, stream);
+}
+
+}  // namespace
 
 void multiply_element(const Selection& selection, const ElementPacked& packed, const Matrix& x,
                       const EpilogueArguments& epilogue, Dtype dtype, Stream stream) {
-  ElementArguments p;
-  p.weight = packed.weight;
   const bool fragments = selection.family == Family::fragments;
-  const auto tile = std::ranges::find(kFragmentTiles, selection.tile_tokens);
-  p.split = fragments
-                ? packed.fragment_splits[static_cast<std::size_t>(tile - kFragmentTiles.begin())]
-                : packed.split;
+  ElementProduct p;
+  p.weight = packed.weight;
   p.x = x.data;
   const bool token_major = x.layout == Layout::token_major;
   p.x_token = token_major ? x.major_stride() : 1;
@@ -22,12 +36,14 @@ void multiply_element(const Selection& selection, const ElementPacked& packed, c
   const std::int64_t bytes = dtype_bytes(dtype);
   p.wide = p.x_column == 1 && reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 &&
            (x.tokens == 1 || p.x_token * bytes % 16 == 0);
+  p.tall = p.x_token == 1 && p.x_column != 1 &&
+           reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && p.x_column * bytes % 16 == 0;
   p.tokens = static_cast<std::int32_t>(x.tokens);
   p.epilogue = epilogue;
   if (fragments)
-    launch_element_fragments(p, dtype, selection.tile_tokens, packed.overlaps, stream);
+    multiply_fragments(p, selection.tile_tokens, packed, dtype, stream);
   else
-    launch_element_lookup(p, dtype, selection.tile_tokens, packed.overlaps, stream);
+    launch_element_lookup({p, packed.split}, dtype, selection.tile_tokens, packed.overlaps, stream);
 }
 
 }  // namespace coppice::cuda

@@ -2,7 +2,7 @@
 
 namespace coppice::cuda {
 
-void launch_fragments_bf16(const ElementArguments& arguments, int form, int tile, bool clusters,
+void launch_fragments_bf16(const FragmentArguments& arguments, int form, int tile, bool clusters,
                            cudaStream_t stream) {
   launch_fragments_form<Dtype::bf16>(arguments, form, tile, clusters, stream);
 }

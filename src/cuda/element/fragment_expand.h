@@ -1,140 +1,192 @@
-// N:M to dense fragments in registers, by byte selections: lane t's places of the k dimension are
-// its own groups' columns, four of them for every m16n8k16, and the activations follow that order,
-// 16 bytes of a token for eight columns.
+// N:M to dense fragments in registers, by byte selections (fragment_table.h): lane t's places of
+// the k dimension are its own groups' columns, four of them for every m16n8k16, and the activations
+// follow that order, 16 bytes of a token for eight columns.
 #pragma once
 
 #include <utility>
 
-#include "cuda/element/element_arguments.h"
-#include "cuda/element/fragment_config.h"
+#include "cuda/element/fragment_arguments.h"
+#include "cuda/element/fragment_table.h"
 #include "cuda/ptx/bytes.h"
 #include "cuda/ptx/mma.h"
-#include "cuda/ptx/shift.h"
 
 namespace coppice::cuda {
 
-/// Puts the two values of `pair` at places `first` and `second` of kPlaces, zeros elsewhere.
-template <int kPlaces, bool kAdds>
-__device__ inline void place_pair(std::uint32_t pair, std::uint32_t first, std::uint32_t second,
-                                  std::uint32_t (&out)[kPlaces / 2]) {
-  // A selector byte for every place: bytes 1, 0 or 3, 2 of the pair, or 4, 4 of zero.
-  constexpr std::uint32_t kNone = 0x44, kFirst = kNone ^ 0x10, kSecond = kNone ^ 0x32;
-#pragma unroll
-  for (int four = 0; four < kPlaces / 4; ++four) {
-    const std::uint32_t selectors = kNone * 0x01010101u ^
-                                    ptx::shift_left(kFirst, 8 * first - 32u * four) ^
-                                    ptx::shift_left(kSecond, 8 * second - 32u * four);
-    const std::uint32_t low = ptx::select_bytes(pair, 0, selectors);
-    const std::uint32_t high = ptx::select_bytes(pair, 0, selectors >> 16);
-    out[2 * four] = kAdds ? out[2 * four] | low : low;
-    out[2 * four + 1] = kAdds ? out[2 * four + 1] | high : high;
-  }
-}
+/// What a lane holds of the rows of kUnits units: values some pieces ahead, choices a step ahead.
+template <FragmentForm kForm, int kUnits, int kWantedAhead>
+class ExpandedRows {
+ public:
+  static constexpr int kRows = 2 * kUnits;
+  /// The dense places of a lane group of all rows, two in a register.
+  using Dense = std::uint32_t[kRows][kForm.group / 2];
 
-/// What a lane loads of a chunk of its two rows, and its products with all tokens.
-template <FragmentForm kForm, Dtype kType, int kTiles>
-struct ExpandedItem {
-  static constexpr int kPieces = kChunkEntries / 8, kWords = kForm.words();
-  uint4 values[2][kPieces];
-  std::uint32_t choices[2][kWords];
-
-  __device__ void load(const ElementWeight& w, int unit, int chunk, int lane) {
-    const auto* words = reinterpret_cast<const std::uint32_t*>(w.choices);
+  /// @param first, end of the steps of this rank.
+  __device__ ExpandedRows(const ElementWeight& w, int unit, int first, int end, int lane,
+                          const std::byte* table)
+      : table_(lane_table<kForm>(table, lane)) {
+    const ElementLayout& l = w.layout;
+    pieces_ = min(l.pieces, end * kForm.pieces()) - first * kForm.pieces();
+    words_ = min(l.words, end * kForm.words()) - first * kForm.words();
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-#pragma unroll
-      for (int p = 0; p < kPieces; ++p) {
-        const int piece = chunk * kPieces + p;
-        values[h][p] = make_uint4(0, 0, 0, 0);
-        if (piece < w.layout.pieces)
-          values[h][p] = __ldcs(reinterpret_cast<const uint4*>(
-              w.values + piece_byte(w.layout, 2 * unit + h, piece, lane)));
-      }
-      const int vector = row_vector(w, 16 * unit + 8 * h + lane / kElementLanes);
-#pragma unroll
-      for (int i = 0; i < kWords; ++i) {
-        const int word = chunk * kWords + i;
-        choices[h][i] =
-            word < w.layout.words
-                ? __ldg(words + choice_word(w.layout, vector, lane % kElementLanes, word))
-            : kForm.form == ChoiceForm::mask ? 0x0F0F0F0Fu
-                                             : 0u;
-      }
+    for (int r = 0; r < kRows; ++r) {
+      const int half_unit = min(2 * unit + r, 2 * l.units() - 1);  // all read, none is stored twice
+      values_at_[r] = w.values + piece_byte(l, half_unit, first * kForm.pieces(), lane);
+      const int vector = row_vector(w, 8 * half_unit + lane / kElementLanes);
+      choices_at_[r] =
+          w.choices + 4 * choice_word(l, vector, lane % kElementLanes, first * kForm.words());
     }
   }
 
-  /// @param x this lane's token of the first tile. @param first column of the pass.
-  __device__ void multiply(const std::byte* x, int stride, int first, int chunk, int t,
-                           float (&sums)[kTiles][4]) const {
-    const int column = chunk * kForm.chunk_columns() + t * kForm.group - first;
-    multiply_groups(x + column * 2, stride, sums,
-                    std::make_integer_sequence<int, kForm.lane_groups()>());
+  __device__ void load_first() {
+    load_choices();
+#pragma unroll
+    for (int p = 0; p < kAhead; ++p) load_values(p, p);
+  }
+
+  /// Goes through a step: `use.operator()<kGroup>(dense)` for every lane group.
+  template <typename Use>
+  __device__ void step(const Use& use) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r)
+#pragma unroll
+      for (int i = 0; i < kForm.words(); ++i) choices_[r][i] = next_choices_[r][i];
+    words_ -= kForm.words();
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) choices_at_[r] += kForm.words() * 128;
+    load_choices();
+    use_groups(use, std::make_integer_sequence<int, kForm.lane_groups()>());
+    pieces_ -= kForm.pieces();
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) values_at_[r] += kForm.pieces() * 32 * kPieceBytes;
   }
 
  private:
-  /// Values 2i and 2i + 1 of a row.
-  template <int kHalf, int kPair>
-  __device__ std::uint32_t pair() const {
-    const uint4& piece = values[kHalf][kPair / 4];
+  static constexpr int kAhead = std::min(kWantedAhead, kForm.pieces());
+  static constexpr int kPieceGroups = 8 / kForm.kept;
+
+  __device__ void load_choices() {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r)
+#pragma unroll
+      for (int i = 0; i < kForm.words(); ++i)
+        // Behind the end any choice will do: the values are 0.
+        next_choices_[r][i] =
+            i < words_ ? __ldg(reinterpret_cast<const std::uint32_t*>(choices_at_[r]) + 32 * i) : 0;
+  }
+
+  __device__ void load_values(int piece, int slot) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      values_[r][slot] = make_uint4(0, 0, 0, 0);
+      if (piece < pieces_)
+        values_[r][slot] =
+            __ldcs(reinterpret_cast<const uint4*>(values_at_[r] + piece * 32 * kPieceBytes));
+    }
+  }
+
+  /// Values 2i and 2i + 1 of a row's step.
+  template <int kPair>
+  __device__ std::uint32_t pair(int row) const {
+    const uint4& piece = values_[row][kPair / 4 % kAhead];
     return kPair % 4 == 0 ? piece.x : kPair % 4 == 1 ? piece.y : kPair % 4 == 2 ? piece.z : piece.w;
   }
 
-  template <int kHalf, int kEntry>
-  __device__ std::uint32_t index() const {
-    constexpr int kBits = kForm.index_bits, kFirst = kEntry * kBits;
-    constexpr int kWord = kFirst / 32, kShift = kFirst % 32;
-    std::uint32_t bits = choices[kHalf][kWord] >> kShift;
+  /// The choice of lane group kGroup, times 128.
+  template <int kGroup>
+  __device__ std::uint32_t choice(int row) const {
+    constexpr int kBits = kForm.choice_bits(), kWord = kGroup * kBits / 32;
+    constexpr int kShift = kGroup * kBits % 32, kMask = ((1 << kBits) - 1) << 7;
     if constexpr (kShift + kBits > 32)
-      bits = __funnelshift_r(choices[kHalf][kWord], choices[kHalf][kWord + 1], kShift);
-    return bits & ((1u << kBits) - 1);
+      return __funnelshift_r(choices_[row][kWord], choices_[row][kWord + 1], kShift - 7) & kMask;
+    else if constexpr (kShift >= 7)
+      return choices_[row][kWord] >> (kShift - 7) & kMask;
+    else
+      return choices_[row][kWord] << (7 - kShift) & kMask;
   }
 
-  /// The dense places of lane group kGroup of a row.
-  template <int kHalf, int kGroup>
-  __device__ void expand(std::uint32_t (&out)[kForm.group / 2]) const {
-    constexpr int kEntry = kGroup * kForm.kept;
+  /// The dense places of lane group kGroup of a row, two in a register.
+  template <int kGroup>
+  __device__ void expand(int row, std::uint32_t (&out)[kForm.group / 2]) const {
+    const std::uint32_t at = choice<kGroup>(row);
+    std::uint32_t selectors[kForm.group / 4];
+    if constexpr (kForm.group == 8) {
+      const uint2 raw = *reinterpret_cast<const uint2*>(table_ + at);
+      selectors[0] = raw.x, selectors[1] = raw.y;
+    } else {
+      static_assert(kForm.group == 16);
+      const uint4 raw = *reinterpret_cast<const uint4*>(table_ + at);
+      selectors[0] = raw.x, selectors[1] = raw.y, selectors[2] = raw.z, selectors[3] = raw.w;
+    }
+    constexpr int kPair = kGroup * kForm.kept / 2;
     if constexpr (kForm.form == ChoiceForm::indices) {
       static_assert(kForm.kept == 2);
-      place_pair<kForm.group, false>(pair<kHalf, kEntry / 2>(), index<kHalf, kEntry>(),
-                                     index<kHalf, kEntry + 1>(), out);
+      const std::uint32_t values = pair<kPair>(row);
+#pragma unroll
+      for (int i = 0; i < kForm.group / 2; ++i)
+        out[i] = ptx::select_bytes(values, 0, selectors[i / 2] >> 16 * (i % 2));
     } else {
       static_assert(kForm.kept == 4 && kForm.group == 8);
-      std::uint32_t bits = choices[kHalf][kGroup / 4] >> 8 * (kGroup % 4) & 0xFF, place[4];
+      // Bit i of the mask to the sign of byte i, and from there to both bytes of place i.
+      const std::uint32_t signs[2] = {(at >> 7 & 15) * 0x10204080u, (at >> 11) * 0x10204080u};
+      constexpr std::uint32_t kSigns[4] = {0x9988, 0xBBAA, 0xDDCC, 0xFFEE};
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        place[i] = 31 - __clz(static_cast<int>(bits));
-        bits ^= 1u << place[i];
-      }
-      place_pair<8, false>(pair<kHalf, kEntry / 2>(), place[0], place[1], out);
-      place_pair<8, true>(pair<kHalf, kEntry / 2 + 1>(), place[2], place[3], out);
+      for (int i = 0; i < 4; ++i)
+        out[i] = ptx::select_bytes(pair<kPair>(row), pair<kPair + 1>(row),
+                                   selectors[i / 2] >> 16 * (i % 2)) &
+                 ptx::select_bytes(signs[0], signs[1], kSigns[i]);
     }
   }
 
-  template <int kGroup>
-  __device__ void multiply_group(const std::byte* x, int stride, float (&sums)[kTiles][4]) const {
-    std::uint32_t low[kForm.group / 2], high[kForm.group / 2];
-    expand<0, kGroup>(low);
-    expand<1, kGroup>(high);
+  template <int kGroup, typename Use>
+  __device__ void use_group(const Use& use) {
+    Dense dense;
 #pragma unroll
-    for (int eight = 0; eight < kForm.group / 8; ++eight) {
-      const std::uint32_t a[2][4] = {
-          {low[4 * eight], high[4 * eight], low[4 * eight + 1], high[4 * eight + 1]},
-          {low[4 * eight + 2], high[4 * eight + 2], low[4 * eight + 3], high[4 * eight + 3]}};
+    for (int r = 0; r < kRows; ++r) expand<kGroup>(r, dense[r]);
+    if constexpr (kGroup % kPieceGroups == kPieceGroups - 1) {
+      constexpr int kPiece = kGroup / kPieceGroups;
+      load_values(kPiece + kAhead, kPiece % kAhead);
+    }
+    use.template operator()<kGroup>(dense);
+  }
+
+  template <typename Use, int... kGroup>
+  __device__ void use_groups(const Use& use, std::integer_sequence<int, kGroup...>) {
+    (use_group<kGroup>(use), ...);
+  }
+
+  const std::byte* table_;
+  const std::byte* values_at_[kRows];   // this lane's first piece of the step
+  const std::byte* choices_at_[kRows];  // its first word of the step whose choices come next
+  int pieces_, words_;                  // from there on
+  uint4 values_[kRows][kAhead];
+  std::uint32_t choices_[kRows][kForm.words()], next_choices_[kRows][kForm.words()];
+};
+
+/// Adds the products of a step with all tokens.
+/// @param x this lane's token of the first tile, its first column of the step.
+template <FragmentForm kForm, Dtype kType, int kStride, int kTiles, int kAhead>
+__device__ inline void multiply_step(ExpandedRows<kForm, kFragmentUnits, kAhead>& rows,
+                                     const std::byte* x,
+                                     float (&sums)[kFragmentUnits][kTiles][4]) {
+  using Rows = ExpandedRows<kForm, kFragmentUnits, kAhead>;
+  rows.step([&]<int kGroup>(const typename Rows::Dense& dense) {
+#pragma unroll
+    for (int eight = 0; eight < kForm.group / 8; ++eight)
 #pragma unroll
       for (int tile = 0; tile < kTiles; ++tile) {
         const uint4 b = *reinterpret_cast<const uint4*>(
-            x + 8 * tile * stride + (kGroup * kElementLanes * kForm.group + 8 * eight) * 2);
-        ptx::dense_mma<kType>(sums[tile], a[0], {b.x, b.y});
-        ptx::dense_mma<kType>(sums[tile], a[1], {b.z, b.w});
+            x + 8 * tile * kStride + (kGroup * kElementLanes * kForm.group + 8 * eight) * 2);
+#pragma unroll
+        for (int u = 0; u < kFragmentUnits; ++u) {
+          const auto &low = dense[2 * u], &high = dense[2 * u + 1];
+          const int i = 4 * eight;
+          ptx::dense_mma<kType>(sums[u][tile], {low[i], high[i], low[i + 1], high[i + 1]},
+                                {b.x, b.y});
+          ptx::dense_mma<kType>(sums[u][tile], {low[i + 2], high[i + 2], low[i + 3], high[i + 3]},
+                                {b.z, b.w});
+        }
       }
-    }
-  }
-
-  template <int... kGroup>
-  __device__ void multiply_groups(const std::byte* x, int stride, float (&sums)[kTiles][4],
-                                  std::integer_sequence<int, kGroup...>) const {
-    (multiply_group<kGroup>(x, stride, sums), ...);
-  }
-};
+  });
+}
 
 }  // namespace coppice::cuda

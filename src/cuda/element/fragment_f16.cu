@@ -2,7 +2,7 @@
 
 namespace coppice::cuda {
 
-void launch_fragments_f16(const ElementArguments& arguments, int form, int tile, bool clusters,
+void launch_fragments_f16(const FragmentArguments& arguments, int form, int tile, bool clusters,
                           cudaStream_t stream) {
   launch_fragments_form<Dtype::f16>(arguments, form, tile, clusters, stream);
 }

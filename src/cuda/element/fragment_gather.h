@@ -1,63 +1,122 @@
 // Vectors of 16 rows and more: their values are dense fragments as they lie, eight of a row for two
-// m16n8k16, and the activations of the columns that the list names are gathered from shared memory.
+// m16n8k16, and the activations of the columns that the list names are gathered from panels in
+// shared memory by the row addresses of ldmatrix.
 #pragma once
 
-#include "cuda/element/fragment_config.h"
-#include "cuda/element/lookup_item.h"
+#include "cuda/element/fragment_arguments.h"
 #include "cuda/ptx/mma.h"
 
 namespace coppice::cuda {
 
+/// What a lane holds of the 4 rows of its warp's units and of the lists of their vectors.
 template <FragmentForm kForm, Dtype kType, int kTiles>
-struct GatheredItem {
-  static constexpr LookupConfig kLookup{list_form(kForm), kType, 1};
-  LookupRows<kLookup> rows;
-
-  __device__ void load(const ElementWeight& w, int unit, int chunk, int lane) {
-    rows.load(w, unit, chunk, lane);
+class GatheredRows {
+ public:
+  /// @param first, end of the steps of this rank.
+  __device__ GatheredRows(const ElementWeight& w, int unit, int first, int end, int lane,
+                          const std::byte* /*no table*/) {
+    const ElementLayout& l = w.layout;
+    run_bits_ = 31 - __clz(l.run);
+    pieces_ = min(l.pieces, end * kForm.pieces()) - first * kForm.pieces();
+    // This lane's place k of two m16n8k16 belongs to lane t, its entry of eight.
+    const int k = lane % 16, t = k % 8 / 2, entry = lane / 16 * 4 + k / 8 * 2 + k % 2;
+    slot_ = (first * kForm.pieces() * kElementLanes + t) * 8 + entry;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r)
+      values_at_[r] = w.values + piece_byte(l, min(2 * unit + r, 2 * l.units() - 1),
+                                            first * kForm.pieces(), lane);
+    int vector[kFragmentUnits];
+#pragma unroll
+    for (int u = 0; u < kFragmentUnits; ++u) {
+      vector[u] = row_vector(w, kUnitRows * min(unit + u, l.units() - 1));
+      runs_[u] = reinterpret_cast<const std::uint16_t*>(w.choices) + run_number(l, vector[u], 0);
+    }
+    one_vector_ = vector[0] == vector[kFragmentUnits - 1];
   }
 
-  /// @param x this lane's token of the first tile. @param first column of the pass.
-  __device__ void multiply(const std::byte* x, int stride, int first, int chunk, int t,
-                           float (&sums)[kTiles][4]) const {
-    (void)chunk, (void)t;
-    multiply_pieces(x - first * 2, stride, sums,
-                    std::make_integer_sequence<int, kLookup.pieces()>());
+  __device__ void load_first() {
+    load_columns(0);
+#pragma unroll
+    for (int p = 0; p < kAhead; ++p) load_values(p, p);
+  }
+
+  /// @param panels shared address of the panels. @param panel_bytes to those of the next 8 tokens.
+  /// @param first column of the step.
+  __device__ void multiply(std::uint32_t panels, std::uint32_t panel_bytes, int first,
+                           float (&sums)[kFragmentUnits][kTiles][4]) {
+    std::uint32_t rows[kFragmentUnits][kPieces];
+#pragma unroll
+    for (int u = 0; u < kFragmentUnits; ++u)
+#pragma unroll
+      for (int p = 0; p < kPieces; ++p)
+        rows[u][p] = panels + static_cast<std::uint32_t>(columns_[u][p] - first) * 16;
+    load_columns(kPieces);
+#pragma unroll
+    for (int p = 0; p < kPieces; ++p) {
+      if (p < pieces_) {  // behind the end there is no column that could be read instead
+        const std::uint32_t both[kFragmentUnits] = {rows[0][p], rows[1][p]};
+        multiply_piece(p % kAhead, both, panel_bytes, sums);
+      }
+      load_values(p + kAhead, p % kAhead);
+    }
+    pieces_ -= kPieces;
+    slot_ += kPieces * kElementLanes * 8;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) values_at_[r] += kPieces * 32 * kPieceBytes;
   }
 
  private:
-  static __device__ std::uint32_t two(const std::byte* x, std::uint32_t low, std::uint32_t high) {
-    const std::uint32_t a = *reinterpret_cast<const std::uint16_t*>(x + 2 * low);
-    const std::uint32_t b = *reinterpret_cast<const std::uint16_t*>(x + 2 * high);
-    return a | b << 16;
-  }
+  static constexpr int kRows = 2 * kFragmentUnits, kPieces = kForm.pieces();
+  static constexpr int kAhead = kTiles <= 2 ? 2 : 4;
+  static_assert(kFragmentUnits == 2 && kPieces % kAhead == 0);
 
-  template <int kPiece>
-  __device__ void multiply_piece(const std::byte* x, int stride, float (&sums)[kTiles][4]) const {
-    const auto& list = rows.row[0];
-    const std::uint32_t column[8] = {
-        list.template column<8 * kPiece>(),     list.template column<8 * kPiece + 1>(),
-        list.template column<8 * kPiece + 2>(), list.template column<8 * kPiece + 3>(),
-        list.template column<8 * kPiece + 4>(), list.template column<8 * kPiece + 5>(),
-        list.template column<8 * kPiece + 6>(), list.template column<8 * kPiece + 7>()};
-    const uint4 low = rows.row[0].values[kPiece], high = rows.row[1].values[kPiece];
-    const std::uint32_t a[2][4] = {{low.x, high.x, low.y, high.y}, {low.z, high.z, low.w, high.w}};
+  /// Columns of this lane's places of the step that begins with piece `piece` of this one.
+  __device__ void load_columns(int piece) {
 #pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      const std::byte* token = x + 8 * tile * stride;
+    for (int p = 0; p < kPieces; ++p) {
+      const int slot = slot_ + (piece + p) * kElementLanes * 8;
 #pragma unroll
-      for (int k = 0; k < 2; ++k)
-        ptx::dense_mma<kType>(sums[tile], a[k],
-                              {two(token, column[4 * k], column[4 * k + 1]),
-                               two(token, column[4 * k + 2], column[4 * k + 3])});
+      for (int u = 0; u < kFragmentUnits; ++u)
+        columns_[u][p] = piece + p < pieces_ ? __ldg(runs_[u] + (slot >> run_bits_)) +
+                                                   (slot & ((1 << run_bits_) - 1))
+                                             : 0;
     }
   }
 
-  template <int... kPiece>
-  __device__ void multiply_pieces(const std::byte* x, int stride, float (&sums)[kTiles][4],
-                                  std::integer_sequence<int, kPiece...>) const {
-    (multiply_piece<kPiece>(x, stride, sums), ...);
+  __device__ void load_values(int piece, int slot) {
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      values_[r][slot] = make_uint4(0, 0, 0, 0);
+      if (piece < pieces_)
+        values_[r][slot] =
+            __ldcs(reinterpret_cast<const uint4*>(values_at_[r] + piece * 32 * kPieceBytes));
+    }
   }
+
+  __device__ void multiply_piece(int slot, const std::uint32_t (&rows)[kFragmentUnits],
+                                 std::uint32_t panel_bytes,
+                                 float (&sums)[kFragmentUnits][kTiles][4]) const {
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      std::uint32_t b[4];
+#pragma unroll
+      for (int u = 0; u < kFragmentUnits; ++u) {
+        if (u == 0 || !one_vector_)
+          ptx::load_matrix_4_transposed(
+              b, rows[u] + static_cast<std::uint32_t>(tile) * panel_bytes);
+        const uint4 &low = values_[2 * u][slot], &high = values_[2 * u + 1][slot];
+        ptx::dense_mma<kType>(sums[u][tile], {low.x, high.x, low.y, high.y}, {b[0], b[1]});
+        ptx::dense_mma<kType>(sums[u][tile], {low.z, high.z, low.w, high.w}, {b[2], b[3]});
+      }
+    }
+  }
+
+  const std::byte* values_at_[kRows];           // this lane's first piece of the step
+  const std::uint16_t* runs_[kFragmentUnits];   // of the vectors
+  int run_bits_, slot_, pieces_;                // of the step; pieces from there on
+  bool one_vector_;
+  uint4 values_[kRows][kAhead];
+  int columns_[kFragmentUnits][kPieces];  // of the next step
 };
 
 }  // namespace coppice::cuda

@@ -10,31 +10,29 @@
 
 namespace coppice::cuda {
 
-void launch_fragments_f16(const ElementArguments& arguments, int form, int tile, bool clusters,
+void launch_fragments_f16(const FragmentArguments& arguments, int form, int tile, bool clusters,
                           cudaStream_t stream);
-void launch_fragments_bf16(const ElementArguments& arguments, int form, int tile, bool clusters,
+void launch_fragments_bf16(const FragmentArguments& arguments, int form, int tile, bool clusters,
                            cudaStream_t stream);
 
 template <Dtype kType, int kForm, int kTiles>
-void launch_one_fragments(const ElementArguments& p, bool clusters, cudaStream_t stream) {
+void launch_one_fragments(const FragmentArguments& p, bool clusters, cudaStream_t stream) {
   constexpr int kTokens = 8 * kTiles;
-  const int activations =
-      kTokens * fragment_stride(p.split.pass_columns, kFragmentForms[kForm].group);
-  constexpr int kSums = kFragmentRows * (kTokens + 1) * 4;
+  const FragmentSplit& s = p.split;
   LaunchShape shape;
-  const int tiles = (p.weight.layout.units() + kFragmentWarps - 1) / kFragmentWarps;
-  shape.grid = dim3(static_cast<unsigned>(tiles * p.split.ranks),
+  const int tiles = (p.weight.layout.units() + s.block_units() - 1) / s.block_units();
+  shape.grid = dim3(static_cast<unsigned>(tiles * s.ranks),
                     static_cast<unsigned>((p.tokens + kTokens - 1) / kTokens));
-  shape.threads = 32 * kFragmentWarps;
-  shape.shared_bytes = std::max(activations, kSums);
-  shape.cluster = p.split.ranks;
+  shape.threads = 32 * s.warps;
+  shape.shared_bytes = mma_places(kFragmentForms[kForm], kTokens, s.columns, p.tall).bytes;
+  shape.cluster = s.ranks;
   shape.overlaps = clusters;
   launch(fragment_kernel<kForm, kType, kTiles>, shape, stream, "launching a product by fragments",
          p);
 }
 
 template <Dtype kType, int kForm>
-void launch_fragments_tile(const ElementArguments& p, int tile, bool clusters,
+void launch_fragments_tile(const FragmentArguments& p, int tile, bool clusters,
                            cudaStream_t stream) {
   if (tile == 8)
     launch_one_fragments<kType, kForm, 1>(p, clusters, stream);
@@ -47,9 +45,9 @@ void launch_fragments_tile(const ElementArguments& p, int tile, bool clusters,
 }
 
 template <Dtype kType>
-void launch_fragments_form(const ElementArguments& p, int form, int tile, bool clusters,
+void launch_fragments_form(const FragmentArguments& p, int form, int tile, bool clusters,
                            cudaStream_t stream) {
-  using Function = void (*)(const ElementArguments&, int, bool, cudaStream_t);
+  using Function = void (*)(const FragmentArguments&, int, bool, cudaStream_t);
   constexpr auto kTable = []<int... kForm>(std::integer_sequence<int, kForm...>) {
     return std::array<Function, kFragmentForms.size()>{launch_fragments_tile<kType, kForm>...};
   }

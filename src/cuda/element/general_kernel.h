@@ -91,16 +91,16 @@ __global__ void __launch_bounds__(256) general_kernel(const ElementArguments p) 
   float sum[kTokens] = {};
   for (bool more = walk.chunk < walk.end_chunk; more; more = walk.next_pass()) {
     for (; walk.here(); walk.next()) {
-      const int row = walk.part() * 8 + lane / kElementLanes;
+      const int row = walk.part * 8 + lane / kElementLanes;
       const GeneralRow<kType, kTokens> part{p, row, row_vector(p.weight, row), lane % kElementLanes,
                                             first_token};
       // Groups that begin in this chunk.
       const int first = walk.now * kChunkEntries, of = l.group_entries();
       const int end = min((first + kChunkEntries + of - 1) / of, l.entries / of);
       for (int g = (first + of - 1) / of; g < end; ++g) part.add_group(g, sum);
-      if (walk.last_of_half())
+      if (walk.last_of_part())
         keep_sums<kTokens>(
-            sum, sums + (warp % s.chunk_warps * rows + walk.part() * 8 - tile * rows) * kTokens,
+            sum, sums + (warp % s.chunk_warps * rows + walk.part * 8 - tile * rows) * kTokens,
             lane);
     }
   }

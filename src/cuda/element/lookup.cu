@@ -14,7 +14,7 @@ void launch_element_lookup(const ElementArguments& p, Dtype dtype, int tile, boo
     launch_lookup_bf16(p, form, tile, clusters, stream);
 }
 
-void launch_element_fragments(const ElementArguments& p, Dtype dtype, int tile, bool clusters,
+void launch_element_fragments(const FragmentArguments& p, Dtype dtype, int tile, bool clusters,
                               cudaStream_t stream) {
   const int form = fragment_form(p.weight.layout, shares_vectors(p.weight));
   if (dtype == Dtype::f16)

@@ -17,21 +17,21 @@
 
 namespace coppice::cuda {
 
-/// What a warp does, item by item: passes, in each its units, of each kParts of its rows (1: all
-/// together, 2: halves of 8), of each its chunks.
+/// What a warp does, item by item: passes, in each its parts (units, or with kParts = 2 halves of 8
+/// rows), of each its chunks.
 template <int kParts>
 struct LookupWalk {
-  int first_unit, end_unit, unit_step;  // of this warp
+  int first_part, end_part, part_step;  // of this warp
   int chunk, end_chunk;                 // of the rank, from the current pass on
   int pass_chunks, warp_chunks, chunk_warp;
-  int unit, half, now, end;  // where it is
+  int part, now, end;  // where it is
 
   __device__ LookupWalk(const ElementArguments& p, int rank, int tile, int warp) {
     const ElementSplit& s = p.split;
     const int row_warp = warp / s.chunk_warps;
-    first_unit = tile * s.units + row_warp;
-    end_unit = min((tile + 1) * s.units, p.weight.layout.units());
-    unit_step = s.row_warps;
+    first_part = tile * s.units * kParts + row_warp;
+    end_part = min((tile + 1) * s.units, p.weight.layout.units()) * kParts;
+    part_step = s.row_warps;
     chunk = rank * s.rank_chunks;
     end_chunk = min(chunk + s.rank_chunks, p.weight.chunk_count);
     pass_chunks = s.pass_chunks;
@@ -42,22 +42,16 @@ struct LookupWalk {
   __device__ int pass_end() const { return min(chunk + pass_chunks, end_chunk); }
   __device__ int first_chunk() const { return min(chunk + chunk_warp * warp_chunks, pass_end()); }
   __device__ void begin_pass() {
-    unit = first_unit, half = 0, now = first_chunk();
+    part = first_part, now = first_chunk();
     end = min(now + warp_chunks, pass_end());
   }
   /// Whether there is an item in this pass.
-  __device__ bool here() const { return unit < end_unit && now < end; }
-  __device__ bool last_of_half() const { return now + 1 == end; }
-  __device__ int part() const { return kParts * unit + half; }
+  __device__ bool here() const { return part < end_part && now < end; }
+  __device__ bool last_of_part() const { return now + 1 == end; }
   __device__ void next() {
     if (++now < end) return;
     now = first_chunk();
-    if (half + 1 < kParts) {
-      ++half;
-    } else {
-      half = 0;
-      unit += unit_step;
-    }
+    part += part_step;
   }
   /// Goes to the next pass; false if there is none.
   __device__ bool next_pass() {
@@ -100,7 +94,7 @@ __global__ void __launch_bounds__(256, 2) lookup_kernel(const ElementArguments p
   LookupWalk<2 / kHalves> walk(p, rank, tile, warp);
   LookupRows<kConfig> item, next;
   // Weights do not come from the kernel before: they are on their way while it ends.
-  if (walk.here()) next.load(p.weight, walk.part(), walk.now, lane);
+  if (walk.here()) next.load(p.weight, walk.part, walk.now, lane);
   clear_sums(sums, s.chunk_warps * rows * kTokens);
   ptx::wait_for_kernels_before();
 
@@ -115,10 +109,10 @@ __global__ void __launch_bounds__(256, 2) lookup_kernel(const ElementArguments p
     const std::byte* column_0 = x - columns.first * kConfig.column_bytes();
     while (walk.here()) {
       item = next;
-      const int half_unit = walk.part() * kHalves, chunk = walk.now;
-      const bool last = walk.last_of_half();
+      const int half_unit = walk.part * kHalves, chunk = walk.now;
+      const bool last = walk.last_of_part();
       walk.next();
-      if (walk.here()) next.load(p.weight, walk.part(), walk.now, lane);
+      if (walk.here()) next.load(p.weight, walk.part, walk.now, lane);
       item.multiply(p.weight, column_0, chunk, lane % kElementLanes, sum);
       if (!last) continue;
 #pragma unroll
@@ -129,7 +123,7 @@ __global__ void __launch_bounds__(256, 2) lookup_kernel(const ElementArguments p
             lane);
     }
     more = walk.next_pass();
-    if (more && walk.here()) next.load(p.weight, walk.part(), walk.now, lane);
+    if (more && walk.here()) next.load(p.weight, walk.part, walk.now, lane);
   }
   store_sums<kConfig.type, kTokens>(p, sums, s.chunk_warps, tile * rows, rows, first_token, rank);
 }

@@ -2,19 +2,19 @@
 #pragma once
 
 #include "cuda/element/lookup_item.h"
-#include "cuda/ptx/copy.h"
 
 namespace coppice::cuda {
 
+/// Column of the activations that belongs at a place; -1: none.
+__device__ inline int activation_column(const ElementWeight& w, int place) {
+  if (w.sources != nullptr) return place < w.source_count ? w.sources[place] : -1;
+  return place < w.layout.cols ? place : -1;
+}
+
 /// An activation; 0 where there is none.
 template <Dtype kType>
-__device__ inline float activation(const ElementArguments& p, int place, int token) {
-  const ElementWeight& w = p.weight;
-  int column = place;
-  if (w.sources != nullptr)
-    column = place < w.source_count ? w.sources[place] : -1;
-  else if (place >= w.layout.cols)
-    column = -1;
+__device__ inline float activation(const ElementProduct& p, int place, int token) {
+  const int column = activation_column(p.weight, place);
   if (column < 0 || token >= p.tokens) return 0;
   return load_value<kType>(p.x, token * p.x_token + column * p.x_column);
 }
@@ -25,7 +25,7 @@ inline constexpr int kStagedTogether = 8;
 /// `count` activations one by one. @param place, token, store of number i: where it is in the
 /// weight, which token, and what becomes of it.
 template <Dtype kType, typename Place, typename Token, typename Store>
-__device__ inline void stage_singly(const ElementArguments& p, int count, const Place& place,
+__device__ inline void stage_singly(const ElementProduct& p, int count, const Place& place,
                                     const Token& token, const Store& store) {
   const int threads = static_cast<int>(blockDim.x);
   for (int first = static_cast<int>(threadIdx.x); first < count;
@@ -125,32 +125,6 @@ __device__ inline void stage_activations(const ElementArguments& p, ChunkColumns
         else
           store_value<kConfig.type>(out, element, x);
       });
-}
-
-/// Columns [columns.first, columns.last) of kTokens tokens of 16 bits, a token's together. All have
-/// arrived when a thread comes back from here.
-template <Dtype kType, int kTokens>
-__device__ inline void stage_tokens(const ElementArguments& p, ChunkColumns columns,
-                                    int first_token, std::byte* out, int stride) {
-  const int width = columns.last - columns.first, threads = static_cast<int>(blockDim.x);
-  const bool wide = p.wide && p.weight.sources == nullptr;
-  const int whole = wide ? max(0, min(width, p.weight.layout.cols / 8 * 8 - columns.first)) : 0;
-  const auto shared = static_cast<std::uint32_t>(__cvta_generic_to_shared(out));
-  for (int i = static_cast<int>(threadIdx.x); i < whole / 8 * kTokens; i += threads) {
-    const int token = i / (whole / 8), at = i % (whole / 8) * 8;
-    const bool there = first_token + token < p.tokens;
-    const auto* from = static_cast<const std::uint16_t*>(p.x);
-    if (there) from += (first_token + token) * p.x_token + columns.first + at;
-    ptx::copy_async_16(shared + static_cast<std::uint32_t>(token * stride + at * 2), from,
-                       there ? 16u : 0u);
-  }
-  stage_singly<kType>(
-      p, (width - whole) * kTokens, [&](int i) { return columns.first + whole + i / kTokens; },
-      [&](int i) { return first_token + i % kTokens; },
-      [&](int i, float x) {
-        store_value<kType>(out + i % kTokens * stride, whole + i / kTokens, x);
-      });
-  ptx::copy_async_wait_all();
 }
 
 }  // namespace coppice::cuda
