@@ -216,8 +216,9 @@ namespace {
 // their number: a token's result must not depend on it.
 Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) {
   if (p.packing == Packing::elements) {
-    // From two tokens on tensor cores are as fast as for one, and look-ups are not.
-    const bool few = p.tokens <= 1 && !p.batch_invariant;
+    // From two tokens on tensor cores are as fast as for one, and look-ups are not; but activations
+    // that cannot be copied 16 bytes at a time take longer there.
+    const bool few = p.tokens <= (p.aligned ? 1 : 2) && !p.batch_invariant;
     return few || !can_run(Family::fragments, p, device) ? Family::lookup : Family::fragments;
   }
   // Vectors of 64 rows are gathered faster, at M = 5 as well (0.96 against 0.82 of dense, H200).

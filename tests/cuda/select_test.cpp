@@ -63,6 +63,10 @@ TEST(Select, ElementWeightsAreLookedUpOrMultipliedByFragments) {
   p.fragment_tokens = 64;
   EXPECT_EQ(name(1), "look-up 1");
   EXPECT_EQ(name(2), "fragments 8");
+  p.aligned = false;
+  EXPECT_EQ(name(2), "look-up 2");
+  EXPECT_EQ(name(3), "fragments 8");
+  p.aligned = true;
   EXPECT_EQ(name(8), "fragments 8");
   EXPECT_EQ(name(9), "fragments 16");
   EXPECT_EQ(name(4096), "fragments 64");

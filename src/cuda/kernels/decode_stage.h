@@ -8,7 +8,6 @@
 #include "cuda/ptx/bytes.h"
 #include "cuda/ptx/copy.h"
 #include "cuda/ptx/load_once.h"
-#include "cuda/ptx/mma.h"
 
 namespace coppice::cuda::decode {
 
@@ -68,59 +67,8 @@ __device__ inline void stage_token(const DecodeArguments& a, const ProductArgume
   }
 }
 
-/// Calls `use(window, number, panel, first)` for every set of 4 blocks of 8 columns that this warp brings;
-/// `first` is the number of its first block in the window.
-template <int kPanels, typename Use>
-__device__ inline void each_set(const DecodeArguments& a, const ProductArguments& p, int chunk,
-                                int rank, const Use& use) {
-  const int windows = a.shared_window ? 1 : a.shape.slice_warps;
-#pragma unroll 1
-  for (int number = 0; number < windows; ++number) {
-    const Window w = window_of(a, p, chunk, rank, number);
-    const int sets = (w.count + 31) / 32;
-    for (int i = threadIdx.x / 32; i < sets * kPanels; i += blockDim.x / 32)
-      use(w, number, i % kPanels, i / kPanels * 4);
-  }
-}
-
-/// Token-major, on 16 bytes: asynchronous copies, all under way together, of 8 columns of a token to
-/// where these columns' rows belong, a token a row; then the warp that copied 8 x 8 elements turns
-/// them over in place.
-template <int kPanels>
-__device__ inline void stage_turned(const DecodeArguments& a, const ProductArguments& p, int chunk,
-                                    std::int32_t first_token, std::uint32_t shared, int rank) {
-  const int lane = threadIdx.x % 32, row = lane % 8, of_set = lane / 8;
-  // Where a token's row of a block waits: neighbouring blocks begin at different banks.
-  const auto raw_row = [&](int number, int panel, int block) {
-    const std::uint32_t at = shared + panel * a.panel + (number * (a.window / 8) + block) * 128;
-    return at + ((row ^ block) & 7) * 16;
-  };
-  each_set<kPanels>(a, p, chunk, rank, [&](const Window& w, int number, int panel, int first) {
-    const int block = first + of_set, token = first_token + 8 * panel + row;
-    if (8 * block >= w.count || token >= p.tokens) return;
-    const int column = w.first + 8 * block, left = max(0, min(8, p.cols - column));
-    const auto* source =
-        static_cast<const std::uint16_t*>(p.x) + (left > 0 ? token * p.x_stride + column : 0);
-    ptx::copy_async_16(raw_row(number, panel, block), source, static_cast<std::uint32_t>(2 * left));
-  });
-  ptx::copy_async_wait_all();
-  __syncwarp();
-  each_set<kPanels>(a, p, chunk, rank, [&](const Window& w, int number, int panel, int first) {
-    std::uint32_t pairs[4];
-    ptx::load_matrix_4_transposed(
-        pairs, raw_row(number, panel, min(first + of_set, w.count / 8 - 1)));
-    __syncwarp();
-    const std::uint32_t to = shared + panel * a.panel + lane % 4 * 4;
-#pragma unroll
-    for (int m = 0; m < 4; ++m)
-      if (8 * (first + m) < w.count)
-        ptx::store_shared(to + panel_row(number * a.window + 8 * (first + m) + lane / 4) * 16,
-                          pairs[m]);
-  });
-}
-
-/// Token-major of any alignment: a thread brings 8 tokens of 4 columns at a time, transposed in
-/// registers (8 columns would take so many that records under way had to wait in memory).
+/// Token-major: a thread brings 8 tokens of 4 columns at a time, transposed in registers (8 columns
+/// would take so many that records under way had to wait in memory).
 template <int kPanels>
 __device__ inline void stage_token_major(const DecodeArguments& a, const ProductArguments& p,
                                          int chunk, std::int32_t first_token, std::uint32_t shared,
@@ -142,9 +90,15 @@ __device__ inline void stage_token_major(const DecodeArguments& a, const Product
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       if (token + i >= p.tokens) continue;
-      const uint4 raw = gather_elements(source + i * p.x_stride, min(4, p.cols - column));
-      low[i] = raw.x;
-      high[i] = raw.y;
+      if (a.x_wide && column + 4 <= p.cols) {
+        const uint2 raw = __ldcg(reinterpret_cast<const uint2*>(source + i * p.x_stride));
+        low[i] = raw.x;
+        high[i] = raw.y;
+      } else {
+        const uint4 raw = gather_elements(source + i * p.x_stride, min(4, p.cols - column));
+        low[i] = raw.x;
+        high[i] = raw.y;
+      }
     }
     const std::uint32_t target = shared + panel * a.panel;
 #pragma unroll
@@ -159,30 +113,32 @@ __device__ inline void stage_token_major(const DecodeArguments& a, const Product
   }
 }
 
-/// Feature-major: a row of a panel lies in x as it is, and is copied asynchronously if it can be.
+/// Feature-major: a row of a panel lies in x as it is.
 template <int kPanels>
 __device__ inline void stage_feature_major(const DecodeArguments& a, const ProductArguments& p,
                                            int chunk, std::int32_t first_token,
                                            std::uint32_t shared, int rank) {
-  const int windows = a.shared_window ? 1 : a.shape.slice_warps;
-#pragma unroll 1
-  for (int number = 0; number < windows; ++number) {
-    const Window w = window_of(a, p, chunk, rank, number);
-    for (int i = threadIdx.x; i < w.count * kPanels; i += blockDim.x) {
-      const int panel = i % kPanels, column = w.first + i / kPanels;
-      const int token = first_token + 8 * panel, tokens = p.tokens - token;
-      const std::uint32_t target =
-          shared + panel * a.panel + panel_row(number * a.window + i / kPanels) * 16;
-      const int there = column < p.cols ? max(0, min(8, tokens)) : 0;
-      const auto* source = static_cast<const std::uint16_t*>(p.x) +
-                           (there > 0 ? column * p.x_stride + token : 0);
-      if (a.x_wide)
-        ptx::copy_async_16(target, source, static_cast<std::uint32_t>(2 * there));
+  const int rows = (a.shared_window ? 1 : a.shape.slice_warps) * a.window;
+#pragma unroll 2
+  for (int job = threadIdx.x; job < rows * kPanels; job += blockDim.x) {
+    const int panel = job % kPanels, number = job / kPanels;
+    const int window = number / a.window;
+    const Window w = window_of(a, p, chunk, rank, window);
+    const int i = number - window * a.window;
+    if (i >= w.count) continue;
+    const int column = w.first + i, token = first_token + 8 * panel;
+    const int tokens = p.tokens - token;
+    uint4 row = make_uint4(0, 0, 0, 0);
+    if (column < p.cols && tokens > 0) {
+      const std::uint16_t* source =
+          static_cast<const std::uint16_t*>(p.x) + column * p.x_stride + token;
+      if (a.x_wide && tokens >= 8)
+        row = __ldcg(reinterpret_cast<const uint4*>(source));
       else
-        ptx::store_shared(target, gather_elements(source, there));
+        row = gather_elements(source, tokens);
     }
+    ptx::store_shared(shared + panel * a.panel + panel_row(number) * 16, row);
   }
-  ptx::copy_async_wait_all();
 }
 
 template <int kPanels>
@@ -190,8 +146,6 @@ __device__ inline void stage_chunk(const DecodeArguments& a, const ProductArgume
                                    std::int32_t first_token, std::uint32_t shared, int rank) {
   if (kPanels == 1 && p.tokens == 1 && (a.x_token_major || p.x_stride == 1))
     stage_token(a, p, chunk, shared, rank);
-  else if (a.x_token_major && a.x_wide)
-    stage_turned<kPanels>(a, p, chunk, first_token, shared, rank);
   else if (a.x_token_major)
     stage_token_major<kPanels>(a, p, chunk, first_token, shared, rank);
   else
