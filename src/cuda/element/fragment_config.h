@@ -19,11 +19,9 @@ struct FragmentForm {
   int entries = kChunkEntries;              ///< of a lane and row in a step of the kernel
 
   constexpr bool gathers() const { return form == ChoiceForm::list; }
-  constexpr int pieces() const { return entries / 8; }      ///< in a step
+  constexpr int pieces() const { return entries / 8; }  ///< in a step
   constexpr int lane_groups() const { return entries / kept; }
-  constexpr int choice_bits() const {
-    return form == ChoiceForm::mask ? group : kept * index_bits;
-  }
+  constexpr int choice_bits() const { return form == ChoiceForm::mask ? group : kept * index_bits; }
   constexpr int words() const { return lane_groups() * choice_bits() / 32; }  ///< in a step
   constexpr int step_columns() const { return kElementLanes * lane_groups() * group; }
 
@@ -72,7 +70,7 @@ constexpr int fragment_stride(const FragmentForm& form, int columns) {
 /// Bytes between panels of 8 tokens, in which a column has 16 bytes.
 constexpr int fragment_panel(int columns) { return columns * 16 + 16; }
 
-inline constexpr int kWgmmaWarps = 16;  // of a thread block of fragment_wgmma.h, at most
+inline constexpr int kWgmmaWarps = 16;   // of a thread block of fragment_wgmma.h, at most
 inline constexpr int kWgmmaTokens = 32;  // fewer are faster by mma (H200)
 
 /// Where things are in shared memory, in bytes: a table, stages of activations as they come, and

@@ -166,8 +166,7 @@ class ExpandedRows {
 /// @param x this lane's token of the first tile, its first column of the step.
 template <FragmentForm kForm, Dtype kType, int kStride, int kTiles, int kAhead>
 __device__ inline void multiply_step(ExpandedRows<kForm, kFragmentUnits, kAhead>& rows,
-                                     const std::byte* x,
-                                     float (&sums)[kFragmentUnits][kTiles][4]) {
+                                     const std::byte* x, float (&sums)[kFragmentUnits][kTiles][4]) {
   using Rows = ExpandedRows<kForm, kFragmentUnits, kAhead>;
   rows.step([&]<int kGroup>(const typename Rows::Dense& dense) {
 #pragma unroll

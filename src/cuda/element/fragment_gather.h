@@ -102,8 +102,8 @@ class GatheredRows {
 #pragma unroll
       for (int u = 0; u < kFragmentUnits; ++u) {
         if (u == 0 || !one_vector_)
-          ptx::load_matrix_4_transposed(
-              b, rows[u] + static_cast<std::uint32_t>(tile) * panel_bytes);
+          ptx::load_matrix_4_transposed(b,
+                                        rows[u] + static_cast<std::uint32_t>(tile) * panel_bytes);
         const uint4 &low = values_[2 * u][slot], &high = values_[2 * u + 1][slot];
         ptx::dense_mma<kType>(sums[u][tile], {low.x, high.x, low.y, high.y}, {b[0], b[1]});
         ptx::dense_mma<kType>(sums[u][tile], {low.z, high.z, low.w, high.w}, {b[2], b[3]});
@@ -111,9 +111,9 @@ class GatheredRows {
     }
   }
 
-  const std::byte* values_at_[kRows];           // this lane's first piece of the step
-  const std::uint16_t* runs_[kFragmentUnits];   // of the vectors
-  int run_bits_, slot_, pieces_;                // of the step; pieces from there on
+  const std::byte* values_at_[kRows];          // this lane's first piece of the step
+  const std::uint16_t* runs_[kFragmentUnits];  // of the vectors
+  int run_bits_, slot_, pieces_;               // of the step; pieces from there on
   bool one_vector_;
   uint4 values_[kRows][kAhead];
   int columns_[kFragmentUnits][kPieces];  // of the next step

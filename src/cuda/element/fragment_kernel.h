@@ -21,8 +21,7 @@ struct FragmentRows {
   using type = ExpandedRows<kForm, kFragmentUnits, kTiles <= 2 ? 2 : 4>;
 };
 template <FragmentForm kForm, Dtype kType, int kTiles>
-  requires(kForm.gathers())
-struct FragmentRows<kForm, kType, kTiles> {
+requires(kForm.gathers()) struct FragmentRows<kForm, kType, kTiles> {
   using type = GatheredRows<kForm, kType, kTiles>;
 };
 
@@ -103,8 +102,7 @@ __global__ void __launch_bounds__(32 * kFragmentWarps, fragment_residents(8 * kT
 #if __CUDA_ARCH__ >= 900
   if (p.split.ranks > 1)
     return store_cluster_sums<kType>(p, sums, block_unit, first_token,
-                                             ptx::shared_address(fragment_shared), rank, warp,
-                                             lane);
+                                     ptx::shared_address(fragment_shared), rank, warp, lane);
 #endif
   if (here) store_own_sums<kType>(p, sums, unit, first_token, lane);
 }

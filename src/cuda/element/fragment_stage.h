@@ -10,8 +10,8 @@
 
 namespace coppice::cuda {
 
-/// Where the eight columns from 8 * octet on of a token lie: exchanged with their neighbours so that
-/// eight tokens' octet is not in two banks' reach.
+/// Where the eight columns from 8 * octet on of a token lie: exchanged with their neighbours so
+/// that eight tokens' octet is not in two banks' reach.
 template <FragmentForm kForm>
 __device__ inline int token_octet(int token, int octet) {
   return kForm.group == 8 && !kForm.gathers() ? octet ^ (token >> 1 & 3) : octet;

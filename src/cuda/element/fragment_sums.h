@@ -46,8 +46,7 @@ __device__ inline void store_own_sums(const FragmentArguments& p,
 #pragma unroll
       for (int i = 0; i < 4 * kFragments; ++i) d[i] = sums[u][part * kFragments + i / 4][i % 4];
       const int first = first_token + 8 * kFragments * part;
-      const UnitOutput out =
-          fragment_output<kType>(p, unit + u, first, 8 * kFragments, lane);
+      const UnitOutput out = fragment_output<kType>(p, unit + u, first, 8 * kFragments, lane);
       store_part<kType>(p.epilogue, out, d, first, lane);
     }
 }
@@ -56,9 +55,9 @@ __device__ inline void store_own_sums(const FragmentArguments& p,
 /// Parts are dealt out to the thread blocks of the cluster, which get the sums of all of them.
 template <Dtype kType, int kUnits, int kTiles>
 __device__ inline void store_cluster_sums(const FragmentArguments& p,
-                                          const float (&sums)[kUnits][kTiles][4],
-                                          int block_unit, int first_token, std::uint32_t shared,
-                                          int rank, int warp, int lane) {
+                                          const float (&sums)[kUnits][kTiles][4], int block_unit,
+                                          int first_token, std::uint32_t shared, int rank, int warp,
+                                          int lane) {
   constexpr int kFragments = kPartFragments<kTiles>, kParts = kTiles / kFragments;  // of a unit
   const int ranks = p.split.ranks;
   ptx::cluster_barrier();  // the others do not need their shared memory any more
@@ -69,10 +68,10 @@ __device__ inline void store_cluster_sums(const FragmentArguments& p,
       const int part = (warp * kUnits + u) * kParts + tile / kFragments;
       const int place = (part / ranks * ranks + rank) * kFragments + tile % kFragments;
       const float(&d)[4] = sums[u][tile];
-      ptx::store_cluster_16(ptx::cluster_address(
-                                shared + static_cast<std::uint32_t>(place * kSumBytes + lane * 16),
-                                static_cast<std::uint32_t>(part % ranks)),
-                            make_float4(d[0], d[1], d[2], d[3]));
+      ptx::store_cluster_16(
+          ptx::cluster_address(shared + static_cast<std::uint32_t>(place * kSumBytes + lane * 16),
+                               static_cast<std::uint32_t>(part % ranks)),
+          make_float4(d[0], d[1], d[2], d[3]));
     }
   ptx::cluster_barrier();
   const int parts = p.split.block_units() * kParts;
@@ -84,16 +83,16 @@ __device__ inline void store_cluster_sums(const FragmentArguments& p,
 #pragma unroll
       for (int n = 0; n < kFragments; ++n) {
         const int place = (own * ranks + r) * kFragments + n;
-        const uint4 raw = ptx::load_shared_16(
-            shared + static_cast<std::uint32_t>(place * kSumBytes + lane * 16));
+        const uint4 raw =
+            ptx::load_shared_16(shared + static_cast<std::uint32_t>(place * kSumBytes + lane * 16));
         d[4 * n] += __uint_as_float(raw.x);
         d[4 * n + 1] += __uint_as_float(raw.y);
         d[4 * n + 2] += __uint_as_float(raw.z);
         d[4 * n + 3] += __uint_as_float(raw.w);
       }
     const int first = first_token + 8 * kFragments * (part % kParts);
-    const UnitOutput out = fragment_output<kType>(p, block_unit + part / kParts, first,
-                                                  8 * kFragments, lane);
+    const UnitOutput out =
+        fragment_output<kType>(p, block_unit + part / kParts, first, 8 * kFragments, lane);
     store_part<kType>(p.epilogue, out, d, first, lane);
   }
 }

@@ -41,8 +41,8 @@ __device__ inline void fill_table(std::byte* table) {
   for (int i = static_cast<int>(threadIdx.x); i < kWords << kForm.choice_bits();
        i += static_cast<int>(blockDim.x)) {
     const int word = i % kWords, choice = i / kWords;
-    const std::uint32_t both = selector_of<kForm>(choice, 2 * word) |
-                               selector_of<kForm>(choice, 2 * word + 1) << 16;
+    const std::uint32_t both =
+        selector_of<kForm>(choice, 2 * word) | selector_of<kForm>(choice, 2 * word + 1) << 16;
 #pragma unroll 4
     for (int copy = 0; copy < kCopies; ++copy) {
       // Threads side by side write to different banks.

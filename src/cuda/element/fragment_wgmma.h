@@ -75,10 +75,9 @@ __device__ inline void cores_of_panels(std::uint32_t from, std::uint32_t to) {
         rotate_four(x, pair);  // so that lanes write to different banks
 #pragma unroll
         for (int m = 0; m < 4; ++m)
-          ptx::store_shared(to + static_cast<std::uint32_t>(
-                                     (p * kBlocks + i) * kBlock * 16 +
-                                     (4 * eight + pair) * kCoreMatrix + row * 16 +
-                                     (m + pair) % 4 * 4),
+          ptx::store_shared(to + static_cast<std::uint32_t>((p * kBlocks + i) * kBlock * 16 +
+                                                            (4 * eight + pair) * kCoreMatrix +
+                                                            row * 16 + (m + pair) % 4 * 4),
                             x[m]);
       }
     }
@@ -89,7 +88,7 @@ __device__ inline void cores_of_panels(std::uint32_t from, std::uint32_t to) {
 template <FragmentForm kForm, Dtype kType, int kCount, int kAhead>
 __device__ inline void multiply_step_wgmma(ExpandedRows<kForm, 1, kAhead>& rows, std::uint32_t x,
                                            float (&sums)[kCount]) {
-  constexpr int kOfGroup = kForm.group / 4;     // products
+  constexpr int kOfGroup = kForm.group / 4;          // products
   constexpr int kGroups = kForm.group == 8 ? 2 : 1;  // made before they are multiplied
   constexpr int kProducts = kGroups * kOfGroup;
   constexpr std::uint32_t kHigh =
@@ -117,8 +116,8 @@ __device__ inline void multiply_step_wgmma(ExpandedRows<kForm, 1, kAhead>& rows,
       for (int i = 0; i < kProducts; ++i)
         ptx::dense_wgmma<kType, 0>(
             sums, a[kSet][i],
-            ptx::matrix_descriptor(low + ((kGroup / kGroups * kProducts + i) * 2 * kCoreMatrix) / 16,
-                                   kHigh));
+            ptx::matrix_descriptor(
+                low + ((kGroup / kGroups * kProducts + i) * 2 * kCoreMatrix) / 16, kHigh));
       ptx::wgmma_commit();
       if constexpr (kGroup >= kGroups) {
         ptx::wgmma_wait<1>();

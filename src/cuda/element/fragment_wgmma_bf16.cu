@@ -3,7 +3,7 @@
 namespace coppice::cuda {
 
 void launch_wgmma_fragments_bf16(const FragmentArguments& arguments, int form, int tile,
-                                cudaStream_t stream) {
+                                 cudaStream_t stream) {
   launch_wgmma_form<Dtype::bf16>(arguments, form, tile, stream);
 }
 

@@ -15,22 +15,21 @@ namespace coppice::cuda::ptx {
 #define COPPICE_R4 "%0,%1,%2,%3"
 #define COPPICE_R8 COPPICE_R4 ",%4,%5,%6,%7"
 #define COPPICE_R16 COPPICE_R8 ",%8,%9,%10,%11,%12,%13,%14,%15"
-#define COPPICE_R32 \
-  COPPICE_R16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define COPPICE_R32 COPPICE_R16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 
-#define COPPICE_DENSE_WGMMA(N, TYPE, D, R, A0, A1, A2, A3, B, TRANS)                       \
-  asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" R      \
-               "}, {%" #A0 ", %" #A1 ", %" #A2 ", %" #A3 "}, %" #B ", 1, 1, 1, %" #TRANS ";" \
-               : D                                                                         \
+#define COPPICE_DENSE_WGMMA(N, TYPE, D, R, A0, A1, A2, A3, B, TRANS)                              \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" R "}, {%" #A0 \
+               ", %" #A1 ", %" #A2 ", %" #A3 "}, %" #B ", 1, 1, 1, %" #TRANS ";"                  \
+               : D                                                                                \
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(kTransB))
-#define COPPICE_DENSE_WGMMA_ALL(TYPE)                                                        \
-  if constexpr (kCount == 4)                                                                 \
-    COPPICE_DENSE_WGMMA(8, TYPE, COPPICE_D4(0), COPPICE_R4, 4, 5, 6, 7, 8, 9);               \
-  else if constexpr (kCount == 8)                                                            \
-    COPPICE_DENSE_WGMMA(16, TYPE, COPPICE_D8(0), COPPICE_R8, 8, 9, 10, 11, 12, 13);          \
-  else if constexpr (kCount == 16)                                                           \
-    COPPICE_DENSE_WGMMA(32, TYPE, COPPICE_D16(0), COPPICE_R16, 16, 17, 18, 19, 20, 21);      \
-  else                                                                                       \
+#define COPPICE_DENSE_WGMMA_ALL(TYPE)                                                   \
+  if constexpr (kCount == 4)                                                            \
+    COPPICE_DENSE_WGMMA(8, TYPE, COPPICE_D4(0), COPPICE_R4, 4, 5, 6, 7, 8, 9);          \
+  else if constexpr (kCount == 8)                                                       \
+    COPPICE_DENSE_WGMMA(16, TYPE, COPPICE_D8(0), COPPICE_R8, 8, 9, 10, 11, 12, 13);     \
+  else if constexpr (kCount == 16)                                                      \
+    COPPICE_DENSE_WGMMA(32, TYPE, COPPICE_D16(0), COPPICE_R16, 16, 17, 18, 19, 20, 21); \
+  else                                                                                  \
     COPPICE_DENSE_WGMMA(64, TYPE, COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35, 36, 37)
 
 /// One m64nNk16 product, N = 2 * kCount tokens, kTransB 1: B MN-major (tokens contiguous), 0:
