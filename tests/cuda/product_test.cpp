@@ -91,12 +91,25 @@ Problem random_problem(Random& random) {
   return p;
 }
 
+// Until the first failure. change(problem, random): what the problems have in common.
+template <typename Change>
+void check_random(unsigned seed, const Change& change) {
+  const int count = case_count(300);
+  Random random(seed);
+  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
+    Problem p = random_problem(random);
+    change(p, random);
+    check_problem(p, static_cast<std::uint64_t>(i));
+  }
+}
+
+void check_random(unsigned seed, Family every_kernel_of) {
+  check_random(seed, [=](Problem& p, Random&) { p.every_kernel_of = every_kernel_of; });
+}
+
 TEST(CudaProduct, RandomProblems) {
   COPPICE_NEEDS_GPU();
-  const int count = case_count(300);
-  Random random(20261121);
-  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i)
-    check_problem(random_problem(random), static_cast<std::uint64_t>(i));
+  check_random(20261121, [](Problem&, Random&) {});
 }
 
 TEST(CudaProduct, EveryMmaKernel) {
@@ -111,13 +124,7 @@ TEST(CudaProduct, EveryMmaKernel) {
                      .dtype = seed % 2 == 0 ? Dtype::f16 : Dtype::bf16,
                      .every_kernel_of = Family::mma},
                     seed++);
-  const int count = case_count(300);
-  Random random(20261122);
-  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
-    Problem p = random_problem(random);
-    p.every_kernel_of = Family::mma;
-    check_problem(p, static_cast<std::uint64_t>(i));
-  }
+  check_random(20261122, Family::mma);
 }
 
 // Every tile, whole and cut into slices of its columns.
@@ -136,13 +143,7 @@ TEST(CudaProduct, EveryGatheringKernel) {
                        .bias = seed % 5 == 0,
                        .every_kernel_of = Family::wgmma},
                       seed++);
-  const int count = case_count(300);
-  Random random(20261126);
-  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
-    Problem p = random_problem(random);
-    p.every_kernel_of = Family::wgmma;
-    check_problem(p, static_cast<std::uint64_t>(i));
-  }
+  check_random(20261126, Family::wgmma);
 }
 
 // Every tile, also where another family is preferred; V that leaves units short, and blocks that
@@ -162,16 +163,12 @@ TEST(CudaProduct, EveryExpandingKernel) {
                        .y_layout = seed % 3 == 0 ? Layout::token_major : Layout::feature_major,
                        .every_kernel_of = Family::expand},
                       seed++);
-  const int count = case_count(300);
-  Random random(20261123);
-  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
-    Problem p = random_problem(random);
+  check_random(20261123, [](Problem& p, Random& random) {
     p.pattern = Pattern::make(p.pattern.is_two_four() ? 16 : p.pattern.vec_rows, 1, 4,
                               random_int(random, 5, 8), 2);
     p.permuted = false;
     p.every_kernel_of = Family::expand;
-    check_problem(p, static_cast<std::uint64_t>(i));
-  }
+  });
 }
 
 // Every shape of thread blocks and every number of tokens up to the most, tails of all kinds.
@@ -192,14 +189,10 @@ TEST(CudaProduct, EveryDecodeKernel) {
                        .bias = seed % 7 == 0,
                        .every_kernel_of = Family::decode},
                       seed++);
-  const int count = case_count(300);
-  Random random(20261125);
-  for (int i = 0; i < count && !testing::Test::HasFailure(); ++i) {
-    Problem p = random_problem(random);
+  check_random(20261125, [](Problem& p, Random& random) {
     p.tokens = random_int(random, 1, 64);
     p.every_kernel_of = Family::decode;
-    check_problem(p, static_cast<std::uint64_t>(i));
-  }
+  });
 }
 
 struct Operands {

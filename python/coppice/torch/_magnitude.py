@@ -6,11 +6,10 @@ from torch import nn
 from .. import _core
 from .._core import InvalidArgument
 from . import _cuda
-from ._layers import linear_layers, pattern_for
+from ._layers import pattern_for
 from ._linear import SparseLinear, dense_weight
 from ._names import DTYPES
-from ._prune import dense_shape
-from ._sparsify import SparsifiedLayer, SparsifyReport, _describe
+from ._sparsify import replace_
 from ._weight import SparseWeight
 
 _NO_NAN = -1  # CudaCompressor's answer, ~0
@@ -21,23 +20,17 @@ def magnitude_sparsify_(model, pattern, *, filter=None):
 
     What prune_ and sparsify_ do with method="magnitude", with the same masks, but on the GPU. pattern and filter as there.
     """
-    report, compressors = SparsifyReport(), {}
-    for name, module, reason in list(linear_layers(model, filter)):
-        result = SparsifiedLayer(name, tuple(dense_shape(module)), dense_bytes=module.weight.nbytes, nbytes=module.weight.nbytes)
-        report.layers.append(result)
-        wanted = None if reason else pattern_for(pattern, name, module)
-        result.reason = reason or ("" if wanted is not None else "no pattern for it")
-        if result.reason:
-            continue
+    compressors = {}
+
+    def make(name, module):
+        wanted = pattern_for(pattern, name, module)
+        if wanted is None:
+            return None, "no pattern for it"
         layer = _compressed(name, module, wanted, compressors)
-        result.reason = _cuda.refusal(layer.pattern, layer.weight.dtype)
-        if not result.reason:
-            result.pattern, result.nbytes = str(layer.pattern), layer.weight.nbytes
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, layer)
-    if report.sparse:
-        _describe(model)
-    return report
+        refusal = _cuda.refusal(layer.pattern, layer.weight.dtype)
+        return (None, refusal) if refusal else (layer, "")
+
+    return replace_(model, filter, make)
 
 
 def _compressed(name, module, pattern, compressors):

@@ -95,6 +95,21 @@ def sparsify_(model, pattern=None, *, filter=None):
     """
     if isinstance(model, nn.Linear):
         raise InvalidArgument("sparsify_ replaces layers of a model; of one layer use SparseLinear.from_linear")
+
+    def make(name, module):
+        wanted = None
+        if pattern is not None:
+            wanted = pattern_for(pattern, name, module)
+            if wanted is None:
+                return None, "no pattern for it"
+        return _sparse(module, dense_weight(module).cpu(), wanted)
+
+    return replace_(model, filter, make)
+
+
+def replace_(model, filter, make):
+    """Puts what make(name, module) -> (SparseLinear, "") or (None, why not) gives in the place of the model's linear layers: a
+    SparsifyReport."""
     report = SparsifyReport()
     unsafe = _read_by_parent(model)
     for name, module, reason in list(linear_layers(model, filter)):
@@ -102,12 +117,8 @@ def sparsify_(model, pattern=None, *, filter=None):
         report.layers.append(result)
         if not reason and name in unsafe:
             reason = "nn.TransformerEncoderLayer reads its weight itself"
-        wanted = None
-        if not reason and pattern is not None:
-            wanted = pattern_for(pattern, name, module)
-            reason = "" if wanted is not None else "no pattern for it"
         if not reason:
-            layer, reason = _sparse(module, dense_weight(module).cpu(), wanted)
+            layer, reason = make(name, module)
         if reason:
             result.reason = reason
             continue

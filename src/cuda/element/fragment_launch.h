@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "cuda/element/fragment_kernel.h"
-#include "cuda/launch.h"
+#include "cuda/element/fragment_shape.h"
 
 namespace coppice::cuda {
 
@@ -18,15 +18,8 @@ void launch_fragments_bf16(const FragmentArguments& arguments, int form, int til
 template <Dtype kType, int kForm, int kTiles>
 void launch_one_fragments(const FragmentArguments& p, bool clusters, cudaStream_t stream) {
   constexpr int kTokens = 8 * kTiles;
-  const FragmentSplit& s = p.split;
-  LaunchShape shape;
-  const int tiles = (p.weight.layout.units() + s.block_units() - 1) / s.block_units();
-  shape.grid = dim3(static_cast<unsigned>(tiles * s.ranks),
-                    static_cast<unsigned>((p.tokens + kTokens - 1) / kTokens));
-  shape.threads = 32 * s.warps;
-  shape.shared_bytes = mma_places(kFragmentForms[kForm], kTokens, s.columns, p.tall).bytes;
-  shape.cluster = s.ranks;
-  shape.overlaps = clusters;
+  const int bytes = mma_places(kFragmentForms[kForm], kTokens, p.split.columns, p.tall).bytes;
+  const LaunchShape shape = fragment_shape(p, kTokens, bytes, clusters);
   launch(fragment_kernel<kForm, kType, kTiles>, shape, stream, "launching a product by fragments",
          p);
 }

@@ -4,23 +4,16 @@
 #include <array>
 #include <utility>
 
+#include "cuda/element/fragment_shape.h"
 #include "cuda/element/fragment_wgmma.h"
-#include "cuda/launch.h"
 
 namespace coppice::cuda {
 
 template <Dtype kType, int kForm, int kTiles>
 void launch_one_wgmma(const FragmentArguments& p, cudaStream_t stream) {
   constexpr int kTokens = 8 * kTiles;
-  const FragmentSplit& s = p.split;
-  LaunchShape shape;
-  const int tiles = (p.weight.layout.units() + s.block_units() - 1) / s.block_units();
-  shape.grid = dim3(static_cast<unsigned>(tiles * s.ranks),
-                    static_cast<unsigned>((p.tokens + kTokens - 1) / kTokens));
-  shape.threads = 32 * s.warps;
-  shape.shared_bytes = wgmma_places(kFragmentForms[kForm], kTokens, p.tall).bytes;
-  shape.cluster = s.ranks;
-  shape.overlaps = true;
+  const int bytes = wgmma_places(kFragmentForms[kForm], kTokens, p.tall).bytes;
+  const LaunchShape shape = fragment_shape(p, kTokens, bytes, true);
   launch(fragment_wgmma_kernel<kForm, kType, kTiles>, shape, stream,
          "launching a product by fragments", p);
 }
