@@ -190,6 +190,31 @@ def test_frozen_memory(pattern):
     assert torch.cuda.memory_allocated() == before
 
 
+def test_frozen_small_weights_share_memory():
+    net = nn.Sequential(*(layer_of(768, 768, pattern) for pattern in ("64:2:8", "2:4", "2:8") for _ in range(8))).eval()
+    x = torch.randn(4, 768, device=CUDA).half()
+    with torch.no_grad():
+        want = net(x)
+        own = sum(layer.weight.nbytes for layer in net)
+        net.cpu()
+        ct.clear_cache()
+        gc.collect()
+        before = torch.cuda.memory_allocated()
+        ct.freeze_(net, "cuda")
+        biases = sum(layer.bias.nbytes for layer in net if layer.bias is not None)
+        assert torch.equal(net(x), want)
+        with torch.cuda.stream(torch.cuda.Stream()):
+            assert torch.equal(net(x), want)
+    torch.cuda.synchronize()
+    assert len({layer.weight.packed.untyped_storage().data_ptr() for layer in net}) == 1
+    assert torch.cuda.memory_allocated() - before <= 1.03 * own + 512 * len(net) + biases + (1 << 20)
+    compiled = torch.compile(net, fullgraph=True, mode="reduce-overhead")
+    with torch.no_grad():
+        for _ in range(3):
+            torch.compiler.cudagraph_mark_step_begin()
+            assert torch.allclose(compiled(x), want, atol=1e-2)
+
+
 def test_frozen_is_compiled_and_captured():
     net = nn.Sequential(layer_of(256, 512, "64:2:8"), nn.ReLU(), layer_of(512, 256, "2:4")).eval()
     x = torch.randn(8, 256, device=CUDA).half()

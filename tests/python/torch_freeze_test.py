@@ -8,7 +8,7 @@ import coppice
 from torch_support import torch
 
 import coppice.torch as ct
-from coppice.torch import _cache, _cuda
+from coppice.torch import _cache, _cuda, _freeze
 from torch import nn
 
 PATTERNS = ["2:4", "64:2:8", "2:8", "vw32/8:32"]
@@ -22,10 +22,12 @@ class Packing:
         monkeypatch.setattr(_cuda, "refusal", lambda pattern, dtype: "")
         monkeypatch.setattr(_cache, "freeze", self.freeze)
         monkeypatch.setattr(_cache, "freeze_again", self.freeze_again)
+        monkeypatch.setattr(_cuda, "lasting", lambda shape, dtype, device: torch.empty(shape, dtype=dtype))
+        monkeypatch.setattr(_cuda, "synchronize", lambda device: self.calls.append(("synchronize",)))
 
     def freeze(self, tensors, layout, dtype, device):
         self.calls.append(("freeze", dtype, device))
-        return torch.zeros(sum(t.nbytes for t in tensors if t is not None) + 256, dtype=torch.uint8)
+        return torch.randint(256, (sum(t.nbytes for t in tensors if t is not None) + 256,), dtype=torch.uint8)
 
     def freeze_again(self, memory, tensors, layout, dtype):
         assert '"frozen": "float32"' in layout
@@ -90,6 +92,32 @@ def test_models(packing, monkeypatch):
     model.to = lambda device: model
     assert ct.freeze_(model, "cuda:0") is model and all(model[i].weight.is_frozen for i in (0, 2))
     assert not copy.deepcopy(model[0]).weight.is_frozen  # memory of the CPU holds no packed weight
+
+
+def test_small_weights_share_memory(packing, monkeypatch):
+    monkeypatch.setattr(_freeze, "_SMALL", 20000)
+    monkeypatch.setattr(_freeze, "_SHARED", 20000)
+    shapes = [(96, 64), (33, 17), (512, 256), (64, 128), (100, 50)]  # the third is not small
+    layers = nn.ModuleList(ct.SparseLinear(cols, rows, "2:4", dtype=torch.float16) for cols, rows in shapes)
+    alone = copy.deepcopy(layers)
+    before = ct.SparseLinear(64, 64, "2:4", dtype=torch.float16).freeze_("cuda:0")
+    before.freeze_ = lambda device, dtype: before  # the stand-in's memory is not where it should be
+    layers.append(before)
+    kept = before.weight.packed
+    layers.to = lambda device: layers
+    torch.manual_seed(1)
+    ct.freeze_(layers, "cuda:0")
+    torch.manual_seed(1)
+    for layer, other in zip(layers, alone):
+        assert torch.equal(layer.weight.packed, other.freeze_("cuda:0").weight.packed)
+        assert layer.weight.packed.storage_offset() % 256 == 0
+    storages = [layer.weight.packed.untyped_storage().data_ptr() for layer in layers]
+    sizes = [layer.weight.packed.nbytes for layer in layers]
+    assert storages[0] == storages[1] == storages[3] and len({storages[0], storages[2], storages[4], storages[5]}) == 4
+    assert layers[0].weight.packed.untyped_storage().nbytes() == sum(-(-sizes[i] // 256) * 256 for i in (0, 1, 3))
+    assert layers[-1].weight.packed is kept and packing.calls.count(("synchronize",)) == 1
+    layers[0].thaw_()
+    assert layers[1].weight.is_frozen and not layers[0].weight.is_frozen
 
 
 def test_saved_as_before(packing, tmp_path):

@@ -71,7 +71,7 @@ class Entry:
             if device.type == "cuda":
                 _cuda.refuse_in_capture()
                 index = _cuda.lasting(index.shape, index.dtype, device).copy_(index)
-                torch.cuda.current_stream(device).synchronize()  # other streams read it, too
+                _cuda.synchronize(device)  # other streams read it, too
             self.columns_index = index
         return index
 
@@ -118,7 +118,9 @@ def freeze(tensors, layout, dtype, device):
     """Packs arrays into new memory of the device: uint8 [bytes]."""
     tensors = [None if t is None else t.detach().to(device) for t in tensors]
     structure = _core.Structure(grid_of(layout), *(_host(t) for t in tensors[1:]))
-    return _cuda.pack(structure, tensors, dtype, device).memory
+    memory = _cuda.pack(structure, tensors, dtype, device).memory
+    _cuda.synchronize(device)  # other streams read it, too, and `frozen` knows only when it is first read
+    return memory
 
 
 def freeze_again(memory, tensors, layout, dtype):

@@ -69,6 +69,11 @@ def lasting(shape, dtype, device):
         return thread.submit(allocate).result()
 
 
+def synchronize(device):
+    """Waits for what the current stream does, for streams to come."""
+    torch.cuda.current_stream(device).synchronize()
+
+
 def pack(structure, tensors, dtype, device):
     """Arrays on the device -> Packed. Values of another dtype are converted."""
     refuse_in_capture()
