@@ -103,7 +103,7 @@ stage_racecheck() {
   echo "gap: products of more than 10 random problems, compression of random and large weights (time)"
   COPPICE_GPU_TEST_CASES=10 sanitize racecheck --kernel-name-exclude kernel_substring=sparse_wgmma \
     "$tests/cuda_test" --gtest_brief=1 \
-    --gtest_filter='CudaProduct.RandomProblems:CudaProduct.CanBeCapturedAndReplayed:CudaRuntime.ThreadsShareAWeight:CudaElement.EveryKernel:CudaElement.RandomPatterns:CudaDecode.SeveralWeights*'
+    --gtest_filter='CudaProduct.RandomProblems:CudaProduct.CanBeCapturedAndReplayed:CudaRuntime.ThreadsShareAWeight:CudaElement.EveryKernel:CudaElement.RandomPatterns:CudaDecode.SeveralWeights*:CudaNorm.*:CudaKept.*'
   sanitize racecheck "$tests/cuda_compress_test" --gtest_brief=1 --gtest_filter='*Tail*:*Graph*:*FromTheHost*'
   sanitize racecheck "$tests/cuda_update_test" --gtest_brief=1 --gtest_filter='*Share*:*Named*'
 }
