@@ -100,8 +100,9 @@ def test_layers_are_aimed_at_the_dense_models_outputs():
     assert correction_of(Sums(24, "cpu", True), 0.01) is None
 
 
-def test_sequential_calibration_ends_with_the_smaller_error(tmp_path):
-    """Of the last hidden states, on other samples than those that were pruned by."""
+def test_aiming_at_the_dense_model_ends_with_the_smaller_error(tmp_path):
+    """Of the last hidden states, on other samples than those that were pruned by. Aimed at a layer's own outputs, pruning in order
+    is neither better nor worse than pruning every layer by itself (docs/models.md)."""
     ratios = []
     for seed in range(2):
         model = save_model(tmp_path / f"m{seed}", "llama", seed=seed, num_hidden_layers=6, hidden_size=32, intermediate_size=64)
@@ -113,7 +114,7 @@ def test_sequential_calibration_ends_with_the_smaller_error(tmp_path):
         ratios.append([error / errors[0] for error in errors[1:]])
     own, dense = np.exp(np.mean(np.log(ratios), axis=0))
     print(f"sequential over independent: {own:.3f}, aimed at the dense model {dense:.3f}")
-    assert own < 1 and dense < 0.8
+    assert dense < 0.8 < own < 1.2
 
 
 def test_models_outside_of_the_table_are_calibrated_at_once(tmp_path, monkeypatch):
