@@ -11,7 +11,7 @@ std::vector<float> Curvature::scores(const DenseView& weights, double damping, i
   if (fisher.blocks > 0)
     score_weights_fisher(weights, fisher, damping, scores, threads);
   else
-    score_weights_obs(weights, gram, damping, scores, threads);
+    score_weights_obs(weights, gram(), damping, scores, threads);
   return scores;
 }
 
@@ -20,8 +20,7 @@ Curvature Curvature::gathered(const Permutation& columns, int threads) const {
   if (fisher.blocks > 0)
     other.fisher = gather_fisher(fisher, std::ssize(columns), {}, columns, threads);
   else
-    other.own_gram = gather_gram(gram, columns, threads);
-  other.gram = other.own_gram;
+    other.gathered_gram = gather_gram(gram(), columns, threads);
   return other;
 }
 

@@ -1,6 +1,7 @@
 // What methods that move weights know of a layer, beyond its weights.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -9,15 +10,14 @@
 
 namespace coppice::cli {
 
-/// A Gram matrix of the inputs or Fisher blocks of the weights; the other one is empty.
+/// A Gram matrix of the inputs or Fisher blocks of the weights: only one of these is there.
 struct Curvature {
-  std::span<const double> gram;
+  std::shared_ptr<const InputStatistics> input = {};
+  std::vector<double> gathered_gram = {};
   FisherStatistics fisher = {};
-  std::vector<double> own_gram = {};  ///< what `gram` looks at, where it was gathered
 
-  Curvature() = default;
-  Curvature(Curvature&&) = default;  // a copy's `gram` would look at the original
-  Curvature& operator=(Curvature&&) = default;
+  /// Empty if there are Fisher blocks.
+  std::span<const double> gram() const { return input != nullptr ? input->gram : gathered_gram; }
 
   /// Scores by which an order of columns is looked for.
   std::vector<float> scores(const DenseView& weights, double damping, int threads) const;

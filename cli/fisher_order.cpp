@@ -41,7 +41,8 @@ FisherStatistics gather_fisher(const FisherStatistics& fisher, std::int64_t cols
       throw InvalidArgument("an order of columns leaves its Fisher blocks");
     from[static_cast<std::size_t>(c)] = column % size;
   }
-  FisherStatistics gathered = fisher;
+  FisherStatistics gathered{fisher.blocks, fisher.block, fisher.samples,
+                            std::vector<double>(fisher.sums.size())};
   parallel_for(fisher.blocks, threads, [&](std::int64_t b) {
     const auto row = static_cast<std::size_t>(b / in_row);
     const std::int64_t old_row = rows_order.empty() ? b / in_row : std::int64_t{rows_order[row]};

@@ -31,22 +31,28 @@ std::int64_t copies_of(const Fold& fold) {
   return copies;
 }
 
-// The column of the consumer in which a copy of a channel is.
-std::int64_t column_of(const Fold& fold, std::int64_t channel, std::int64_t copy) {
+// The columns of the consumer in which a copy of the channels is.
+std::vector<std::size_t> columns_of(const Fold& fold, std::int64_t copy) {
   const std::int64_t copies = copies_of(fold), head = copies > 1 ? fold.head_channels : fold.size;
-  return (channel / head * copies + copy) * head + channel % head;
+  std::vector<std::size_t> columns;
+  for (std::int64_t c = 0; c < fold.size; ++c)
+    columns.push_back(static_cast<std::size_t>((c / head * copies + copy) * head + c % head));
+  return columns;
 }
 
 // Copies of a channel as rows of one column, since they get one order.
-std::vector<float> stacked(const std::vector<float>& values, std::int64_t rows, const Fold& fold) {
-  const std::int64_t copies = copies_of(fold), cols = copies * fold.size;
+std::vector<float> stacked(std::vector<float> values, std::int64_t rows, const Fold& fold) {
+  const std::int64_t copies = copies_of(fold);
   if (copies == 1) return values;
+  const auto cols = static_cast<std::size_t>(copies * fold.size);
   std::vector<float> out;
   out.reserve(values.size());
-  for (std::int64_t copy = 0; copy < copies; ++copy)
+  for (std::int64_t copy = 0; copy < copies; ++copy) {
+    const std::vector<std::size_t> columns = columns_of(fold, copy);
     for (std::int64_t r = 0; r < rows; ++r)
-      for (std::int64_t c = 0; c < fold.size; ++c)
-        out.push_back(values[static_cast<std::size_t>(r * cols + column_of(fold, c, copy))]);
+      for (const std::size_t column : columns)
+        out.push_back(values[static_cast<std::size_t>(r) * cols + column]);
+  }
   return out;
 }
 
@@ -69,12 +75,13 @@ WeightShape stacked_shape(WeightShape shape, const Fold& fold) {
 }  // namespace
 
 Permutation FoldedOrder::columns() const {
-  const Fold& fold = folded.fold;
-  Permutation order(static_cast<std::size_t>(copies_of(fold) * fold.size));
-  for (std::int64_t copy = 0; copy < copies_of(fold); ++copy)
-    for (std::int64_t c = 0; c < fold.size; ++c)
-      order[static_cast<std::size_t>(column_of(fold, c, copy))] = static_cast<std::uint32_t>(
-          column_of(fold, folded.permutation[static_cast<std::size_t>(c)], copy));
+  const std::int64_t copies = copies_of(folded.fold);
+  Permutation order(static_cast<std::size_t>(copies * folded.fold.size));
+  for (std::int64_t copy = 0; copy < copies; ++copy) {
+    const std::vector<std::size_t> columns = columns_of(folded.fold, copy);
+    for (std::size_t c = 0; c < columns.size(); ++c)
+      order[columns[c]] = static_cast<std::uint32_t>(columns[folded.permutation[c]]);
+  }
   return order;
 }
 

@@ -102,22 +102,20 @@ void LayerPruner::find_order(PrunedLayer& layer, const DenseView& scores, int th
   layer.order_gain = order.gain;
 }
 
+Curvature LayerPruner::curvature_of(const LinearWeight& weight, const std::string& method,
+                                    int threads) const {
+  if (method == "fisher") return {.fisher = scoring_.fisher(weight, threads)};
+  return {.input = scoring_.statistics(weight, threads)};
+}
+
 std::vector<float> LayerPruner::order_scores(const LinearWeight& weight, const DenseView& dense,
                                              int threads) const {
   const bool damaged = check_finite(weight.name, dense, options_.allow_nonfinite, threads);
   const std::string& method = scoring_.method_of(weight);
-  std::vector<float> scores = finite_scores(dense);
-  if (damaged || method == "magnitude") return scores;
+  if (damaged || method == "magnitude") return finite_scores(dense);
   if (!moves_weights(method)) return scoring_.scores(weight, dense, threads);
-  Curvature curvature;
-  std::shared_ptr<const InputStatistics> input;
-  if (method == "fisher") {
-    curvature.fisher = scoring_.fisher(weight, threads);
-  } else {
-    input = scoring_.statistics(weight, threads);
-    curvature.gram = input->gram;
-  }
-  return curvature.scores(dense, options_.scoring.damping.value_or(ObsOptions{}.damping), threads);
+  return curvature_of(weight, method, threads)
+      .scores(dense, options_.scoring.damping.value_or(ObsOptions{}.damping), threads);
 }
 
 MaskResult LayerPruner::select(const PrunedLayer& layer, const DenseView& scores,
@@ -170,7 +168,7 @@ UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> 
                          .search = parse_search(chosen.choice),
                          .threads = threads});
   if (layer.scored_by == "obs")
-    return obs_prune(weights, shape.rows, shape.cols, layer.pattern, curvature.gram,
+    return obs_prune(weights, shape.rows, shape.cols, layer.pattern, curvature.gram(),
                      {.row_segments = shape.row_segments,
                       .col_segments = shape.col_segments,
                       .damping = damping,
@@ -179,7 +177,7 @@ UpdateResult LayerPruner::run_update(const PrunedLayer& layer, std::span<float> 
                       .refinements = chosen.refinements.value_or(ObsOptions{}.refinements),
                       .threads = threads,
                       .engine = options_.update_engine});
-  return admm_prune(weights, shape.rows, shape.cols, layer.pattern, curvature.gram,
+  return admm_prune(weights, shape.rows, shape.cols, layer.pattern, curvature.gram(),
                     {.row_segments = shape.row_segments,
                      .col_segments = shape.col_segments,
                      .damping = damping,
@@ -217,14 +215,8 @@ UpdateResult LayerPruner::run_reordered(PrunedLayer& layer, std::vector<float>& 
 void LayerPruner::update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const {
   const DenseCopy before = copy_of(dense, threads);
   std::vector<float> weights = floats_of(dense, threads);
-  std::shared_ptr<const InputStatistics> input;  // held for the errors, too
-  Curvature curvature;
-  if (layer.scored_by == "fisher") {
-    curvature.fisher = scoring_.fisher(layer.weight, threads);
-  } else {
-    input = scoring_.statistics(layer.weight, threads);
-    curvature.gram = input->gram;
-  }
+  // Its statistics are held for the errors, too.
+  const Curvature curvature = curvature_of(layer.weight, layer.scored_by, threads);
   UpdateResult updated;
   try {
     updated = reorders(layer.pattern) ? run_reordered(layer, weights, curvature, threads)
@@ -249,8 +241,9 @@ void LayerPruner::update(PrunedLayer& layer, const MutableDenseView& dense, int 
     magnitudes.unproven_blocks = updated.unproven_blocks;
   }
   layer.set_scores(magnitudes);
-  if (input != nullptr)
-    layer.kept_of_scores = kept_of_outputs(before.view, input->square_sums, magnitudes.mask);
+  if (curvature.input != nullptr)
+    layer.kept_of_scores =
+        kept_of_outputs(before.view, curvature.input->square_sums, magnitudes.mask);
   layer.errors = scoring_.errors(layer.weight, before.view, dense, threads);
 }
 

@@ -58,6 +58,7 @@ class LayerPruner {
   }
   void find_order(PrunedLayer& layer, const DenseView& scores, int threads) const;
   void update(PrunedLayer& layer, const MutableDenseView& dense, int threads) const;
+  Curvature curvature_of(const LinearWeight& weight, const std::string& method, int threads) const;
   UpdateResult run_update(const PrunedLayer& layer, std::span<float> weights,
                           const Curvature& curvature, int threads) const;
   UpdateResult run_reordered(PrunedLayer& layer, std::vector<float>& weights,

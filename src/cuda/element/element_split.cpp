@@ -41,9 +41,30 @@ void divide_passes(const ElementPlan& plan, ElementSplit& split) {
   }
 }
 
-}  // namespace
-
-namespace {
+// Not more rows in a thread block than leave every multiprocessor one. 4-byte weights are read by
+// half units, each by a warp of its own where there are warps enough, and multiprocessors for the
+// larger thread blocks (clusters do not use all of them).
+void divide_rows(const ElementPlan& plan, int multiprocessors, int resident, ElementSplit& split) {
+  const int units = plan.layout.units();
+  const int warps = kWarps / split.chunk_warps;
+  const auto rows_of = [&](int parts) {
+    return static_cast<int>(std::clamp<std::int64_t>(
+        std::int64_t{units} * split.ranks / multiprocessors, 1, std::max(1, warps / parts)));
+  };
+  const int parts = plan.layout.element_bytes == 4 ? std::min(2, warps) : 1;
+  int together = rows_of(parts);
+  split.row_warps = together * parts;
+  const std::int64_t all_warps =
+      std::int64_t{units} * split.ranks * split.row_warps * split.chunk_warps;
+  if (split.ranks > 1 && split.row_warps > rows_of(1) &&
+      all_warps > std::int64_t{multiprocessors} * resident * kWarps * 4 / 5)
+    split.row_warps = together = rows_of(1);
+  const std::int64_t round = std::int64_t{multiprocessors} * resident;
+  split.units = static_cast<int>(
+      std::clamp<std::int64_t>(ceil_div(std::int64_t{units} * split.ranks, round), 1, 8));
+  // Warps of their own rows have them.
+  split.units = static_cast<int>(std::min<std::int64_t>(8, round_up(split.units, together)));
+}
 
 // Thread blocks that run at the same time: clusters do not use every multiprocessor (H200).
 int resident_blocks(int multiprocessors, int residents, int ranks) {
@@ -130,27 +151,7 @@ ElementSplit split_element(const ElementPlan& plan, int multiprocessors, int res
   }
   const int each = static_cast<int>(ceil_div(split.pass_chunks, kWarps));
   split.chunk_warps = static_cast<int>(ceil_div(split.pass_chunks, each));
-  // Not more rows in a thread block than leave every multiprocessor one. 4-byte weights are read by
-  // half units, each by a warp of its own where there are warps enough, and multiprocessors for
-  // the larger thread blocks (clusters do not use all of them).
-  const int warps = kWarps / split.chunk_warps;
-  const auto rows_of = [&](int parts) {
-    return static_cast<int>(std::clamp<std::int64_t>(
-        std::int64_t{units} * split.ranks / multiprocessors, 1, std::max(1, warps / parts)));
-  };
-  const int parts = plan.layout.element_bytes == 4 ? std::min(2, warps) : 1;
-  int together = rows_of(parts);
-  split.row_warps = together * parts;
-  const std::int64_t all_warps =
-      std::int64_t{units} * split.ranks * split.row_warps * split.chunk_warps;
-  if (split.ranks > 1 && split.row_warps > rows_of(1) &&
-      all_warps > std::int64_t{multiprocessors} * resident * kWarps * 4 / 5)
-    split.row_warps = together = rows_of(1);
-  const std::int64_t round = std::int64_t{multiprocessors} * resident;
-  split.units = static_cast<int>(
-      std::clamp<std::int64_t>(ceil_div(std::int64_t{units} * split.ranks, round), 1, 8));
-  // Warps of their own rows have them.
-  split.units = static_cast<int>(std::min<std::int64_t>(8, round_up(split.units, together)));
+  divide_rows(plan, multiprocessors, resident, split);
   return split;
 }
 
