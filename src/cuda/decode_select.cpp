@@ -1,9 +1,9 @@
 #include "cuda/decode_select.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "cuda/kernels/decode_sizes.h"
+#include "cuda/model/model.h"
 
 namespace coppice::cuda {
 namespace {
@@ -69,31 +69,10 @@ std::vector<DecodeShape> decode_shapes(const ProductInfo& p, const DeviceInfo& d
   return shapes;
 }
 
-// Fitted to times on an H200 (docs/performance/decode.md): the weight at the rate of memory, and
-// what the overlapping of kernels cannot hide: activations staged and sums passed on, which grow
-// with the tokens, in every round of thread blocks; activations out of L2; barriers of a cluster.
-double predicted_seconds(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
-  constexpr double kMemory = 4.5e12, kL2 = 5e12, kToken = 0.27e-6, kBarrier = 0.3e-6,
-                   kChunk = 1.5e-6, kEnds = 1e-6;
-  const auto count = [](auto value) { return static_cast<double>(value); };
-  const double token_tiles = count(ceil_div(p.tokens, s.tokens));
-  const std::int64_t row_tiles = ceil_div(p.blocks, s.row_warps);
-  const double resident = count(device.multiprocessors * decode_residents(s.tokens));
-  const double rounds =
-      std::max(1.0, std::ceil(count(row_tiles * s.cluster) * token_tiles / resident));
-  const double chunks =
-      std::ceil(count(ceil_div(p.steps, s.slices())) / count(std::max(1, s.chunk_steps)));
-  const double columns = count(p.regular ? p.steps * kStepQuads * p.group : p.cols * s.cluster);
-  const double weight = count(p.blocks * p.steps * kRecordBytes) * token_tiles;
-  const double activations = count(row_tiles) * columns * count(p.tokens) * 2;
-  return weight / kMemory + activations / kL2 + kEnds + rounds * kToken * s.tokens +
-         kBarrier * std::log2(s.cluster) + kChunk * std::max(0.0, chunks - 1);
-}
-
 DecodeShape decode_shape(const ProductInfo& p, const DeviceInfo& device) {
   const std::vector<DecodeShape> shapes = decode_shapes(p, device);
   return *std::ranges::min_element(
-      shapes, {}, [&](const DecodeShape& s) { return predicted_seconds(s, p, device); });
+      shapes, {}, [&](const DecodeShape& s) { return model::decode_cost(s, p, device).seconds; });
 }
 
 }  // namespace coppice::cuda

@@ -1,4 +1,4 @@
-// Which decode kernel for which product, and how long it takes. Pure host code.
+// Which decode kernel for which product. Pure host code.
 #pragma once
 
 #include <vector>
@@ -18,8 +18,5 @@ std::vector<DecodeShape> decode_shapes(const ProductInfo& product, const DeviceI
 
 /// The fastest of them; the product must have one.
 DecodeShape decode_shape(const ProductInfo& product, const DeviceInfo& device);
-
-double predicted_seconds(const DecodeShape& shape, const ProductInfo& product,
-                         const DeviceInfo& device);
 
 }  // namespace coppice::cuda

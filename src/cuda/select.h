@@ -218,14 +218,6 @@ MmaShape mma_shape(const ProductInfo& product, const DeviceInfo& device);
 std::vector<int> slice_counts(const WgmmaShape& shape, Family family, const ProductInfo& product,
                               const DeviceInfo& device);
 
-/// Predicted time in clocks; what `select` compares.
-double predicted_clocks(const WgmmaShape& shape, const ProductInfo& product,
-                        const DeviceInfo& device, int slices = 1);
-double predicted_expand_clocks(const WgmmaShape& shape, const ProductInfo& product,
-                               const DeviceInfo& device, int slices = 1);
-double predicted_clocks(const MmaShape& shape, const ProductInfo& product,
-                        const DeviceInfo& device);
-
 /// As many token tiles worked on together as keep their activations in L2.
 int token_group(const ProductInfo& product, int tile_tokens, const DeviceInfo& device);
 

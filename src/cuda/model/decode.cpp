@@ -1,0 +1,36 @@
+// The decode family: few tokens, weights straight from memory to registers.
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/kernels/decode_sizes.h"
+#include "cuda/model/model.h"
+#include "cuda/model/tiles.h"
+
+namespace coppice::cuda::model {
+
+// The weight at the rate of memory, and what the overlapping of kernels cannot hide: activations
+// staged and sums passed on, which grow with the tokens, in every round of thread blocks;
+// activations out of L2; barriers of a cluster.
+Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants::Decode& c = constants_of(device).decode;
+  const auto count = [](auto value) { return static_cast<double>(value); };
+  const double token_tiles = count(ceil_div(p.tokens, s.tokens));
+  const std::int64_t row_tiles = ceil_div(p.blocks, s.row_warps);
+  const double resident = count(device.multiprocessors * decode_residents(s.tokens));
+  const double rounds =
+      std::max(1.0, std::ceil(count(row_tiles * s.cluster) * token_tiles / resident));
+  const double chunks =
+      std::ceil(count(ceil_div(p.steps, s.slices())) / count(std::max(1, s.chunk_steps)));
+  const double columns = count(p.regular ? p.steps * kStepQuads * p.group : p.cols * s.cluster);
+  Cost cost;
+  cost.memory = count(p.blocks * p.steps * kRecordBytes) * token_tiles / c.memory_bytes;
+  cost.l2 = count(row_tiles) * columns * count(p.tokens) * 2 / c.l2_bytes;
+  cost.launch = c.ends_seconds + rounds * c.token_seconds * s.tokens +
+                c.barrier_seconds * std::log2(s.cluster) +
+                c.chunk_seconds * std::max(0.0, chunks - 1);
+  cost.combine();
+  cost.seconds = cost.memory + cost.l2 + cost.launch;  // one waits for the other
+  return cost;
+}
+
+}  // namespace coppice::cuda::model
