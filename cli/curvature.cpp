@@ -1,8 +1,8 @@
 #include "curvature.h"
 
 #include "channel_order.h"
+#include "coppice/fisher_order.h"
 #include "coppice/score.h"
-#include "fisher_order.h"
 
 namespace coppice::cli {
 

@@ -24,31 +24,15 @@ bool groups_fit(const Fold& fold, const Pattern& pattern) {
   return fold.head_channels % (pattern.group * pattern.block_cols) == 0;
 }
 
-// How often the consumer reads each head: once, or, with shared heads, by so many in a row.
-std::int64_t copies_of(const Fold& fold) {
-  std::int64_t copies = 1;
-  for (const FoldSlice& slice : fold.slices) copies = std::max(copies, slice.repeat);
-  return copies;
-}
-
-// The columns of the consumer in which a copy of the channels is.
-std::vector<std::size_t> columns_of(const Fold& fold, std::int64_t copy) {
-  const std::int64_t copies = copies_of(fold), head = copies > 1 ? fold.head_channels : fold.size;
-  std::vector<std::size_t> columns;
-  for (std::int64_t c = 0; c < fold.size; ++c)
-    columns.push_back(static_cast<std::size_t>((c / head * copies + copy) * head + c % head));
-  return columns;
-}
-
 // Copies of a channel as rows of one column, since they get one order.
 std::vector<float> stacked(std::vector<float> values, std::int64_t rows, const Fold& fold) {
-  const std::int64_t copies = copies_of(fold);
+  const std::int64_t copies = fold.copies();
   if (copies == 1) return values;
   const auto cols = static_cast<std::size_t>(copies * fold.size);
   std::vector<float> out;
   out.reserve(values.size());
   for (std::int64_t copy = 0; copy < copies; ++copy) {
-    const std::vector<std::size_t> columns = columns_of(fold, copy);
+    const std::vector<std::size_t> columns = fold.columns(copy);
     for (std::int64_t r = 0; r < rows; ++r)
       for (const std::size_t column : columns)
         out.push_back(values[static_cast<std::size_t>(r) * cols + column]);
@@ -58,7 +42,7 @@ std::vector<float> stacked(std::vector<float> values, std::int64_t rows, const F
 
 // Of `stacked`: vectors of rows end where copies do.
 WeightShape stacked_shape(WeightShape shape, const Fold& fold) {
-  const std::int64_t copies = copies_of(fold);
+  const std::int64_t copies = fold.copies();
   if (copies > 1) {
     const std::vector<std::int64_t> own =
         shape.row_segments.empty() ? std::vector{shape.rows} : shape.row_segments;
@@ -74,16 +58,7 @@ WeightShape stacked_shape(WeightShape shape, const Fold& fold) {
 
 }  // namespace
 
-Permutation FoldedOrder::columns() const {
-  const std::int64_t copies = copies_of(folded.fold);
-  Permutation order(static_cast<std::size_t>(copies * folded.fold.size));
-  for (std::int64_t copy = 0; copy < copies; ++copy) {
-    const std::vector<std::size_t> columns = columns_of(folded.fold, copy);
-    for (std::size_t c = 0; c < columns.size(); ++c)
-      order[columns[c]] = static_cast<std::uint32_t>(columns[folded.permutation[c]]);
-  }
-  return order;
-}
+Permutation FoldedOrder::columns() const { return folded.fold.column_order(folded.permutation); }
 
 std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
                                             const std::map<std::string, Pattern>& patterns,
@@ -103,7 +78,7 @@ std::vector<FoldedOrder> find_folded_orders(const Checkpoint& input,
         (options.store && stores_order(pattern->second)) || !groups_fit(fold, pattern->second))
       continue;
     const WeightShape& whole = weight->second.shape;
-    if (whole.cols != copies_of(fold) * fold.size || !whole.col_segments.empty()) continue;
+    if (whole.cols != fold.copies() * fold.size || !whole.col_segments.empty()) continue;
     const auto shape = shape_of(weight->second, stacked_shape(whole, fold), pattern->second);
     if (!shape) continue;
     const WeightData data = input.read(weight->second, threads);

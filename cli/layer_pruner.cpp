@@ -5,12 +5,12 @@
 #include <cstring>
 
 #include "coppice/error.h"
+#include "coppice/fisher_order.h"
 #include "coppice/permutation_search.h"
 #include "coppice/score.h"
 #include "core/parallel_for.h"
 #include "curvature.h"
 #include "dense_copy.h"
-#include "fisher_order.h"
 #include "prune/second_order/candidate.h"
 #include "selection.h"
 

@@ -6,8 +6,8 @@
 #include "channel_order.h"
 #include "console.h"
 #include "coppice/error.h"
+#include "coppice/fisher_order.h"
 #include "coppice/output_error.h"
-#include "fisher_order.h"
 #include "format/checkpoint_adapter.h"
 #include "units.h"
 

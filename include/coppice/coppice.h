@@ -4,6 +4,7 @@
 #include "coppice/checkpoint.h"
 #include "coppice/dtype.h"
 #include "coppice/error.h"
+#include "coppice/fisher_order.h"
 #include "coppice/gradient.h"
 #include "coppice/grid.h"
 #include "coppice/linear.h"

@@ -37,6 +37,13 @@ struct Fold {
 
   /// Lengths of the heads, as PermutationOptions takes segments; empty if free.
   std::vector<std::int64_t> segments() const;
+  /// How often the consumer reads each channel: once, or, with shared heads, by so many in a row.
+  std::int64_t copies() const;
+  /// The columns of the consumer in which a copy of the channels is.
+  std::vector<std::size_t> columns(std::int64_t copy) const;
+  /// The order that the consumer's columns get by one of the channels: heads that share channels
+  /// have the same, each in its own columns. Throws InvalidArgument if it is none of them.
+  Permutation column_order(std::span<const std::uint32_t> channels) const;
 };
 
 /// The folds that the table of src/format/fold.cpp knows in this model: MLP up (and gate) rows with

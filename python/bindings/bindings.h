@@ -12,6 +12,8 @@ void bind_sparse_matrix(nanobind::module_& module);
 void bind_product(nanobind::module_& module);
 void bind_permutations(nanobind::module_& module);
 void bind_updates(nanobind::module_& module);
+void bind_fisher(nanobind::module_& module);
+void bind_folds(nanobind::module_& module);
 void bind_statistics(nanobind::module_& module);
 void bind_checkpoint(nanobind::module_& module);
 void bind_tensors(nanobind::module_& module);

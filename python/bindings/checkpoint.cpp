@@ -1,5 +1,5 @@
 // Checkpoint directories: what is in them, and pruned, packed and unpacked copies.
-#include "coppice/checkpoint.h"
+#include "checkpoint.h"
 
 #include <fmt/format.h>
 #include <nanobind/stl/filesystem.h>
@@ -16,6 +16,7 @@
 #include "arrays.h"
 #include "bindings.h"
 #include "coppice/error.h"
+#include "coppice/permutation.h"
 #include "coppice/prune.h"
 #include "sparse_matrix.h"
 
@@ -33,7 +34,11 @@ void check_signals(const WriteProgress&) {
   if (PyErr_CheckSignals() != 0) throw nb::python_error();
 }
 
+}  // namespace
+
 WriteOptions write_options(int threads) { return {.threads = threads, .progress = check_signals}; }
+
+namespace {
 
 const LinearWeight& linear_weight(const std::vector<LinearWeight>& weights,
                                   const std::string& name) {
@@ -94,7 +99,8 @@ PatternOf pattern_by_weight(const PatternsArgument& argument) {
 }
 
 // Magnitude pruning, or what a Python function makes of a copy of the weight.
-DenseEdit dense_edit(const PatternOf& pattern_for, nb::handle edit, int threads) {
+DenseEdit dense_edit(const PatternOf& pattern_for, nb::handle edit, nb::handle orders,
+                     int threads) {
   if (edit.is_none())
     return [pattern_for, threads](const LinearWeight& weight, const MutableDenseView& dense) {
       const Pattern pattern = pattern_for(weight);
@@ -103,7 +109,7 @@ DenseEdit dense_edit(const PatternOf& pattern_for, nb::handle edit, int threads)
                                 .threads = threads};
       apply_mask(dense, magnitude_mask(dense, pattern, options).mask, threads);
     };
-  return [pattern_for, edit](const LinearWeight& weight, const MutableDenseView& dense) {
+  return [pattern_for, edit, orders](const LinearWeight& weight, const MutableDenseView& dense) {
     nb::gil_scoped_acquire acquire;
     const WeightOutput copy = new_weight(dense.dtype, dense.rows, dense.cols);
     const auto row_bytes = static_cast<std::size_t>(dense.cols * dtype_bytes(dense.dtype));
@@ -117,19 +123,23 @@ DenseEdit dense_edit(const PatternOf& pattern_for, nb::handle edit, int threads)
                       weight.name, dtype_name(from.dtype), from.rows, from.cols,
                       dtype_name(dense.dtype), dense.rows, dense.cols));
     // Refuses weights that break the pattern, with the first place.
-    compress(
-        from, pattern_for(weight),
-        {.row_segments = weight.shape.row_segments, .col_segments = weight.shape.col_segments});
+    CompressOptions options{.row_segments = weight.shape.row_segments,
+                            .col_segments = weight.shape.col_segments};
+    const nb::str name(weight.name.c_str());
+    if (nb::borrow<nb::dict>(orders).contains(name))
+      options.input_permutation = permutation_input(orders[name], "input_permutations");
+    compress(from, pattern_for(weight), options);
     for (std::int64_t r = 0; r < dense.rows; ++r) std::memcpy(dense.row(r), from.row(r), row_bytes);
   };
 }
 
 WriteReport prune_checkpoint(const fs::path& model, const fs::path& out,
-                             const PatternsArgument& pattern, nb::handle prune, Globs include,
-                             Globs exclude, int threads) {
+                             const PatternsArgument& pattern, nb::handle prune,
+                             const nb::dict& input_permutations, Globs include, Globs exclude,
+                             int threads) {
   const int used = thread_count(threads);
   const PatternOf pattern_for = pattern_by_weight(pattern);
-  const DenseEdit edit = dense_edit(pattern_for, prune, used);
+  const DenseEdit edit = dense_edit(pattern_for, prune, input_permutations, used);
   nb::gil_scoped_release release;
   const Checkpoint input = Checkpoint::open(model);
   std::vector<LinearWeight> weights =
@@ -139,11 +149,16 @@ WriteReport prune_checkpoint(const fs::path& model, const fs::path& out,
 }
 
 WriteReport pack_checkpoint(const fs::path& model, const fs::path& out,
-                            const std::optional<PatternArgument>& pattern, Globs include,
-                            Globs exclude, int threads) {
+                            const std::optional<PatternsArgument>& pattern,
+                            const std::map<std::string, nb::object>& input_permutations,
+                            Globs include, Globs exclude, int threads) {
   const int used = thread_count(threads);
-  std::optional<Pattern> wanted;
-  if (pattern) wanted = pattern_of(*pattern);
+  const PatternOf wanted = pattern ? pattern_by_weight(*pattern) : PatternOf();
+  std::map<std::string, Permutation> orders;
+  for (const auto& [name, order] : input_permutations)
+    orders.emplace(name, permutation_input(order, "input_permutations"));
+  if (!wanted && !orders.empty())
+    throw InvalidArgument("input_permutations need the patterns that they serve; pass pattern=");
   nb::gil_scoped_release release;
   const Checkpoint input = Checkpoint::open(model);
   check_output(model, out);
@@ -151,16 +166,19 @@ WriteReport pack_checkpoint(const fs::path& model, const fs::path& out,
   for (LinearWeight& weight :
        input.linear_weights({.include = std::move(include), .exclude = std::move(exclude)})) {
     const Pattern found =
-        wanted ? *wanted : detect(input.read(weight, used).view(), {}, used).tightest;
+        wanted ? wanted(weight) : detect(input.read(weight, used).view(), {}, used).tightest;
     input.drop(weight);
-    found_items.push_back({std::move(weight), found});
+    const bool permuted = orders.contains(weight.name);
+    found_items.push_back({std::move(weight), found, permuted});
   }
   const std::vector<PackItem> items = worth_packing(found_items);
   if (items.empty())
     throw InvalidArgument(
         fmt::format("'{}': no linear weight gets smaller packed", model.string()));
-  const auto compressor = [used](const PackItem& item, const DenseView& dense) {
-    return compress(dense, item.pattern, compress_options(item, used));
+  const auto compressor = [&](const PackItem& item, const DenseView& dense) {
+    CompressOptions options = compress_options(item, used);
+    if (item.input_permutation) options.input_permutation = orders.at(item.weight.name);
+    return compress(dense, item.pattern, options);
   };
   return write_packed(input, out, items, compressor, write_options(used));
 }
@@ -247,16 +265,21 @@ void bind_checkpoint(nb::module_& module) {
   bind_class(module);
   module.def(
       "prune_checkpoint", &prune_checkpoint, "model_dir"_a, "out_dir"_a, "pattern"_a, nb::kw_only(),
-      "prune"_a = nb::none(), "include"_a = Globs{}, "exclude"_a = Globs{}, "threads"_a = 0,
+      "prune"_a = nb::none(), "input_permutations"_a = nb::dict(), "include"_a = Globs{},
+      "exclude"_a = Globs{}, "threads"_a = 0,
       "Writes the checkpoint with its linear weights pruned, dense with zeros: it opens in "
       "stock transformers. By magnitude, or by prune(weight: LinearWeight, array) -> array "
       "of the same dtype and shape that satisfies the pattern. pattern may be a dict by name; "
-      "weights that it leaves out stay as they are. out_dir appears complete or not at all.");
+      "weights that it leaves out stay as they are. input_permutations: a dict of the orders of "
+      "columns in which what prune returns satisfies the pattern, by name; prune may add to it. "
+      "out_dir appears complete or not at all.");
   module.def("pack_checkpoint", &pack_checkpoint, "model_dir"_a, "out_dir"_a,
-             "pattern"_a = nb::none(), nb::kw_only(), "include"_a = Globs{}, "exclude"_a = Globs{},
-             "threads"_a = 0,
+             "pattern"_a = nb::none(), nb::kw_only(),
+             "input_permutations"_a = std::map<std::string, nb::object>{}, "include"_a = Globs{},
+             "exclude"_a = Globs{}, "threads"_a = 0,
              "Writes a pruned checkpoint compressed; pattern None: the tightest that each weight "
-             "satisfies. Weights that would not get smaller stay dense.");
+             "satisfies; a dict: patterns by name. Weights that would not get smaller stay dense. "
+             "input_permutations: the orders of columns in which weights satisfy their patterns.");
   module.def(
       "check_output", &check_output, "model_dir"_a, "out_dir"_a,
       "Raises FileError or InvalidArgument if the directory cannot be written: for long work "

@@ -13,6 +13,8 @@ NB_MODULE(_core, module) {
   bind_updates(module);
   bind_statistics(module);
   bind_checkpoint(module);
+  bind_fisher(module);
+  bind_folds(module);
   bind_tensors(module);
 #if COPPICE_HAS_CUDA
   bind_cuda(module);

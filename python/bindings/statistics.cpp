@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 #include <nanobind/stl/filesystem.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include "arrays.h"
 #include "bindings.h"
 #include "coppice/error.h"
+#include "fisher.h"
 
 using namespace nb::literals;
 namespace fs = std::filesystem;
@@ -77,7 +79,9 @@ void bind_statistics(nb::module_& module) {
           "weight"_a, "How many samples of the weight's input were summed.")
       .def("gram", &gram_of, "weight"_a, nb::kw_only(), "threads"_a = 0,
            "float64 [cols, cols]: X^T X of the weight's input, a new array.")
-      .def("square_sums", &square_sums_of, "weight"_a, "float64 [cols]: its diagonal.");
+      .def("square_sums", &square_sums_of, "weight"_a, "float64 [cols]: its diagonal.")
+      .def("fisher", &fisher_of, "weight"_a, nb::kw_only(), "threads"_a = 0,
+           "(sums, samples) of products of the weight's gradients, as fisher_prune takes them.");
   module.def("merge_statistics", &merge, "shards"_a, "out"_a, nb::kw_only(), "threads"_a = 0,
              "Adds up statistics files of one set; what only some of them hold is taken from "
              "those. Needs little memory.");

@@ -8,6 +8,7 @@
 #include "arrays.h"
 #include "bindings.h"
 #include "coppice/update.h"
+#include "fisher.h"
 #include "options.h"
 
 using namespace nb::literals;
@@ -16,6 +17,14 @@ namespace coppice::python {
 namespace {
 
 using Segments = std::vector<std::int64_t>;
+
+FisherSearch fisher_search(std::string_view name) {
+  constexpr std::array<NamedValue<FisherSearch>, 3> kNames{
+      {{"automatic", FisherSearch::automatic},
+       {"exhaustive", FisherSearch::exhaustive},
+       {"pairwise", FisherSearch::pairwise}}};
+  return named("search", name, kNames);
+}
 
 // An UpdateResult with the new weight, which is a float32 array.
 struct Update {
@@ -30,13 +39,14 @@ GroupChoice group_choice(std::string_view name) {
   return named("choice", name, kNames);
 }
 
-// Calls prune(weights, rows, cols, gram) on a float32 copy of the weight.
+Numbers<double> gram_input(nb::handle gram, std::int64_t cols) {
+  const std::array<std::int64_t, 2> shape{cols, cols};
+  return numbers<double>(gram, "gram", shape);
+}
+
+// Calls prune(weights, rows, cols) on a float32 copy of the weight.
 template <typename Prune>
-Update update(nb::handle weight, nb::handle gram, const Prune& prune) {
-  const WeightInput input = weight_input(weight, "weight");
-  const DenseView& dense = input.view;
-  const std::array<std::int64_t, 2> shape{dense.cols, dense.cols};
-  const Numbers<double> sums = numbers<double>(gram, "gram", shape);
+Update update(const DenseView& dense, const Prune& prune) {
   const WeightOutput out = new_weight(Dtype::f32, dense.rows, dense.cols);
   const std::span<float> weights{reinterpret_cast<float*>(out.view.data),
                                  static_cast<std::size_t>(dense.rows * dense.cols)};
@@ -47,7 +57,7 @@ Update update(nb::handle weight, nb::handle gram, const Prune& prune) {
     to_float(dense.dtype, dense.row(r),
              weights.subspan(static_cast<std::size_t>(r * dense.cols),
                              static_cast<std::size_t>(dense.cols)));
-  done.result = prune(weights, dense.rows, dense.cols, sums.values);
+  done.result = prune(weights, dense.rows, dense.cols);
   return done;
 }
 
@@ -63,8 +73,10 @@ Update obs(nb::handle weight, const PatternArgument& pattern, nb::handle gram, d
                            .columns = column_search(columns),
                            .refinements = refinements,
                            .threads = thread_count(threads)};
-  return update(weight, gram, [&](auto weights, auto rows, auto cols, auto sums) {
-    return obs_prune(weights, rows, cols, parsed, sums, options);
+  const WeightInput input = weight_input(weight, "weight");
+  const Numbers<double> sums = gram_input(gram, input.view.cols);
+  return update(input.view, [&](auto weights, auto rows, auto cols) {
+    return obs_prune(weights, rows, cols, parsed, sums.values, options);
   });
 }
 
@@ -80,8 +92,26 @@ Update admm(nb::handle weight, const PatternArgument& pattern, nb::handle gram, 
                             .refinements = refinements,
                             .columns = column_search(columns),
                             .threads = thread_count(threads)};
-  return update(weight, gram, [&](auto weights, auto rows, auto cols, auto sums) {
-    return admm_prune(weights, rows, cols, parsed, sums, options);
+  const WeightInput input = weight_input(weight, "weight");
+  const Numbers<double> sums = gram_input(gram, input.view.cols);
+  return update(input.view, [&](auto weights, auto rows, auto cols) {
+    return admm_prune(weights, rows, cols, parsed, sums.values, options);
+  });
+}
+
+Update fisher(nb::handle weight, const PatternArgument& pattern, nb::handle sums,
+              std::int64_t samples, double damping, std::string_view search, Segments row_segments,
+              Segments col_segments, int threads) {
+  const Pattern parsed = pattern_of(pattern);
+  const FisherOptions options{.row_segments = std::move(row_segments),
+                              .col_segments = std::move(col_segments),
+                              .damping = damping,
+                              .search = fisher_search(search),
+                              .threads = thread_count(threads)};
+  const WeightInput input = weight_input(weight, "weight");
+  const FisherStatistics given = fisher_input(sums, samples);
+  return update(input.view, [&](auto weights, auto rows, auto cols) {
+    return fisher_prune(weights, rows, cols, parsed, given, options);
   });
 }
 
@@ -162,6 +192,14 @@ void bind_updates(nb::module_& module) {
              "col_segments"_a = Segments{}, "threads"_a = 0,
              "ADMM on the output's change, then conjugate gradients on the support; never worse "
              "than obs_prune, and slower.");
+  module.def(
+      "fisher_prune", &fisher, "weight"_a, "pattern"_a, "sums"_a, "samples"_a, nb::kw_only(),
+      "damping"_a = 0.01, "search"_a = "automatic", "row_segments"_a = Segments{},
+      "col_segments"_a = Segments{}, "threads"_a = 0,
+      "By the second-order change of the loss, from gradients (docs/second_order.md). sums: "
+      "float64 [rows * ceil(cols / B), B, B], of g g^T over `samples` gradients g of blocks "
+      "of B weights of a row (Statistics.fisher). Errors are those of the loss, sqrt(d^T F d "
+      "/ w^T F w), of the weights' change d.");
 }
 
 }  // namespace coppice::python

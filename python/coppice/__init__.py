@@ -18,6 +18,7 @@ from ._core import (
     DeviceError,
     Error,
     FileError,
+    Fold,
     Gram,
     InvalidArgument,
     LinearWeight,
@@ -33,8 +34,10 @@ from ._core import (
     compress,
     cpu_target,
     detect,
+    find_folds,
     find_input_permutation,
     find_output_permutation,
+    fisher_prune,
     load_file,
     magnitude_mask,
     merge_statistics,
@@ -46,8 +49,10 @@ from ._core import (
     save_file,
     score_mask,
     score_weights,
+    score_weights_fisher,
     score_weights_obs,
     unpack_checkpoint,
+    write_folded,
 )
 
 __all__ = [
@@ -56,6 +61,7 @@ __all__ = [
     "DeviceError",
     "Error",
     "FileError",
+    "Fold",
     "Gram",
     "InvalidArgument",
     "LinearWeight",
@@ -71,8 +77,10 @@ __all__ = [
     "compress",
     "cpu_target",
     "detect",
+    "find_folds",
     "find_input_permutation",
     "find_output_permutation",
+    "fisher_prune",
     "load_file",
     "magnitude_mask",
     "merge_statistics",
@@ -84,8 +92,10 @@ __all__ = [
     "save_file",
     "score_mask",
     "score_weights",
+    "score_weights_fisher",
     "score_weights_obs",
     "unpack_checkpoint",
+    "write_folded",
 ]
 
 # What needs torch and transformers, loaded when it is first asked for.

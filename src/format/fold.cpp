@@ -1,6 +1,7 @@
 // Which channels of which models can be reordered.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <string_view>
@@ -127,6 +128,31 @@ class FoldFinder {
 std::vector<std::int64_t> Fold::segments() const {
   if (head_channels == 0) return {};
   return std::vector(static_cast<std::size_t>(size / head_channels), head_channels);
+}
+
+std::int64_t Fold::copies() const {
+  std::int64_t copies = 1;
+  for (const FoldSlice& slice : slices) copies = std::max(copies, slice.repeat);
+  return copies;
+}
+
+std::vector<std::size_t> Fold::columns(std::int64_t copy) const {
+  const std::int64_t head = copies() > 1 ? head_channels : size;
+  std::vector<std::size_t> columns;
+  for (std::int64_t c = 0; c < size; ++c)
+    columns.push_back(static_cast<std::size_t>((c / head * copies() + copy) * head + c % head));
+  return columns;
+}
+
+Permutation Fold::column_order(std::span<const std::uint32_t> channels) const {
+  check_permutation(channels, size, name);
+  Permutation order(static_cast<std::size_t>(copies() * size));
+  for (std::int64_t copy = 0; copy < copies(); ++copy) {
+    const std::vector<std::size_t> own = columns(copy);
+    for (std::size_t c = 0; c < own.size(); ++c)
+      order[own[c]] = static_cast<std::uint32_t>(own[channels[c]]);
+  }
+  return order;
 }
 
 std::vector<Fold> find_folds(const Checkpoint& checkpoint) {

@@ -7,10 +7,10 @@
 
 #include "channel_order.h"
 #include "coppice/error.h"
+#include "coppice/fisher_order.h"
 #include "coppice/output_error.h"
 #include "coppice/permutation_search.h"
 #include "coppice/update.h"
-#include "fisher_order.h"
 #include "statistics_fixture.h"
 
 namespace coppice::cli::test {

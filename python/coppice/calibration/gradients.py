@@ -32,14 +32,18 @@ class GradientSums:
         missing = -grad.shape[1] % self.block
         return torch.nn.functional.pad(grad, (0, missing)).reshape(-1, self.block)
 
+    def of(self, weight):
+        """float64 [blocks, B, B]"""
+        sums = self.sums[weight].cpu().numpy()
+        if not np.isfinite(sums).all():
+            raise RuntimeError(f"a gradient of '{weight}' is not a number")
+        return sums
+
     def tensors(self):
         """What a statistics file holds of them."""
         found = {}
-        for weight, sums in self.sums.items():
-            sums = sums.cpu().numpy()
-            if not np.isfinite(sums).all():
-                raise RuntimeError(f"a gradient of '{weight}' is not a number")
-            found[weight + ".fisher"] = sums
+        for weight in self.sums:
+            found[weight + ".fisher"] = self.of(weight)
             found[weight + ".fisher_samples"] = np.array([self.samples], dtype=np.int64)
         return found
 

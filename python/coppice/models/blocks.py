@@ -34,6 +34,21 @@ class Stage:
     block: int | None = None
 
 
+def stages_of(blocks, modules):
+    """modules: {weight: module}. Blocks in order, then what is in none of them."""
+    left = dict(modules)
+    for i, block in enumerate(blocks):
+        inside = set(block.modules())
+        own = {weight: module for weight, module in left.items() if module in inside}
+        for weight in own:
+            del left[weight]
+        if not left and not own:
+            return
+        yield Stage(f"block {i + 1} of {len(blocks)}", own, i)
+    if left:
+        yield Stage("the rest of the model" if blocks else "the model", left)
+
+
 class _Done(Exception):
     """The block has run; what follows is not needed."""
 
@@ -58,18 +73,7 @@ class BlockWalk:
         self.lanes = {}  # (lane, batch) -> what the next block reads
 
     def stages(self, modules):
-        """modules: {weight: module}. Blocks in order, then what is in none of them."""
-        left = dict(modules)
-        for i, block in enumerate(self.blocks):
-            inside = set(block.modules())
-            own = {weight: module for weight, module in left.items() if module in inside}
-            for weight in own:
-                del left[weight]
-            if not left and not own:
-                return
-            yield Stage(f"block {i + 1} of {len(self.blocks)}", own, i)
-        if left:
-            yield Stage("the rest of the model" if self.blocks else "the model", left)
+        return stages_of(self.blocks, modules)
 
     def __enter__(self):
         self.training = [module for module in self.model.modules() if module.training]

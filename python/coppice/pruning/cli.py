@@ -6,6 +6,7 @@ import json
 import sys
 
 from ..calibration.cli import add_text_options, text_batches
+from ..calibration.gradients import LOSSES
 from ..models.command import run_command
 from ..models.report import table
 from .methods import METHODS, TARGETS
@@ -13,8 +14,8 @@ from .run import prune
 
 DESCRIPTION = """Prunes a Hugging Face model in the order in which its layers run, each calibrated on what the pruned ones before it give.
 
-Runs the model over windows of a text, and writes a checkpoint directory, dense with zeros, that opens in stock transformers.
-`coppice pack` compresses it. The command `coppice prune` prunes layers from a statistics file, each as if the others stayed dense."""
+Runs the model over windows of a text, and writes a checkpoint directory, dense with zeros, that opens in stock transformers, or
+(--pack) packed. The command `coppice prune` prunes layers from a statistics file, each as if the others stayed dense."""
 
 # In a batch: larger products, for memory of their activations.
 WINDOWS = 8
@@ -37,7 +38,14 @@ def parse_arguments(argv):
     add("--exclude", action="append", default=[], metavar="GLOB", help="not these weights")
     add("--missing-stats", choices=["error", "magnitude"], default="error",
         help="weights for which nothing can be gathered (default: %(default)s)")
-    add("--damping", type=float, default=0.01, help="obs, admm (default: %(default)s)")
+    add("--permute", action="store_true",
+        help="columns in the order under which the pattern keeps more, where that helps: stored (with --pack), or folded into the layer before")
+    add("--permute-time", type=float, default=60.0, metavar="SECONDS", help="that the search for one order may take (default: %(default)s)")
+    add("--pack", action="store_true", help="write a packed checkpoint, which needs coppice to be opened")
+    add("--damping", type=float, default=0.01, help="obs, admm, fisher (default: %(default)s)")
+    add("--fisher-block", type=int, default=16, metavar="B", help="fisher: weights of a block (default: %(default)s)")
+    add("--loss", choices=LOSSES, default="auto", help="fisher: whose gradients (default: by the model's class)")
+    add("--seed", type=int, default=0, help="fisher: of what a loss draws (default: %(default)s)")
     add("--iterations", type=int, default=300, help="admm: at most (default: %(default)s)")
     add("--threads", type=int, default=0, help="0: all processors (default)")
     add("--json", action="store_true", help="the report as JSON")
@@ -49,18 +57,21 @@ def parse_arguments(argv):
 
 
 def run(args):
+    size = 1 if args.method == "fisher" else WINDOWS  # a gradient a window
     report = prune(
-        args.model, args.output, args.pattern, args.method, lambda model: text_batches(args, model, WINDOWS)[0],
+        args.model, args.output, args.pattern, args.method, lambda model: text_batches(args, model, size)[0],
         pattern_for=dict(entry.rsplit("=", 1) for entry in args.pattern_for), include=args.include, exclude=args.exclude,
-        sequential=not args.independent, target=args.target, missing=args.missing_stats, damping=args.damping, iterations=args.iterations,
-        device=args.device, dtype=args.dtype, threads=args.threads, progress=lambda stage: print(stage.name, file=sys.stderr))
+        sequential=not args.independent, target=args.target, missing=args.missing_stats, permute=args.permute,
+        permute_seconds=args.permute_time, pack=args.pack, fisher=args.fisher_block, loss=args.loss, seed=args.seed,
+        damping=args.damping, iterations=args.iterations, device=args.device, dtype=args.dtype, threads=args.threads,
+        progress=lambda stage: print(stage.name, file=sys.stderr))
     if args.json:
         print(json.dumps({"output": args.output, "method": args.method, "sequential": report.sequential,
                           "weights": [dataclasses.asdict(weight) for weight in report.weights]}, indent=2))
         return
-    rows = [[w.name, "x".join(map(str, w.shape)), w.pattern, w.method, "" if w.error is None else f"{w.error:.4f}", w.note]
+    rows = [[w.name, "x".join(map(str, w.shape)), w.pattern, w.method, "" if w.error is None else f"{w.error:.4f}", w.order, w.note]
             for w in report.weights]
-    print(table(["weight", "shape", "pattern", "method", "error", "note"], rows))
+    print(table(["weight", "shape", "pattern", "method", "error", "order", "note"], rows))
     print(f"{args.output}: {len(rows)} weights pruned, each block calibrated on "
           f"{'the pruned' if report.sequential else 'the dense'} model's outputs; errors are of a layer's output on the samples")
 

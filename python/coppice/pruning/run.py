@@ -4,14 +4,18 @@ import dataclasses
 import fnmatch
 
 from .. import _core
+from ..calibration.gradients import GradientSums, Loss
 from ..calibration.inputs import Gatherer
-from ..calibration.run import padding_of
+from ..calibration.run import padding_of, run_with_gradients
 from ..models.arrays import holds, read_weight, write_weight
-from ..models.blocks import BlockWalk
-from ..models.loading import load_model
+from ..models.blocks import BlockWalk, blocks_of, stages_of
+from ..models.loading import kind_of, load_model
 from ..models.names import linear_modules, stored_tensors
+from ..models.text import tokenizer_of
 from .methods import LayerInput, Options, PrunedWeight, prune_weight
+from .orders import Orders
 from .target import DenseWeights, correction_of
+from .writing import write
 
 
 @dataclasses.dataclass
@@ -24,9 +28,9 @@ class PruneReport:
 
 
 def prune(model_dir, out_dir, pattern, method="obs", batches=None, *, pattern_for=None, include=(), exclude=(), sequential=True,
-          target="own", missing="error", damping=0.01, iterations=300, choice="automatic", columns="automatic", device=None, dtype=None,
-          threads=0, progress=None):
-    """Prunes the linear layers of a transformers checkpoint in the order in which they run, and writes it dense with zeros.
+          target="own", missing="error", permute=False, permute_seconds=60.0, pack=False, damping=0.01, iterations=300,
+          choice="automatic", columns="automatic", fisher=16, loss="auto", seed=0, device=None, dtype=None, threads=0, progress=None):
+    """Prunes the linear layers of a transformers checkpoint in the order in which they run, and writes it dense with zeros, or packed.
 
     Each layer is calibrated on what the layers before it give after pruning; sequential=False: on what the dense model's give. obs and
     admm aim at what the dense layer makes of its changed inputs (target="own"), or at the outputs that the dense model's layer has
@@ -34,15 +38,20 @@ def prune(model_dir, out_dir, pattern, method="obs", batches=None, *, pattern_fo
     model; only method="magnitude" does without.
     Models whose blocks are not known (coppice/models/blocks.py) are calibrated at once, as if sequential were False.
 
-    method: "obs", "admm", "wanda", "ria" or "magnitude"; damping, iterations, choice and columns as obs_prune and admm_prune take
-    them. pattern_for: {glob over weights' names: another pattern}, the last that matches counts; "dense" leaves weights alone.
+    method: "obs", "admm", "fisher", "wanda", "ria" or "magnitude"; damping, iterations, choice and columns as obs_prune and admm_prune
+    take them, choice as the search of fisher_prune. "fisher" takes gradients of `loss` ("lm", "masked-lm", "embedding" or "auto"), one a
+    batch, of the whole model as far as it is pruned, in blocks of `fisher` weights. pattern_for: {glob over weights' names: another pattern}, the last that matches counts; "dense" leaves weights alone.
     include, exclude: globs, as Checkpoint.linear_weights takes them. missing="magnitude": so are weights pruned for which nothing was
     gathered (stacks of experts, layers that were not called), instead of refusing. device: where blocks run; pruning is the CPU's.
     dtype: of the model while it runs, none narrower than the checkpoint's. progress(stage): called before each stage.
 
+    permute: columns in an order under which the pattern keeps more, where that makes the error smaller: beside packed weights that are
+    read through indices (pack=True), or folded into the layer before where nothing lies between (docs/permutation.md). permute_seconds:
+    for the search of one. pack: a packed checkpoint. Either needs the room of the dense checkpoint beside out_dir for a while.
+
     out_dir appears complete or not at all. Returns a PruneReport.
     """
-    options = Options(method, target, damping, iterations, choice, columns, threads)
+    options = Options(method, target, damping, iterations, choice, columns, fisher, threads)
     if missing not in ("error", "magnitude"):
         raise _core.InvalidArgument(f"missing: got \"{missing}\", needs one of error, magnitude")
     _core.check_output(model_dir, out_dir)
@@ -54,11 +63,11 @@ def prune(model_dir, out_dir, pattern, method="obs", batches=None, *, pattern_fo
     weights = {weight.name: weight for weight in weights if weight.name in patterns}
     if not weights:
         raise _core.InvalidArgument(f"'{model_dir}': no linear weight is left to prune; see 'coppice inspect'")
-    job = Job(model_dir, checkpoint, weights, patterns, options, missing)
+    orders = Orders(checkpoint, patterns, pack, permute_seconds) if permute else None
+    job = Job(model_dir, checkpoint, weights, patterns, options, missing, orders)
     if method != "magnitude" or batches is not None:
-        job.run_model(batches, sequential, device, dtype, progress)
-    written = _core.prune_checkpoint(
-        model_dir, out_dir, patterns, prune=job.pruned, include=list(include), exclude=list(exclude), threads=threads)
+        job.run_model(batches, sequential, (loss, seed), device, dtype, progress)
+    written = write(model_dir, out_dir, patterns, job.pruned, orders, pack, include=list(include), exclude=list(exclude), threads=threads)
     return PruneReport(job.done, job.sequential, written)
 
 
@@ -81,27 +90,36 @@ def as_pattern(pattern):
 class Job:
     """One run: what was done to which weight, and the modules that hold the results until they are written."""
 
-    def __init__(self, model_dir, checkpoint, weights, patterns, options, missing):
+    def __init__(self, model_dir, checkpoint, weights, patterns, options, missing, orders):
         self.model_dir, self.checkpoint, self.weights, self.patterns = model_dir, checkpoint, weights, patterns
-        self.options, self.missing = options, missing
+        self.options, self.missing, self.orders = options, missing, orders
         self.modules = {}
         self.done = []
         self.sequential = False
 
-    def run_model(self, batches, sequential, device, dtype, progress):
+    def run_model(self, batches, sequential, loss, device, dtype, progress):
         """Prunes inside of the model, stage by stage."""
         if batches is None:
             raise _core.InvalidArgument(f"method \"{self.options.method}\" needs batches to calibrate on")
         model = load_model(self.model_dir, dtype)
         self._find_modules(model)
-        with BlockWalk(model, batches(model) if callable(batches) else batches, device) as walk:
+        by_gradients = self.options.method == "fisher"  # which need the whole model
+        with BlockWalk(model, batches(model) if callable(batches) else batches, device, whole=by_gradients) as walk:
             if not walk.batches:
                 raise _core.InvalidArgument("batches: there is none")
-            self.sequential = sequential and bool(walk.blocks)
-            for stage in walk.stages(self.modules):
+            blocks = blocks_of(model) or []
+            self.sequential = sequential and bool(blocks)
+            loss_of = Loss(model, *loss, self._mask_token(model)) if by_gradients else None
+            for stage in stages_of(blocks if self.sequential or not by_gradients else [], self.modules):
                 if progress is not None:
                     progress(stage)
-                self._prune_stage(walk, stage)
+                if by_gradients:
+                    self._prune_by_gradients(walk, stage, loss_of)
+                else:
+                    self._prune_stage(walk, stage)
+
+    def _mask_token(self, model):
+        return tokenizer_of(self.model_dir).mask_token_id if kind_of(model) == "masked" else None
 
     def _find_modules(self, model):
         found = linear_modules(model, stored_tensors(self.model_dir))
@@ -129,6 +147,17 @@ class Job:
                     for i in range(len(walk.batches)):
                         walk.step(stage, i, "dense", keep=True)
             walk.run(stage, lane="pruned", keep=True)
+
+    def _prune_by_gradients(self, walk, stage, loss_of):
+        """By the gradients of the model as it is now."""
+        gradients = GradientSums(stage.modules, self.options.block, walk.device)
+        with Gatherer(stage.modules, walk.device) as gatherer:
+            run_with_gradients(walk.model, walk, lambda i: gatherer.begin("calibration", padding_of(walk.batches[i])), gradients, loss_of, 0)
+        gatherer.check()
+        for name in stage.modules:
+            found = gatherer.of(name) if name in gatherer.leader else None
+            fisher = gradients.of(name), gradients.samples
+            self._prune(name, None if found is None else LayerInput(found[0], found[1], None, fisher))
 
     def _groups(self, walk, stage):
         """Layers that share an input, in the order in which they are called; what is not called comes last."""
@@ -165,7 +194,7 @@ class Job:
             raise _core.InvalidArgument(
                 f"'{name}': no batch reached this layer; exclude that weight, or pass missing=\"magnitude\"")
         weight = self.weights[name]
-        array, told = prune_weight(weight, self.checkpoint.read(weight), self.patterns[name], inputs, self.options)
+        array, told = prune_weight(weight, self.checkpoint.read(weight), self.patterns[name], inputs, self.options, self.orders)
         write_weight(self.modules[name], array)
         self.done.append(told)
 
@@ -173,6 +202,6 @@ class Job:
         """What prune_checkpoint asks for, weight by weight."""
         if weight.name in self.modules:
             return read_weight(self.modules[weight.name], array.dtype)
-        pruned, told = prune_weight(weight, array, self.patterns[weight.name], None, self.options)
+        pruned, told = prune_weight(weight, array, self.patterns[weight.name], None, self.options, self.orders)
         self.done.append(told)
         return pruned

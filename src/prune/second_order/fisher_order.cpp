@@ -1,4 +1,4 @@
-#include "fisher_order.h"
+#include "coppice/fisher_order.h"
 
 #include <algorithm>
 #include <utility>
@@ -6,7 +6,7 @@
 #include "coppice/error.h"
 #include "core/parallel_for.h"
 
-namespace coppice::cli {
+namespace coppice {
 
 std::optional<WeightShape> cut_at_blocks(WeightShape shape, std::int64_t block,
                                          const Pattern& pattern) {
@@ -55,4 +55,4 @@ FisherStatistics gather_fisher(const FisherStatistics& fisher, std::int64_t cols
   return gathered;
 }
 
-}  // namespace coppice::cli
+}  // namespace coppice

@@ -1,5 +1,5 @@
-// Orders of columns and rows that Fisher blocks can follow (`coppice prune --method fisher
-// --permute`).
+// Orders of columns and rows that Fisher blocks can follow: what `find_input_permutation` and
+// `fisher_prune` need in order to serve each other.
 #pragma once
 
 #include <optional>
@@ -9,7 +9,7 @@
 #include "coppice/permutation.h"
 #include "coppice/statistics.h"
 
-namespace coppice::cli {
+namespace coppice {
 
 /// The shape with its columns cut where blocks end: a permutation inside of these segments leaves
 /// no block, and what blocks have to do with each other is not known. Nothing if a block ends
@@ -22,6 +22,6 @@ std::optional<WeightShape> cut_at_blocks(WeightShape shape, std::int64_t block,
 /// block.
 FisherStatistics gather_fisher(const FisherStatistics& fisher, std::int64_t cols,
                                std::span<const std::uint32_t> rows_order,
-                               std::span<const std::uint32_t> cols_order, int threads);
+                               std::span<const std::uint32_t> cols_order, int threads = 1);
 
-}  // namespace coppice::cli
+}  // namespace coppice

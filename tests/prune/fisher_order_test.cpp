@@ -1,11 +1,11 @@
 // Orders that Fisher blocks can follow.
-#include "fisher_order.h"
+#include "coppice/fisher_order.h"
 
 #include <gtest/gtest.h>
 
 #include "coppice/error.h"
 
-namespace coppice::cli {
+namespace coppice {
 namespace {
 
 TEST(CutAtBlocks, SegmentsEndWhereBlocksDo) {
@@ -33,4 +33,4 @@ TEST(GatherFisher, ColumnsStayInTheirBlocks) {
 }
 
 }  // namespace
-}  // namespace coppice::cli
+}  // namespace coppice
