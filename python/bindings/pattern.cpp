@@ -3,10 +3,14 @@
 #include <nanobind/operators.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
+#include <nanobind/stl/variant.h>
+#include <nanobind/stl/vector.h>
 
 #include <functional>
 
+#include "arrays.h"
 #include "bindings.h"
+#include "coppice/structure_decay.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -28,6 +32,26 @@ const char* kind_name(const Pattern& pattern) {
       return "vnm";
   }
   return "";
+}
+
+void bind_structure_decay(nb::module_& module) {
+  nb::class_<DecayStep>(module, "DecayStep", "One step of structure_decay.")
+      .def_ro("pattern", &DecayStep::pattern)
+      .def_ro("epoch", &DecayStep::epoch, "Before which to prune to it.");
+  module.def(
+      "structure_decay",
+      [](const PatternArgument& pattern, double first_density, int steps, std::int64_t first_epoch,
+         std::int64_t epochs) {
+        return structure_decay(pattern_of(pattern), {.first_density = first_density,
+                                                     .steps = steps,
+                                                     .first_epoch = first_epoch,
+                                                     .epochs = epochs});
+      },
+      "pattern"_a, nb::kw_only(), "first_density"_a = 0.625, "steps"_a = 0, "first_epoch"_a = 2,
+      "epochs"_a = 4,
+      "Patterns of falling density that end in the one given, for pruning between epochs of "
+      "training (VENOM, section 6; docs/pattern_choice.md). steps=0: one for each weight that a "
+      "group loses, at most 8.");
 }
 
 }  // namespace
@@ -68,6 +92,7 @@ void bind_pattern(nb::module_& module) {
              return nb::make_tuple(nb::type<Pattern>(), nb::make_tuple(p.to_string()));
            })
       .def(nb::self == nb::self);
+  bind_structure_decay(module);
 }
 
 }  // namespace coppice::python

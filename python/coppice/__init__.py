@@ -15,6 +15,7 @@ threads=0 uses every processor of this process; results do not depend on it.
 from ._core import (
     Cancelled,
     Checkpoint,
+    DecayStep,
     DeviceError,
     Error,
     FileError,
@@ -51,6 +52,7 @@ from ._core import (
     score_weights,
     score_weights_fisher,
     score_weights_obs,
+    structure_decay,
     unpack_checkpoint,
     write_folded,
 )
@@ -58,6 +60,7 @@ from ._core import (
 __all__ = [
     "Cancelled",
     "Checkpoint",
+    "DecayStep",
     "DeviceError",
     "Error",
     "FileError",
@@ -94,6 +97,7 @@ __all__ = [
     "score_weights",
     "score_weights_fisher",
     "score_weights_obs",
+    "structure_decay",
     "unpack_checkpoint",
     "write_folded",
 ]

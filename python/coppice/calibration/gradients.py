@@ -1,58 +1,12 @@
-"""Sums of g g^T over gradients g, and the losses whose gradients they are."""
+"""The losses whose gradients Fisher blocks are made of."""
 
-import numpy as np
 import torch
 
 from ..models.blocks import call
+from ..models.gradient_sums import GradientSums  # noqa: F401  for the runs beside this file
 from ..models.loading import kind_of
-from ..models.names import is_transposed
 
 LOSSES = ("auto", "lm", "masked-lm", "embedding")
-
-
-class GradientSums:
-    """Sums for blocks of B neighbouring weights of a row. modules: {weight: module}."""
-
-    def __init__(self, modules, block, device):
-        self.modules, self.block, self.device = modules, block, device
-        self.samples = 0
-        self.sums = {}  # weight -> [rows * ceil(cols / B), B, B]
-
-    def add(self):
-        """Adds the gradients of this moment as one sample."""
-        for weight, module in self.modules.items():
-            blocks = self._blocks(weight_gradient(module))
-            if weight not in self.sums:
-                shape = (blocks.shape[0], self.block, self.block)
-                self.sums[weight] = torch.zeros(shape, dtype=torch.float64, device=self.device)
-            self.sums[weight] += blocks[:, :, None] * blocks[:, None, :]
-        self.samples += 1
-
-    def _blocks(self, grad):
-        missing = -grad.shape[1] % self.block
-        return torch.nn.functional.pad(grad, (0, missing)).reshape(-1, self.block)
-
-    def of(self, weight):
-        """float64 [blocks, B, B]"""
-        sums = self.sums[weight].cpu().numpy()
-        if not np.isfinite(sums).all():
-            raise RuntimeError(f"a gradient of '{weight}' is not a number")
-        return sums
-
-    def tensors(self):
-        """What a statistics file holds of them."""
-        found = {}
-        for weight in self.sums:
-            found[weight + ".fisher"] = self.of(weight)
-            found[weight + ".fisher_samples"] = np.array([self.samples], dtype=np.int64)
-        return found
-
-
-def weight_gradient(module):
-    """fp64 [rows, cols]; zeros if the loss does not depend on the weight."""
-    weight = module.weight
-    grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
-    return (grad.T if is_transposed(module) else grad).double()
 
 
 class Loss:

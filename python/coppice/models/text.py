@@ -30,13 +30,18 @@ def special_tokens(tokenizer):
     raise ValueError("--special-tokens: the tokenizer changes a text when it adds its own tokens")
 
 
+def tokens_of(tokenizer, files):
+    """The files' text, one after the other, without special tokens."""
+    text = "\n".join(Path(file).read_text(encoding="utf-8") for file in files)
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+
+
 def windows(tokenizer, files, samples, length, special=False):
     """[samples, length]: windows of the files' text, one file after the other, as the model is given them.
 
     samples None: as many as the text has, one behind the other.
     """
-    text = "\n".join(Path(file).read_text(encoding="utf-8") for file in files)
-    tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    tokens = tokens_of(tokenizer, files)
     before, behind = special_tokens(tokenizer) if special else ([], [])
     inner = length - len(before) - len(behind)
     if inner < 1:
