@@ -10,7 +10,8 @@ from torch_models import WORDS, make_model, save_model, tokenizer, torch, transf
 
 import coppice
 from coppice.evaluation import cli
-from coppice.evaluation.tasks import pool, pooling_of, read_task
+from coppice.evaluation.encoder_tasks import pool, pooling_of
+from coppice.evaluation.task_file import read_task
 
 
 def sentences(count, seed=0, least=3):
@@ -138,7 +139,7 @@ def test_the_command_prints_one_table_and_writes_one_file(tmp_path, capsys, monk
 
 @pytest.mark.parametrize("name, options, message", [
     ("bert", ["--text", "TEXT"], "a BertModel predicts no words; use --task"),
-    ("bert", ["--task", "LABELS"], "a BertModel classifies nothing"),
+    ("bert", ["--task", "LABELS"], "which a BertModel does not do; needs a ...ForSequenceClassification"),
     ("bert-classes", ["--task", "LABELS"], "label 'x': the model has LABEL_0"),
     ("bert", ["--task", "TEXT"], "line 1: not JSON"),
     ("bert", ["--length", "64"], "64 tokens: the model takes 32 at most"),

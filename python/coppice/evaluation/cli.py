@@ -14,8 +14,18 @@ from .run import evaluate
 
 DESCRIPTION = """What did pruning do to this model? Quality on a text or a task of your own, latency and memory, of one model or of two side by side.
 
-Perplexity of causal models, pseudo-perplexity of masked ones (every token hidden alone), accuracy of classifiers (lines with
-"text" and "label"), recall of encoders (lines with "query" and "document": a query's own document among all of the file)."""
+Perplexity of causal models, pseudo-perplexity of masked ones (every token hidden alone). A task has lines with
+  text, label (and text_pair)     classifiers of texts: accuracy
+  tokens, labels                  classifiers of words: accuracy, F1
+  image, label                    classifiers of images: accuracy; or a folder with a folder of images for each label
+  text, choices, answer           causal models: is the answer (its number) the likeliest choice?
+  text, text_pair, score          encoders, and models of one output: Spearman's correlation
+  query, document                 encoders: recall of a query's own document among all of the file"""
+
+
+# What a task may count and measure.
+COUNTS = ("samples", "words", "pairs", "queries", "documents")
+MEASURES = ("accuracy", "accuracy_per_character", "top5_accuracy", "f1", "spearman", "recall@1", "recall@10", "mrr")
 
 
 def parse_arguments(argv):
@@ -25,13 +35,13 @@ def parse_arguments(argv):
     add("model", metavar="MODEL_DIR", help="checkpoint directory: dense, pruned or packed")
     add("--against", action="append", default=[], metavar="OTHER_DIR", help="compare with this model (may be repeated)")
     add("--text", nargs="+", default=[], metavar="FILE", help="text files, UTF-8")
-    add("--task", metavar="FILE", help="JSON lines with text and label, or with query and document")
+    add("--task", metavar="FILE", help="JSON lines, or a folder with a folder of images for each label")
     add("--samples", type=int, help="windows of text (default: all, 16 of masked models)")
     add("--length", type=int, help="tokens in a window or a text (default: 512, or what the model takes)")
     add("--tokens", type=lambda text: [int(n) for n in text.split(",")], metavar="N,...",
-        help="lengths at which one sequence is timed (default: 1,256)")
+        help="lengths at which one sequence is timed (default: 1,256); of models of images, how many at once (default: 1)")
     add("--no-time", action="store_true", help="do not time")
-    add("--pooling", choices=["mean", "cls", "last"], help="of retrieval (default: what the model's directory says)")
+    add("--pooling", choices=["mean", "cls", "last"], help="of retrieval and similarity (default: what the model's directory says)")
     add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     add("--dtype", choices=["float32", "bfloat16", "float16"], help="(default: as transformers loads it)")
     add("--json", metavar="FILE", help="write the report as JSON, too; - for JSON instead of the table")
@@ -48,14 +58,14 @@ def rows_of(found):
         words = found["words"]
         rows.append((f"{words['measure']} (length {words['length']}, {words['windows']} windows)", words["value"], "{:.3f}"))
     task = found.get("task", {})
-    for name in ("accuracy", "recall@1", "recall@10", "mrr"):
-        if name in task:
-            of = f"{task['samples']} samples" if name == "accuracy" else f"{task['queries']} queries, {task['documents']} documents"
-            rows.append((f"{name} ({of})", task[name], "{:.4f}"))
-    for tokens, timed in found.get("latency", {}).items():
-        rows.append((f"ms for {tokens} tokens", timed["ms"], "{:.2f}"))
+    of = ", ".join(f"{task[name]} {name}" for name in COUNTS if name in task)
+    rows += [(f"{name} ({of})", task[name], "{:.4f}") for name in MEASURES if name in task]
+    for count, timed in found.get("latency", {}).items():
+        rows.append((f"ms for {count} {found['latency_of']}", timed["ms"], "{:.2f}"))
     rows.append(("MB of linear weights", found["linear_weight_bytes"] / 1e6, "{:.2f}"))
     rows.append(("MB of all weights", found["model_bytes"] / 1e6, "{:.2f}"))
+    if "peak_device_bytes" in found:
+        rows.append(("MB of the GPU's memory at most", found["peak_device_bytes"] / 1e6, "{:.2f}"))
     return rows
 
 

@@ -6,6 +6,7 @@ import time
 import torch
 
 from ..models.blocks import blocks_of
+from ..models.loading import takes_images
 from ..torch import SparseLinear
 from ..torch._linear import is_conv1d
 
@@ -14,19 +15,29 @@ from ..torch._linear import is_conv1d
 SECONDS, RUNS = 1.0, 10
 
 
-def latency(model, tokens, device):
-    """Median milliseconds of one forward pass of one sequence of random tokens, and how many were timed."""
-    generator = torch.Generator().manual_seed(tokens)
-    ids = torch.randint(model.config.vocab_size, (1, tokens), generator=generator).to(device)
+def random_input(model, count, device):
+    """One sequence of so many tokens, or so many images."""
+    generator = torch.Generator().manual_seed(count)
+    if not takes_images(model):
+        return {"input_ids": torch.randint(model.config.vocab_size, (1, count), generator=generator).to(device)}
+    config = model.config
+    size = config.image_size if isinstance(config.image_size, (tuple, list)) else (config.image_size,) * 2
+    pixels = torch.randn(count, config.num_channels, *size, generator=generator)
+    return {"pixel_values": pixels.to(device, model.dtype)}
+
+
+def latency(model, count, device):
+    """Median milliseconds of one forward pass of one sequence of random tokens (or of random images), and how many were timed."""
+    batch = random_input(model, count, device)
     times = []
     with torch.no_grad():
         for _ in range(3):
-            model(input_ids=ids)
+            model(**batch)
         end = time.perf_counter() + SECONDS
         while len(times) < RUNS or time.perf_counter() < end:
             synchronize(device)
             begin = time.perf_counter()
-            model(input_ids=ids)
+            model(**batch)
             synchronize(device)
             times.append(time.perf_counter() - begin)
     return {"ms": 1000 * statistics.median(times), "runs": len(times)}

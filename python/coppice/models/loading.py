@@ -32,10 +32,16 @@ def padding_offset(model):
 
 
 def kind_of(model):
-    """"causal", "masked", "classifier" or "encoder": by the model's class."""
+    """"causal", "masked", "classifier", "tokens", "images" or "encoder": by the model's class."""
     name = type(model).__name__
     if name.endswith(("ForCausalLM", "LMHeadModel")):
         return "causal"
     if name.endswith("ForMaskedLM"):
         return "masked"
-    return "classifier" if name.endswith("ForSequenceClassification") else "encoder"
+    if "ForImageClassification" in name:  # DeiT's may end with WithTeacher
+        return "images"
+    return {"ForSequenceClassification": "classifier", "ForTokenClassification": "tokens"}.get(name[name.rfind("For"):], "encoder")
+
+
+def takes_images(model):
+    return getattr(model, "main_input_name", "") == "pixel_values"

@@ -5,7 +5,7 @@ import dataclasses
 import json
 import sys
 
-from ..calibration.cli import add_text_options, text_batches
+from ..calibration.cli import add_input_options, batches_for
 from ..calibration.gradients import LOSSES
 from ..models.command import run_command
 from ..models.report import table
@@ -14,7 +14,7 @@ from .run import prune
 
 DESCRIPTION = """Prunes a Hugging Face model in the order in which its layers run, each calibrated on what the pruned ones before it give.
 
-Runs the model over windows of a text, and writes a checkpoint directory, dense with zeros, that opens in stock transformers, or
+Runs the model over windows of a text, or images, and writes a checkpoint directory, dense with zeros, that opens in stock transformers, or
 (--pack) packed. The command `coppice prune` prunes layers from a statistics file, each as if the others stayed dense."""
 
 # In a batch: larger products, for memory of their activations.
@@ -49,7 +49,7 @@ def parse_arguments(argv):
     add("--iterations", type=int, default=300, help="admm: at most (default: %(default)s)")
     add("--threads", type=int, default=0, help="0: all processors (default)")
     add("--json", action="store_true", help="the report as JSON")
-    add_text_options(parser)
+    add_input_options(parser)
     args = parser.parse_args(argv)
     if any("=" not in entry for entry in args.pattern_for):
         parser.error("--pattern-for needs GLOB=P, such as '*fc2*=2:4'")
@@ -59,7 +59,7 @@ def parse_arguments(argv):
 def run(args):
     size = 1 if args.method == "fisher" else WINDOWS  # a gradient a window
     report = prune(
-        args.model, args.output, args.pattern, args.method, lambda model: text_batches(args, model, size)[0],
+        args.model, args.output, args.pattern, args.method, lambda model: batches_for(args, model, size)[0],
         pattern_for=dict(entry.rsplit("=", 1) for entry in args.pattern_for), include=args.include, exclude=args.exclude,
         sequential=not args.independent, target=args.target, missing=args.missing_stats, permute=args.permute,
         permute_seconds=args.permute_time, pack=args.pack, fisher=args.fisher_block, loss=args.loss, seed=args.seed,
