@@ -12,6 +12,7 @@ from torch_models import batches_for, make_model, torch, transformers
 import coppice.torch as ct
 from coppice.torch._block_modules import FeatureLinear, FeatureNorm, GatedMlp, StackedProjection
 from coppice.torch._block_table import ROLES
+from safetensors.torch import load_file
 from torch import nn
 
 NAMES = ["bert-mlm", "gpt2", "llama", "vit"]
@@ -152,11 +153,49 @@ def test_what_is_left_alone():
         ct.replace_blocks_(nn.Linear(4, 4))
 
 
-def test_saving_is_refused_with_a_way_out(tmp_path):
-    model = sparse_model("bert-mlm")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_state_stays_what_it_was(name):
+    model, other = sparse_model(name), sparse_model(name, seed=1)
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     ct.replace_blocks_(model)
-    with pytest.raises(coppice.InvalidArgument, match="save it before"):
-        model.save_pretrained(tmp_path)
+    after = model.state_dict()
+    assert list(after) == list(before) and all(torch.equal(after[key], tensor) for key, tensor in before.items())
+    want = outputs(other, name)
+    outputs(model, name)  # packs what is to be outdated
+    for assign in (False, True):
+        report = model.load_state_dict(other.state_dict(), assign=assign)
+        assert not report.missing_keys and not report.unexpected_keys
+        close(outputs(model, name), want)
+    for key, tensor in other.state_dict().items():
+        assert torch.equal(model.state_dict()[key], tensor)
+
+
+def test_loading_says_what_is_wrong():
+    model = sparse_model("llama")
+    state = model.state_dict()
+    ct.replace_blocks_(model)
+    weight = "model.layers.0.self_attn.k_proj.weight.values"
+    with pytest.raises(RuntimeError, match=f"Missing key.*{weight}"):
+        model.load_state_dict({key: tensor for key, tensor in state.items() if key != weight})
+    with pytest.raises(RuntimeError, match=f"size mismatch for {weight}"):
+        model.load_state_dict(dict(state, **{weight: torch.zeros(3, 3)}))
+    with pytest.raises(RuntimeError, match="Unexpected key.*k_proj.other"):
+        model.load_state_dict(dict(state, **{"model.layers.0.self_attn.k_proj.other": torch.zeros(3)}))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_models_are_those_of_before(name, tmp_path):
+    model = sparse_model(name)
+    model.save_pretrained(tmp_path / "a")
+    want = outputs(model, name)
+    ct.replace_blocks_(model)
+    model.save_pretrained(tmp_path / "b")
+    assert (tmp_path / "a" / "config.json").read_bytes() == (tmp_path / "b" / "config.json").read_bytes()
+    plain, replaced = (load_file(tmp_path / d / "model.safetensors") for d in "ab")
+    assert plain.keys() == replaced.keys() and all(torch.equal(replaced[key], tensor) for key, tensor in plain.items())
+    close(outputs(type(model).from_pretrained(tmp_path / "b"), name), want)
+    with pytest.raises(coppice.InvalidArgument, match="replaced by replace_blocks_"):
+        model.dequantize()
 
 
 @pytest.mark.parametrize("kind", ["MistralConfig", "Qwen2Config", "Qwen3Config"])

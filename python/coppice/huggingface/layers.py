@@ -5,6 +5,7 @@ import torch
 from .._core import InvalidArgument, Pattern
 from ..models.names import linear_modules, saved_names
 from ..torch import SparseLinear
+from ..torch._block_state import sparse_layers
 from ..torch._linear import is_conv1d
 
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -38,11 +39,6 @@ def empty_layer(module, weight, entry):
 def replace(model, name, module):
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, module)
-
-
-def sparse_layers(model):
-    """{name: SparseLinear}"""
-    return {name: module for name, module in model.named_modules() if isinstance(module, SparseLinear)}
 
 
 def entries_of(model):

@@ -4,6 +4,7 @@ from transformers.quantizers import HfQuantizer, register_quantization_config, r
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from .._core import InvalidArgument
+from ..torch._block_state import is_replaced
 from .layers import FORMAT_VERSION, entries_of, install, replace, sparse_layers
 
 
@@ -53,6 +54,8 @@ class CoppiceQuantizer(HfQuantizer):
         return None, {"coppice_format": str(FORMAT_VERSION)}
 
     def _dequantize(self, model, dtype=None):
+        if is_replaced(model):
+            raise InvalidArgument("this model's blocks were replaced by replace_blocks_; dequantize one whose blocks were not, such as a saved copy")
         for name, layer in sparse_layers(model).items():
             replace(model, name, layer.to_linear().to(dtype))
         return model

@@ -22,12 +22,12 @@ def stored_tensors(model_dir):
 
 
 def saved_names(model):
-    """{parameter: the name under which save_pretrained writes it}.
+    """{name in the state_dict: the name under which save_pretrained writes it}.
 
     transformers gives modules other names than its checkpoints have (ViT's q_proj is stored as attention.attention.query):
-    it is asked with empty tensors what it would write. Parameters that are merged or split are left out.
+    it is asked with empty tensors what it would write. Tensors that are merged or split are left out.
     """
-    marks = {name: torch.empty(p.shape, device="meta") for name, p in model.named_parameters(remove_duplicate=False)}
+    marks = {name: torch.empty(tensor.shape, device="meta") for name, tensor in model.state_dict().items()}
     parameters = {id(mark): name for name, mark in marks.items()}
     written = revert_weight_conversion(model, dict(marks))
     return {parameters[id(mark)]: name for name, mark in written.items() if id(mark) in parameters}

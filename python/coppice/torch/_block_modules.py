@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from . import _block_ops, _cuda, _products
+from ._block_state import PartOfStack, Wrapper, rows_between
 from ._names import DTYPES
 from ._weight import SparseWeight
 
@@ -37,8 +38,10 @@ def norm_refusal(norm):
     return "" if known and norm.weight.dim() == 1 else f"{type(norm).__name__} is not a norm that is known here"
 
 
-class FeatureNorm(nn.Module):
+class FeatureNorm(Wrapper):
     """A norm whose output is feature-major for many tokens on a GPU, as gathered patterns read it; otherwise the norm itself."""
+
+    inner = "norm"
 
     def __init__(self, norm):
         super().__init__()
@@ -66,8 +69,10 @@ def _by_features(turned, x):
     return y.t().view(*x.shape[:-1], y.shape[0])
 
 
-class FeatureLinear(nn.Module):
+class FeatureLinear(Wrapper):
     """A SparseLinear whose output is feature-major for many tokens on a GPU, for the layer behind it."""
+
+    inner = "layer"
 
     def __init__(self, layer):
         super().__init__()
@@ -112,9 +117,9 @@ class GatedMlp(nn.Module):
 class Stack(nn.Module):
     """Projections of one input as one weight: the first that is asked multiplies for all, the others take what waits for them."""
 
-    def __init__(self, layer, sizes):
+    def __init__(self, layer, lengths):
         super().__init__()
-        self.layer, self.sizes = layer, sizes
+        self.layer, self.sizes, self.lengths = layer, lengths["values"], lengths
         self._forget()
 
     def _forget(self):
@@ -139,14 +144,27 @@ class Stack(nn.Module):
     @classmethod
     def of(cls, layers):
         first = layers[0]
-        sizes = [layer.out_features for layer in layers]
-        layer = copy.copy(first)
-        layer.__dict__.update(_parameters=dict(first._parameters), _modules=dict(first._modules))
-        layer.weight = _stacked_weight([one.weight for one in layers])
+        layer = _with_weight(first, _stacked_weight([one.weight for one in layers]))
         if first.bias is not None:
             bias = torch.cat([one.bias.detach() for one in layers])
             layer.bias = nn.Parameter(bias, requires_grad=first.bias.requires_grad)
-        return cls(layer, sizes)
+        arrays = {name: [getattr(one.weight, name) for one in layers] for name in _ARRAYS}
+        return cls(layer, {name: [len(part) for part in parts] for name, parts in arrays.items() if parts[0] is not None})
+
+    def part(self, index):
+        """One of the layers by itself, over the same memory."""
+        whole, rows = self.layer.weight, self.sizes[index]
+        weight = SparseWeight(whole.pattern, (rows, whole.shape[1]), col_segments=whole.grid.col_segments, dtype=whole.dtype,
+                              device="meta")
+        arrays = {name: rows_between(getattr(whole, name), lengths, index) for name, lengths in self.lengths.items()}
+        weight.values = nn.Parameter(arrays.pop("values"), requires_grad=whole.values.requires_grad)
+        for name, array in arrays.items():
+            setattr(weight, name, array)
+        weight.input_permutation = whole.input_permutation
+        layer, bias = _with_weight(self.layer, weight), self.layer.bias
+        if bias is not None:
+            layer.bias = nn.Parameter(rows_between(bias, self.sizes, index), requires_grad=bias.requires_grad)
+        return layer
 
     def take(self, x, index):
         version = None if torch.compiler.is_compiling() or x.is_inference() else x._version
@@ -158,6 +176,17 @@ class Stack(nn.Module):
         if self.taken == (1 << len(self.sizes)) - 1:
             self._forget()
         return part
+
+
+_ARRAYS = ("values", "columns", "metadata")
+
+
+def _with_weight(layer, weight):
+    """A layer like this one, of another weight."""
+    other = copy.copy(layer)
+    other.__dict__.update(_parameters=dict(layer._parameters), _modules=dict(layer._modules))
+    other.weight = weight
+    return other
 
 
 def _stacked_weight(weights):
@@ -175,7 +204,7 @@ def _stacked_weight(weights):
     return made
 
 
-class StackedProjection(nn.Module):
+class StackedProjection(PartOfStack):
     """One of the projections of a Stack, which the first of them holds."""
 
     def __init__(self, stack, index):

@@ -53,8 +53,8 @@ def replace_blocks_(model):
     After sparsify_: only parts of which all linear layers are SparseLinear change. Projections of one input become one weight and
     one product; an activation becomes part of the product before it; on a GPU the tensors between norms and layers are
     feature-major, so that gathered patterns pay for no transpose. Results are those of before but for rounding. Which models, and
-    which module plays which part: the table in docs/torch.md (_block_table.py). For a model that runs, not one that is saved:
-    stacked projections have other names.
+    which module plays which part: the table in docs/torch.md (_block_table.py). The state_dict stays as it was, in names and
+    arrays: such a model is saved and loaded like one whose blocks were not replaced.
     """
     roles, blocks = roles_of(model), blocks_of(model)
     if roles is None or blocks is None:
@@ -63,13 +63,7 @@ def replace_blocks_(model):
     report = BlocksReport()
     for i, block in enumerate(blocks):
         report.parts += [BlockPart(i, *part) for part in _replace_block(block, roles)]
-    if any(part.part == "stack" for part in report.replaced) and hasattr(model, "save_pretrained"):
-        model.save_pretrained = _refuse_to_save
     return report
-
-
-def _refuse_to_save(*_args, **_kwargs):
-    raise InvalidArgument("this model's blocks were replaced by replace_blocks_, for running it; save it before")
 
 
 def _replace_block(block, roles):
