@@ -26,6 +26,27 @@ std::int64_t blocks_of(std::int64_t count, std::int64_t width) {
   return (count + width - 1) / width;
 }
 
+// Tokens of a panel whose rows are at most so many bytes: whole vectors, such that all panels
+// together are short; or one token, for one.
+template <typename T>
+std::int64_t width_for(std::int64_t tokens, std::int64_t most_bytes) {
+  constexpr std::int64_t kLanes = cpu::kLaneBytes / static_cast<std::int64_t>(sizeof(T));
+  constexpr std::int64_t kPass = kLanes / 2;  // what going through a weight costs beside, in tokens
+  if (tokens == 1) return 1;
+  const auto cost = [&](std::int64_t width) { return blocks_of(tokens, width) * (width + kPass); };
+  std::int64_t best = kLanes;
+  for (std::int64_t width = kLanes; width * static_cast<std::int64_t>(sizeof(T)) <= most_bytes;
+       width += kLanes)
+    if (cost(width) <= cost(best)) best = width;
+  return best;
+}
+
+// Columns of a stripe.
+template <typename T>
+std::int64_t columns_at_hand(std::int64_t width) {
+  return kCacheBytes / (width * static_cast<std::int64_t>(sizeof(T)));
+}
+
 // Neighbouring groups: columns [col, col + cols), weights [value, value + count) of every row.
 struct Stripe {
   std::int64_t col = 0, cols = 0, value = 0, count = 0;
@@ -152,19 +173,19 @@ void multiply_transposed(const KeptColumns& kept, std::span<const T> values,
   cpu::check_activations(dx, "dx");
   check_gradients(grid, dy, dx.tokens, dx.features, values.size());
   if (dx.tokens == 0 || dx.features == 0) return;
-  constexpr std::int64_t kWidth = cpu::kScatterBytes / static_cast<std::int64_t>(sizeof(T));
-  const std::vector<Stripe> stripes = stripes_of(grid, kCacheBytes / cpu::kScatterBytes);
+  const std::int64_t width = width_for<T>(dx.tokens, cpu::kScatterBytes);
+  const std::vector<Stripe> stripes = stripes_of(grid, columns_at_hand<T>(width));
   const cpu::AlignedArray<T> panels =
-      panels_of(dy, kWidth, threads, [](std::int64_t f) { return f; });
+      panels_of(dy, width, threads, [](std::int64_t f) { return f; });
   const std::int64_t pieces = std::ssize(stripes);
-  parallel_for(blocks_of(dx.tokens, kWidth) * pieces, threads, [&](std::int64_t i) {
+  parallel_for(blocks_of(dx.tokens, width) * pieces, threads, [&](std::int64_t i) {
     const std::int64_t block = i / pieces;
     const Stripe& stripe = stripes[size(i % pieces)];
-    const cpu::AlignedArray<T> sums = cpu::aligned_array<T>(size(stripe.cols * kWidth));
-    std::fill(sums.get(), sums.get() + stripe.cols * kWidth, T{0});
+    const cpu::AlignedArray<T> sums = cpu::aligned_array<T>(size(stripe.cols * width));
+    std::fill(sums.get(), sums.get() + stripe.cols * width, T{0});
     cpu::scatter_rows(weights_of(kept, stripe, values.data(), 0, grid.rows()),
-                      panels.get() + block * grid.rows() * kWidth, sums.get());
-    write_stripe(kept, stripe, sums.get(), kWidth, block * kWidth, dx);
+                      panels.get() + block * grid.rows() * width, width, sums.get());
+    write_stripe(kept, stripe, sums.get(), width, block * width, dx);
   });
 }
 
@@ -176,10 +197,8 @@ void sampled_product(const KeptColumns& kept, const BasicActivations<const T>& d
   check_gradients(grid, dy, x.tokens, x.features, dvalues.size());
   std::ranges::fill(dvalues, T{0});
   if (x.tokens == 0 || dvalues.empty()) return;
-  constexpr std::int64_t kLanes = cpu::kLaneBytes / static_cast<std::int64_t>(sizeof(T));
-  const std::int64_t width = std::min(16 * kLanes, blocks_of(x.tokens, kLanes) * kLanes);
-  const std::vector<Stripe> stripes =
-      stripes_of(grid, kCacheBytes / (width * static_cast<std::int64_t>(sizeof(T))));
+  const std::int64_t width = width_for<T>(x.tokens, 16 * cpu::kLaneBytes);
+  const std::vector<Stripe> stripes = stripes_of(grid, columns_at_hand<T>(width));
   const auto place = [&kept](std::int64_t f) { return kept.column(f); };
   const cpu::AlignedArray<T> xs = panels_of(x, width, threads, place);
   const cpu::AlignedArray<T> dys = panels_of(dy, width, threads, [](std::int64_t f) { return f; });

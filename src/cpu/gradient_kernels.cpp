@@ -27,11 +27,11 @@ HWY_INLINE void prefetch_row(const StripeWeights<T>& w, std::int64_t row, const 
 }
 
 // The row of the panel stays in registers for all weights of a row of the stripe.
-template <typename T>
-void scatter(const StripeWeights<T>& w, const T* HWY_RESTRICT panel, T* HWY_RESTRICT sums) {
+template <int kBytes, typename T>
+void scatter_wide(const StripeWeights<T>& w, const T* HWY_RESTRICT panel, T* HWY_RESTRICT sums) {
   const Tag<T> tag;
   constexpr int kLanes = static_cast<int>(hn::MaxLanes(tag));
-  constexpr int kWidth = kScatterBytes / static_cast<int>(sizeof(T)), kVectors = kWidth / kLanes;
+  constexpr int kWidth = kBytes / static_cast<int>(sizeof(T)), kVectors = kWidth / kLanes;
   const std::int64_t count = w.count, first = w.first_place;
   for (std::int64_t r = 0; r < w.rows; ++r) {
     const T* HWY_RESTRICT values = w.values + r * w.row_stride;
@@ -47,6 +47,37 @@ void scatter(const StripeWeights<T>& w, const T* HWY_RESTRICT panel, T* HWY_REST
         hn::StoreU(hn::MulAdd(factor, from[i], hn::LoadU(tag, to + i * kLanes)), tag,
                    to + i * kLanes);
     }
+  }
+}
+
+// One token: a vector for each weight would be read and written for one of its lanes.
+template <typename T>
+void scatter_one(const StripeWeights<T>& w, const T* HWY_RESTRICT panel, T* HWY_RESTRICT sums) {
+  for (std::int64_t r = 0; r < w.rows; ++r) {
+    const T* HWY_RESTRICT values = w.values + r * w.row_stride;
+    const std::int32_t* HWY_RESTRICT places = w.places + r * w.row_stride;
+    for (std::int64_t k = 0; k < w.count; ++k)
+      sums[places[k] - w.first_place] += values[k] * panel[r];
+  }
+}
+
+template <typename T>
+void scatter(const StripeWeights<T>& w, const T* panel, std::int64_t width, T* sums) {
+  static_assert(kScatterBytes == 6 * kLaneBytes, "one case for each width");
+  if (width == 1) return scatter_one(w, panel, sums);
+  switch (width * static_cast<std::int64_t>(sizeof(T)) / kLaneBytes) {
+    case 1:
+      return scatter_wide<kLaneBytes>(w, panel, sums);
+    case 2:
+      return scatter_wide<2 * kLaneBytes>(w, panel, sums);
+    case 3:
+      return scatter_wide<3 * kLaneBytes>(w, panel, sums);
+    case 4:
+      return scatter_wide<4 * kLaneBytes>(w, panel, sums);
+    case 5:
+      return scatter_wide<5 * kLaneBytes>(w, panel, sums);
+    default:
+      return scatter_wide<6 * kLaneBytes>(w, panel, sums);
   }
 }
 
@@ -79,21 +110,25 @@ void sample(const StripeWeights<T>& w, const T* HWY_RESTRICT dy, const T* HWY_RE
     prefetch_row(w, r, w.places);
     prefetch_row(w, r, out);
     std::int64_t k = 0;
+    if (width == 1)
+      for (; k < w.count; ++k) to[k] += dy[r] * x[places[k] - w.first_place];
     for (; k + 4 <= w.count; k += 4)
       dots<4>(places + k, w.first_place, dy + r * width, x, width, to + k);
     for (; k < w.count; ++k) dots<1>(places + k, w.first_place, dy + r * width, x, width, to + k);
   }
 }
 
-void scatter_f32(const StripeWeights<float>& w, const float* panel, float* sums) {
-  scatter(w, panel, sums);
+void scatter_f32(const StripeWeights<float>& w, const float* panel, std::int64_t width,
+                 float* sums) {
+  scatter(w, panel, width, sums);
 }
 void sample_f32(const StripeWeights<float>& w, const float* dy, const float* x, std::int64_t width,
                 float* out) {
   sample(w, dy, x, width, out);
 }
-void scatter_f64(const StripeWeights<double>& w, const double* panel, double* sums) {
-  scatter(w, panel, sums);
+void scatter_f64(const StripeWeights<double>& w, const double* panel, std::int64_t width,
+                 double* sums) {
+  scatter(w, panel, width, sums);
 }
 void sample_f64(const StripeWeights<double>& w, const double* dy, const double* x,
                 std::int64_t width, double* out) {
@@ -113,11 +148,13 @@ HWY_EXPORT(sample_f32);
 HWY_EXPORT(sample_f64);
 }  // namespace
 
-void scatter_rows(const StripeWeights<float>& weights, const float* panel, float* sums) {
-  HWY_DYNAMIC_DISPATCH(scatter_f32)(weights, panel, sums);
+void scatter_rows(const StripeWeights<float>& weights, const float* panel, std::int64_t width,
+                  float* sums) {
+  HWY_DYNAMIC_DISPATCH(scatter_f32)(weights, panel, width, sums);
 }
-void scatter_rows(const StripeWeights<double>& weights, const double* panel, double* sums) {
-  HWY_DYNAMIC_DISPATCH(scatter_f64)(weights, panel, sums);
+void scatter_rows(const StripeWeights<double>& weights, const double* panel, std::int64_t width,
+                  double* sums) {
+  HWY_DYNAMIC_DISPATCH(scatter_f64)(weights, panel, width, sums);
 }
 void sample_rows(const StripeWeights<float>& weights, const float* dy, const float* x,
                  std::int64_t width, float* out) {

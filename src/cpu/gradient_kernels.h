@@ -1,6 +1,6 @@
 // The inner loops of the backward products, one implementation for each instruction set. Not part
 // of the public API. A panel holds `width` tokens of each feature side by side, [features, width];
-// a width is a multiple of kLaneBytes / sizeof(T).
+// a width is a multiple of kLaneBytes / sizeof(T), or 1.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,9 @@
 namespace coppice::cpu {
 
 inline constexpr int kLaneBytes = 64;  ///< the longest vector in use
-/// Bytes of a row of the panels of `scatter_rows`: few vectors, so that a weight's factors stay in
-/// registers.
-inline constexpr int kScatterBytes = 256;
+/// Bytes of a row of the panels of `scatter_rows` at most: few vectors, so that a weight's factors
+/// stay in registers.
+inline constexpr int kScatterBytes = 384;
 
 /// The weights of some neighbouring groups, in all rows.
 template <typename T>
@@ -22,10 +22,12 @@ struct StripeWeights {
   std::int64_t first_place = 0;  ///< panel row 0 stands for this place
 };
 
-/// sums[place][t] += value * panel[row][t] for all weights. panel: [rows, kScatterBytes /
-/// sizeof(T)]; sums: [places of the stripe, the same].
-void scatter_rows(const StripeWeights<float>& weights, const float* panel, float* sums);
-void scatter_rows(const StripeWeights<double>& weights, const double* panel, double* sums);
+/// sums[place][t] += value * panel[row][t] for all weights. panel: [rows, width]; sums: [places of
+/// the stripe, width].
+void scatter_rows(const StripeWeights<float>& weights, const float* panel, std::int64_t width,
+                  float* sums);
+void scatter_rows(const StripeWeights<double>& weights, const double* panel, std::int64_t width,
+                  double* sums);
 
 /// out[row][k] += sum over t of dy[row][t] * x[place][t]. `values` is not read. dy: [rows, width];
 /// x: [places of the stripe, width]; rows of `out` are `row_stride` apart.
