@@ -167,6 +167,19 @@ def test_structure_decay_goes_in_steps(conv):
     assert method.sums is None
     with pytest.raises(ValueError, match="schedule"):
         StructureDecay(mlp(), "2:4", [])
+    with pytest.raises(ValueError, match="needs fisher or magnitude"):
+        StructureDecay(mlp(), "2:4", schedule, by="x")
+
+
+def test_prunings_to_compare_with():
+    assert [(step, str(pattern)) for step, pattern in decay_schedule("8:2:8", 40, prunings=1)] == [(12, "8:2:8")]
+    model = mlp()
+    method = StructureDecay(model, "2:4", [(1, "3:4"), (2, "2:4")], by="magnitude")
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    train(model, method.attach(optimizer).optimizer, 1)
+    weight = method.layers[0].parameter.detach()
+    assert np.array_equal(method.layers[0].how.mask, coppice.magnitude_mask(weight, "3:4")) and method.sums is None
+    assert torch.equal(model[0].weight != 0, method.layers[0].how.mask)
 
 
 @pytest.mark.parametrize("conv", [False, True])

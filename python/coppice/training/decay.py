@@ -6,14 +6,16 @@ import torch
 from .. import fisher_prune, structure_decay
 from ..models.gradient_sums import GradientSums
 from .layers import MaskedWeight, Method
+from .masks import select_mask
 
 
-def decay_schedule(pattern, steps, *, first=0.04, last=0.3, **options):
+def decay_schedule(pattern, steps, *, prunings=0, first=0.04, last=0.3):
     """[(step, Pattern)]: the library's patterns on the way to `pattern` (structure_decay), spread evenly from the share `first` to the
-    share `last` of `steps` optimizer steps. VENOM's own, epochs 2 to 14 of 50, are the defaults."""
-    found = structure_decay(pattern, **options)
+    share `last` of `steps` optimizer steps. VENOM's own, epochs 2 to 14 of 50, are the defaults.
+    prunings: how many of them; 0: one for each weight that a group loses, at most 8; 1: to the pattern itself, at `last`."""
+    found = structure_decay(pattern, steps=prunings)
     span = (last - first) / max(1, len(found) - 1)
-    return [(max(1, round(steps * (first + span * i))), step.pattern) for i, step in enumerate(found)]
+    return [(max(1, round(steps * (last - span * (len(found) - 1 - i)))), step.pattern) for i, step in enumerate(found)]
 
 
 class StructureDecay(Method):
@@ -23,12 +25,14 @@ class StructureDecay(Method):
     schedule: [(step, pattern)] with ascending steps, see decay_schedule: one for all layers, or a function of a layer's pattern. samples:
     how many gradients, one of every optimizer step before a pruning, are gathered; as many as there are between two prunings at most.
     block: neighbouring weights of a row whose correlations count; damping: of the Fisher matrix, in units of its mean diagonal.
-    Sums take 4 * block bytes a weight while they are gathered.
+    Sums take 4 * block bytes a weight while they are gathered. by: "fisher", or "magnitude" to compare with: masks alone.
     """
 
-    def __init__(self, model, pattern, schedule, filter=None, *, samples=64, block=16, damping=0.01, threads=0):
+    def __init__(self, model, pattern, schedule, filter=None, *, by="fisher", samples=64, block=16, damping=0.01, threads=0):
         super().__init__(model, pattern, filter)
-        self.samples, self.damping, self.threads, self.block = samples, damping, threads, block
+        if by not in ("fisher", "magnitude") or samples < 1:
+            raise ValueError(f"by {by}, samples {samples}: needs fisher or magnitude, and 1 or more")
+        self.by, self.samples, self.damping, self.threads, self.block = by, samples, damping, threads, block
         for layer in self.layers:
             layer.schedule = [(int(step), wanted) for step, wanted in (schedule(layer.pattern) if callable(schedule) else schedule)]
             layer.parametrize(MaskedWeight(torch.ones_like(layer.module.weight, dtype=torch.bool)))
@@ -40,7 +44,7 @@ class StructureDecay(Method):
 
     def before_step(self):
         following = next((point for point in self.points if point > self.steps), None)
-        if following is None or following - self.steps > self.samples:
+        if self.by == "magnitude" or following is None or following - self.steps > self.samples:
             return
         if self.sums is None:
             self.sums = self._new_sums()
@@ -61,6 +65,9 @@ class StructureDecay(Method):
 
     def _prune(self, layer, pattern):
         weight = layer.matrix(layer.module.weight.detach())
+        if self.by == "magnitude":
+            layer.set_mask(select_mask(weight, pattern))
+            return
         result = fisher_prune(weight.float().cpu().contiguous(), pattern, self.sums.of(layer.name), self.sums.samples,
                               damping=self.damping, threads=self.threads)
         layer.parameter.copy_(layer.matrix(torch.from_numpy(np.ascontiguousarray(result.weight))))

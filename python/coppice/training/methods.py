@@ -12,9 +12,10 @@ def sr_ste(model, pattern, steps, *, decay=2e-4, every=1, fixed=1.0):
     return SrSte(model, pattern, decay=decay, every=every, until=None if fixed >= 1 else round(steps * fixed))
 
 
-def structure_decay(model, pattern, steps, *, samples=64, block=16, damping=0.01, first=0.04, last=0.3):
-    return StructureDecay(model, pattern, lambda own: decay_schedule(own, steps, first=first, last=last), samples=samples, block=block,
-                          damping=damping)
+def structure_decay(model, pattern, steps, *, prunings=0, by="fisher", samples=64, block=16, damping=0.01, first=0.04, last=0.3):
+    """prunings: how many, 0: as the pattern wants; 1: at once, at the share `last`."""
+    return StructureDecay(model, pattern, lambda own: decay_schedule(own, steps, first=first, last=last, prunings=prunings), by=by,
+                          samples=samples, block=block, damping=damping)
 
 
 def lora(model, pattern, steps, *, rank=16, scale=2.0, dense=0.05, dynamic=0.05, interval=10):
