@@ -40,6 +40,7 @@ def main():
     parser.add_argument("descriptions", help="an uncompressed Translation-en file")
     parser.add_argument("--task", default="task.jsonl", help="(default: %(default)s)")
     parser.add_argument("--text", default="calibration.txt", help="(default: %(default)s)")
+    parser.add_argument("--train", metavar="FILE", help="the other packages as lines like the task's, to train on")
     parser.add_argument("--queries", type=int, default=2000, help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     args = parser.parse_args()
@@ -50,9 +51,10 @@ def main():
     random.Random(args.seed).shuffle(alone)
     if len(alone) < 2 * args.queries:
         parser.error(f"{len(alone)} packages are usable, needed are {2 * args.queries}: half of them for the text")
-    with open(args.task, "w", encoding="utf-8") as file:
-        for query, document in alone[: args.queries]:
-            file.write(json.dumps({"query": query, "document": document}) + "\n")
+    for path, rows in ((args.task, alone[: args.queries]), (args.train, alone[args.queries :])):
+        if path is not None:
+            with open(path, "w", encoding="utf-8") as file:
+                file.writelines(json.dumps({"query": query, "document": document}) + "\n" for query, document in rows)
     with open(args.text, "w", encoding="utf-8") as file:
         file.writelines(f"{query}\n{document}\n" for query, document in alone[args.queries :])
     print(f"{args.task}: {args.queries} queries; {args.text}: {len(alone) - args.queries} packages")

@@ -1,0 +1,128 @@
+"""A GPT from scratch on Debian's Linux documentation: dense, SR-STE, structure decay, and pruned at once, at equal steps.
+
+    scripts/debian_docs.py .../linux-doc-6.1/Documentation -o CORPUS_DIR --vocabulary 8192
+    python bench/python/studies/gpt.py CORPUS_DIR -o OUT_DIR --device cuda --dtype bfloat16 --processes 4 [--grid]
+
+DATA_DIR holds train.npy and test.npy. GPT-2's architecture: 6 blocks of 384 features (10.6 M linear weights in them), 256 positions. Every run takes
+the same steps, samples and rates of one seed. Ways:
+
+    dense        no sparsity
+    obs          the dense model, pruned at the end by OBS, without training after it
+    magnitude    the same by magnitude, V:N:M columns exactly; greedy: V:N:M columns by their sums
+    sr-ste       masked from the first step on
+    decay        gradual pruning by Fisher blocks, between 20 and 60 % of the steps
+    at-once      by Fisher blocks as well, all at 60 % of the steps
+    gradual-mag  decay by magnitude
+
+--grid adds SR-STE at other (V, M). results.csv has a row a run: loss and perplexity on the test text.
+"""
+
+import math
+import shutil
+
+import torch
+import transformers
+
+from jobs import parser_of, run_jobs, train
+
+from coppice.training.methods import METHODS
+from coppice.training.recipes.text import Text
+
+PATTERNS = ["2:4", "64:2:5", "64:2:8", "vw32/8:32"]
+GRID = [f"{v}:2:{m}" for m in (5, 8, 16) for v in (16, 32, 64, 128)]
+AFTER = ["obs", "magnitude", "greedy"]
+# way: (method, its options)
+DURING = {
+    "sr-ste": ("sr-ste", {"every": 5, "fixed": 0.9}),
+    "decay": ("decay", {"first": 0.2, "last": 0.6}),
+    "at-once": ("decay", {"first": 0.2, "last": 0.6, "prunings": 1}),
+    "gradual-mag": ("decay", {"first": 0.2, "last": 0.6, "by": "magnitude"}),
+}
+SIZES = dict(vocab_size=8192, n_positions=256, n_embd=384, n_layer=6, n_head=6)
+
+
+def sizes_of(args):
+    return dict(vocab_size=8192, n_positions=16, n_embd=32, n_layer=2, n_head=2) if args.tiny else SIZES
+
+
+def make_model(args, seed):
+    torch.manual_seed(seed)
+    config = transformers.GPT2Config(**sizes_of(args), resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
+                                     use_cache=False)
+    return transformers.GPT2LMHeadModel(config)
+
+
+def options_of(args, seed):
+    steps = args.steps or (8 if args.tiny else 1500)
+    return dict(steps=steps, batch=args.batch or (4 if args.tiny else 128), rate=1e-3, warmup=max(1, steps // 20), schedule="cosine",
+                weight_decay=0.1, betas=(0.9, 0.95), dtype=args.dtype, device=args.device, seed=seed, log_every=100)
+
+
+def trained(job, args, recipe, directory, deadline):
+    method = None
+    options = options_of(args, job["seed"])
+    if job["way"] != "dense":
+        name, given = DURING[job["way"]]
+        method = lambda model: METHODS[name](model, job["pattern"], options["steps"], **given)  # noqa: E731
+    return train(make_model(args, job["seed"]), recipe, recipe.loss(), method, options, directory, deadline)
+
+
+def pruned(job, args, recipe, dense_dir, directory):
+    """The dense model of the seed, pruned at once and not trained after it; None while there is none."""
+    import coppice
+
+    if not (dense_dir / "model.safetensors").exists():
+        return None
+    generator = torch.Generator().manual_seed(job["seed"])
+    chosen = torch.randint(len(recipe.dataset), (16 if args.tiny else 256,), generator=generator).tolist()
+    batches = [{"input_ids": torch.stack([recipe.dataset[i]["input_ids"] for i in chosen[first : first + 16]])}
+               for first in range(0, len(chosen), 16)]
+    method = "obs" if job["way"] == "obs" else "magnitude"
+    columns = "greedy" if job["way"] == "greedy" else "automatic"
+    shutil.rmtree(directory / "model", ignore_errors=True)
+    coppice.prune(dense_dir, directory / "model", job["pattern"], method, batches if method == "obs" else None, sequential=False,
+                  columns=columns, device=args.device)
+    return transformers.GPT2LMHeadModel.from_pretrained(directory / "model").to(args.device).eval()
+
+
+def work(job, args, directory, deadline):
+    recipe = Text(args.data, args.data, sizes_of(args)["n_positions"])
+    dense_dir = args.output / "dense" / str(job["seed"])
+    directory.mkdir(parents=True, exist_ok=True)
+    if job["way"] in AFTER:
+        model = pruned(job, args, recipe, dense_dir, directory)
+    else:
+        model = trained(job, args, recipe, directory, deadline)
+    if model is None:
+        return None
+    if job["way"] == "dense":
+        model.save_pretrained(dense_dir)
+    with torch.no_grad():
+        found = recipe.evaluate(model)
+    return {"test_loss": math.log(found["perplexity"]), **found}
+
+
+def jobs_of(args):
+    def rows(patterns, way):
+        return [{"pattern": pattern, "way": way, "seed": seed} for pattern in patterns for seed in args.seeds]
+
+    jobs = rows(["dense"], "dense")
+    for way in DURING:
+        jobs += rows(PATTERNS, way)
+    for way in AFTER:
+        jobs += rows([p for p in PATTERNS if way != "greedy" or p.startswith("64:")], way)
+    if args.grid:
+        jobs += rows([p for p in GRID if p not in PATTERNS], "sr-ste")
+    return jobs
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("--grid", action="store_true", help="SR-STE at other (V, M)")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model and few steps, to see that it runs")
+    args = parser.parse_args()
+    run_jobs(jobs_of(args), work, args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Many short runs that share a device: processes take one after the other until the time is up, and the next call goes on."""
+
+import argparse
+import concurrent.futures
+import csv
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+
+def parser_of(description):
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA_DIR")
+    add("-o", "--output", type=Path, required=True, metavar="OUT_DIR", help="a run in the same directory goes on")
+    add("--device", default="cpu")
+    add("--dtype", default="float32", help="of autocast (default: %(default)s)")
+    add("--processes", type=int, default=1, help="that share the device (default: %(default)s)")
+    add("--seconds", type=float, default=1e9, help="after which nothing new is begun and runs stop with a checkpoint")
+    add("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2], help="(default: 0,1,2)")
+    add("--steps", type=int, help="of every run")
+    add("--batch", type=int, help="samples of a step")
+    add("--only", default="", metavar="TEXT", help="runs whose name has this in it")
+    add("--list", action="store_true", help="names of the runs, and which are done")
+    return parser
+
+
+def name_of(job):
+    return "_".join(str(value) for value in job.values()).replace("/", "-").replace(":", "-")
+
+
+def run_jobs(jobs, work, args):
+    """work(job, args, directory, deadline) -> {measure: number}, or None if the time was up. Jobs are dicts; what they give, with the seconds
+    of the last process that worked on them, goes into OUT_DIR/results.csv."""
+    results = args.output / "results"
+    results.mkdir(parents=True, exist_ok=True)
+    jobs = [job for job in jobs if args.only in name_of(job)]
+    left = [job for job in jobs if not (results / f"{name_of(job)}.json").exists()]
+    if args.list:
+        for job in jobs:
+            print(name_of(job), "" if job in left else "done")
+        return
+    deadline = time.time() + args.seconds
+    with concurrent.futures.ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn"), _begin, (args.processes,)) as pool:
+        running = {pool.submit(_one, work, job, args, deadline): job for job in left}
+        for future in concurrent.futures.as_completed(running):
+            name, error = name_of(running[future]), future.exception()
+            if error is not None:
+                print(f"{name} failed: {type(error).__name__}: {error}", flush=True)
+            elif future.result() is not None:
+                print(name, " ".join(f"{measure} {value:.5g}" for measure, value in future.result().items()), flush=True)
+    done = write_table(jobs, args.output)
+    print(f"{done} of {len(jobs)} runs are done")
+    if any(future.exception() is not None for future in running):
+        raise SystemExit("some runs failed")
+
+
+def _begin(processes):
+    import torch
+    import transformers
+
+    transformers.logging.disable_progress_bar()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+
+
+def _one(work, job, args, deadline):
+    if time.time() >= deadline:
+        return None
+    begin = time.time()
+    found = work(job, args, args.output / "runs" / name_of(job), deadline)
+    if found is None:
+        return None
+    found["seconds"] = time.time() - begin
+    path = args.output / "results" / f"{name_of(job)}.json"
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps({**job, **found}))
+    os.replace(unfinished, path)
+    return found
+
+
+def write_table(jobs, output):
+    """results.csv of all jobs that are done; returns how many."""
+    paths = [output / "results" / f"{name_of(job)}.json" for job in jobs]
+    rows = [json.loads(path.read_text()) for path in paths if path.exists()]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with open(output / "results.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    return len(rows)
+
+
+def train(model, recipe, loss, method, options, directory, deadline):
+    """Trains in the directory until the deadline: the finished model, or None."""
+    from coppice.training import Trainer, TrainOptions
+
+    options = TrainOptions(**{**options, "seconds": max(0.0, deadline - time.time()), "save_every": 0})
+    trainer = Trainer(model, recipe.dataset, loss, options, directory, collate=recipe.collate, method=method)
+    if not trainer.run():
+        return None
+    (directory / "checkpoint.pt").unlink()  # the result is what stays
+    return trainer.finish()

@@ -1,0 +1,113 @@
+"""The scripts of the training studies, a run of every kind on tiny models."""
+
+import argparse
+import csv
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from torch_models import make_model, tokenizer, torch
+from torch_recipes_test import pair_data
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench" / "python" / "studies"))
+import gpt  # noqa: E402
+import jobs  # noqa: E402
+import minilm  # noqa: E402
+import report  # noqa: E402
+
+
+def arguments(tmp_path, **changes):
+    given = dict(data=tmp_path / "data", output=tmp_path / "out", device="cpu", dtype="float32", seeds=[0, 1], steps=4, batch=4, tiny=True,
+                 grid=True, thin=False, only="", list=False, processes=1, seconds=1e9)
+    return argparse.Namespace(**{**given, **changes})
+
+
+def run(study, args, wanted):
+    """Results of the jobs of these (pattern, way)."""
+    found = {}
+    for job in study.jobs_of(args):
+        key = job["pattern"], job["way"]
+        if key in wanted and job["seed"] == 0 and key not in found:
+            found[key] = study.work(job, args, args.output / "runs" / jobs.name_of(job), time.time() + 600)
+    assert set(found) == set(wanted)
+    return found
+
+
+def test_gpt(tmp_path):
+    (tmp_path / "data").mkdir()
+    for part, count in (("train", 4000), ("test", 500)):
+        np.save(tmp_path / "data" / f"{part}.npy", np.random.default_rng(1).integers(0, 8192, count).astype(np.uint16))
+    args = arguments(tmp_path)
+    wanted = [("dense", "dense"), *[("64:2:8", way) for way in ("decay", "gradual-mag", "obs", "greedy")], ("32:2:16", "sr-ste")]
+    found = run(gpt, args, wanted)
+    assert all(np.isfinite(row["perplexity"]) for row in found.values())
+    assert len({row["perplexity"] for row in found.values()}) == len(found)
+    late = gpt.work(gpt.jobs_of(args)[2], args, tmp_path / "late", time.time())  # stops after a step, and goes on
+    assert late is None and (tmp_path / "late" / "checkpoint.pt").exists()
+    assert gpt.work(gpt.jobs_of(args)[2], args, tmp_path / "late", time.time() + 600) is not None
+
+
+def test_minilm(tmp_path):
+    (tmp_path / "data").mkdir()
+    pair_data(tmp_path / "data")
+    make_model("bert").save_pretrained(tmp_path / "data" / "model")
+    tokenizer().save_pretrained(tmp_path / "data" / "model")
+    args = arguments(tmp_path)
+    args.output.mkdir()
+    ways = [("2:4", way) for way in ("wanda+perm", "obs+perm", "admm", "sr-ste", "lora")]
+    found = run(minilm, args, [("dense", "dense"), *ways, ("64:2:8", "fixed"), ("64:2:8", "decay")])
+    assert all(0 <= row["recall@10"] <= 1 for row in found.values())
+    names = [jobs.name_of(job) for job in minilm.jobs_of(args)]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_pruned_weights_have_their_order(permuted):
+    class Stats:
+        def gram(self, _name):
+            x = np.random.default_rng(0).normal(size=(200, 16)) * np.arange(1, 17)
+            return x.T @ x
+
+        def square_sums(self, name):
+            return self.gram(name).diagonal().copy()
+
+    weight = torch.randn(8, 16).numpy()
+    errors = {}
+    for method in ("magnitude", "wanda", "obs"):
+        new = minilm.pruned_weight(weight, "2:4", method, permuted, Stats(), "w")
+        assert (new == 0).sum() == 64
+        errors[method] = np.linalg.norm((weight - new) @ np.linalg.cholesky(Stats().gram("w")))
+    assert errors["obs"] < errors["wanda"] < errors["magnitude"]
+
+
+def test_jobs_go_on(tmp_path):
+    args = arguments(tmp_path, list=True)
+    table = [{"pattern": "2:4", "way": "x", "seed": seed} for seed in (0, 1)]
+    (tmp_path / "out" / "results").mkdir(parents=True)
+    assert jobs._one(lambda *_: None, table[0], args, time.time() + 9) is None and jobs.write_table(table, args.output) == 0
+    assert jobs._one(lambda *_: {"m": 2.0}, table[1], args, time.time() - 1) is None
+    assert jobs._one(lambda *_: {"m": 2.0}, table[1], args, time.time() + 9)["m"] == 2.0
+    assert jobs.write_table(table, args.output) == 1
+    with open(tmp_path / "out" / "results.csv", newline="") as file:
+        assert [row["seed"] for row in csv.DictReader(file)] == ["1"]
+
+
+def test_verdicts_and_diversity(tmp_path, capsys):
+    assert [round(report.diversity(p), 4) for p in ("16:2:5", "128:2:5", "16:2:8", "64:2:8")] == [0.3785, 0.3609, 0.2572, 0.2323]
+    assert report.diversity("2:4") is None
+    rows = ["pattern,way,seed,test_loss", "dense,dense,0,4.0", "dense,dense,1,4.0"]
+    for number, pattern in enumerate(["128:2:8", "64:2:8", "32:2:8", "16:2:8"]):
+        for seed in (0, 1):
+            loss = 4.4 - 0.02 * number + 0.001 * seed
+            rows += [f"{pattern},sr-ste,{seed},{loss}", f"{pattern},decay,{seed},{loss}", f"{pattern},at-once,{seed},{loss + 0.1}"]
+            rows += [f"{pattern},gradual-mag,{seed},{loss - 0.1}"]
+    (tmp_path / "results.csv").write_text("\n".join(rows) + "\n")
+    found = report.read(tmp_path / "results.csv", "test_loss")
+    said = report.verdicts(found, True, report.STUDIES["gpt"][3])
+    assert "at once: **confirmed**" in said and "both gradual: **contradicted**" in said and "better in 8 of 8 pairs" in said
+    assert "sr-ste, M = 8: rank correlation +1.00 over 4 patterns" in report.correlation(found, "sr-ste", True)
+    assert "| `64:2:8` | 4.381 (0.00071), +9.5 % |" in report.table({k: v for k, v in found.items() if k[1] in ("dense", "sr-ste")},
+                                                                     ("dense", "dense")).replace("|  | ", "| ")
