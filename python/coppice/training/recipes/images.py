@@ -6,9 +6,8 @@ import numpy as np
 import torch
 import transformers
 
+from ...models.images import image_files
 from .base import Outputs, Recipe
-
-SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".webp"}
 
 
 class Folder:
@@ -17,8 +16,7 @@ class Folder:
     def __init__(self, root, classes, size, mean, std, training):
         self.size, self.training = size, training
         self.mean, self.std = (torch.tensor(values).view(3, 1, 1) for values in (mean, std))
-        self.images = [(path, label) for label, name in enumerate(classes) for path in sorted((root / name).iterdir())
-                       if path.suffix.lower() in SUFFIXES]
+        self.images = [(path, label) for label, name in enumerate(classes) for path in image_files(root / name)]
         if not self.images:
             raise ValueError(f"'{root}' has no images in folders named by class")
 

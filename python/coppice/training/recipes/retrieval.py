@@ -3,7 +3,9 @@
 import torch
 import transformers
 
-from ...evaluation.tasks import pool, pooling_of, read_task, retrieval
+from ...evaluation.encoder_tasks import pool, pooling_of, retrieval
+from ...evaluation.task_file import read_task
+from ...evaluation.tasks import Task
 from ...models.text import tokenizer_of
 from ..losses import cosine_distance, distillation_kl
 from .base import Outputs, Recipe
@@ -48,5 +50,5 @@ class Retrieval(Recipe):
             student.compared[1], teacher.compared[1], temperature)
 
     def evaluate(self, model):
-        found = retrieval(model, self.tokenizer, self.held_out, self.length, model.device, self.pooling)
+        found = retrieval(Task(model, self.model_dir, self.held_out, self.length, model.device, self.pooling))
         return {name: found[name] for name in ("recall@1", "recall@10", "mrr")}
