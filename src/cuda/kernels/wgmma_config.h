@@ -19,9 +19,10 @@ enum class Source : std::uint8_t {
 
 /// Boxes of the matrices that the copy engine reads and writes.
 struct WgmmaMaps {
-  CUtensorMap x;        // in order: 64 x 64 (feature-major), or 64 columns of all tokens of a tile
-  CUtensorMap x_quads;  // expanded weights: 4 columns of 64 tokens, for the last step
-  CUtensorMap y;        // 64 rows x kStoredTokens tokens, in either layout
+  CUtensorMap x;       // in order: 64 x 64 (feature-major), or 64 columns of all tokens of a tile
+  CUtensorMap x_rest;  // token-major: the same of the last tile's tokens if it is not whole;
+                       // expanded weights: 4 columns of 64 tokens, for the last step
+  CUtensorMap y;       // 64 rows x kStoredTokens tokens, in either layout
 };
 
 struct WgmmaConfig {

@@ -48,13 +48,17 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
   }
 }
 
+// Boxes of 64 columns of so many tokens.
+inline CUtensorMap token_map(const ProductArguments& p, const WgmmaConfig& config, int tokens) {
+  return tensor_map(
+      {p.x, config.type, p.cols, p.tokens, p.x_stride, kStepCols, tokens, Swizzled::bytes_128});
+}
+
 // Boxes of activations in order: see produce_in_order.
 inline CUtensorMap activation_map(const ProductArguments& p, const WgmmaConfig& config) {
   if (config.expands())
     return window_map({p.x, config.type, p.tokens, p.cols, p.x_stride, p.columns.group});
-  if (config.source == Source::token_major)
-    return tensor_map({p.x, config.type, p.cols, p.tokens, p.x_stride, kStepCols,
-                       config.tile_tokens(), Swizzled::bytes_128});
+  if (config.source == Source::token_major) return token_map(p, config, config.tile_tokens());
   return tensor_map(
       {p.x, config.type, p.tokens, p.cols, p.x_stride, 64, kStepCols, Swizzled::bytes_128});
 }
@@ -80,9 +84,12 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
   const auto kernel = sparse_wgmma_kernel<kShape, kSource, kType>;
   WgmmaMaps maps = {};
   if constexpr (!kConfig.gathers()) maps.x = activation_map(arguments, kConfig);
+  if constexpr (kConfig.source == Source::token_major)
+    if (const int rest = arguments.tokens % kConfig.tile_tokens())
+      maps.x_rest = token_map(arguments, kConfig, rest);
   if constexpr (kConfig.expands())
-    maps.x_quads = tensor_map({arguments.x, kType, arguments.tokens, arguments.cols,
-                               arguments.x_stride, 64, 4, Swizzled::bytes_128});
+    maps.x_rest = tensor_map({arguments.x, kType, arguments.tokens, arguments.cols,
+                              arguments.x_stride, 64, 4, Swizzled::bytes_128});
   if (arguments.staged) maps.y = output_map(arguments, kType);
   const int tiles = arguments.row_tile_count * arguments.token_tile_count;
   const int room = device.multiprocessors * kConfig.shape.thread_blocks / arguments.slices;
