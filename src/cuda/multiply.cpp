@@ -169,6 +169,9 @@ ProductArguments arguments_for(const Selection& selection, const PackedWeight::I
   p.rows = static_cast<std::int32_t>(y.features);
   p.cols = static_cast<std::int32_t>(x.features);
   p.tokens = static_cast<std::int32_t>(x.tokens);
+  // A copy in the workspace has whole rows.
+  const bool whole_rows = selection.transpose || selection.repack;
+  p.x_tokens = whole_rows ? static_cast<std::int32_t>(x.stride) : p.tokens;
   p.steps = static_cast<std::int32_t>(impl.product.steps);
   p.block_count = static_cast<std::int32_t>(impl.product.blocks);
   p.token_tile_count = static_cast<std::int32_t>((x.tokens + tile_tokens - 1) / tile_tokens);

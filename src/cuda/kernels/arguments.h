@@ -36,6 +36,7 @@ struct ProductArguments {
   std::int32_t rows = 0;
   std::int32_t cols = 0;
   std::int32_t tokens = 0;
+  std::int32_t x_tokens = 0;  ///< that x has memory for, in every row: at least `tokens`
   std::int32_t steps = 0;
   std::int32_t block_count = 0;
   std::int32_t stages = 0;      // mma kernels only

@@ -32,12 +32,15 @@ __device__ inline void copy_part(const ProductArguments& p, const WgmmaMaps& map
   constexpr int kPanels = kConfig.tile_tokens() / 64;
   const std::uint32_t tile = pipe.activation_tile(), full = pipe.x.full_barrier();
   const int group = p.columns.group, first = step * kStepQuads * group;
-  ptx::barrier_arrive_expect(full, Pipeline<kConfig>::kPartBytes);
+  // As in OrderedCopies: nothing that lies behind the last token.
+  const int panels = min(kPanels, (p.tokens - token + 63) / 64);
+  ptx::barrier_arrive_expect(full, panels * kPanelBytes);
   if (first + kStepQuads * group <= p.cols) {
 #pragma unroll
     for (int panel = 0; panel < kPanels; ++panel)
-      ptx::load_box(tile + panel * kPanelBytes, &maps.x, token + 64 * panel, 0,
-                    step * expand::kLanes, 0, 2 * part, full);
+      if (panel < panels)
+        ptx::load_box(tile + panel * kPanelBytes, &maps.x, token + 64 * panel, 0,
+                      step * expand::kLanes, 0, 2 * part, full);
     return;
   }
   // The boxes' bounds cannot say where the last window ends: quad by quad.
@@ -46,7 +49,7 @@ __device__ inline void copy_part(const ProductArguments& p, const WgmmaMaps& map
     const int n = part * kQuads + quad / expand::kLanes;
     const int col = first + expand::quad_column_of(group, n, quad % expand::kLanes);
 #pragma unroll 1
-    for (int panel = 0; panel < kPanels; ++panel)
+    for (int panel = 0; panel < panels; ++panel)
       ptx::load_box(tile + panel * kPanelBytes + quad * 4 * 128, &maps.x_rest, token + 64 * panel,
                     col, full);
   }

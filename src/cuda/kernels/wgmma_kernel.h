@@ -57,10 +57,10 @@ inline CUtensorMap token_map(const ProductArguments& p, const WgmmaConfig& confi
 // Boxes of activations in order: see produce_in_order.
 inline CUtensorMap activation_map(const ProductArguments& p, const WgmmaConfig& config) {
   if (config.expands())
-    return window_map({p.x, config.type, p.tokens, p.cols, p.x_stride, p.columns.group});
+    return window_map({p.x, config.type, p.x_tokens, p.cols, p.x_stride, p.columns.group});
   if (config.source == Source::token_major) return token_map(p, config, config.tile_tokens());
   return tensor_map(
-      {p.x, config.type, p.tokens, p.cols, p.x_stride, 64, kStepCols, Swizzled::bytes_128});
+      {p.x, config.type, p.x_tokens, p.cols, p.x_stride, 64, kStepCols, Swizzled::bytes_128});
 }
 
 // Boxes of 64 rows x kStoredTokens of the outputs.
@@ -88,7 +88,7 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
     if (const int rest = arguments.tokens % kConfig.tile_tokens())
       maps.x_rest = token_map(arguments, kConfig, rest);
   if constexpr (kConfig.expands())
-    maps.x_rest = tensor_map({arguments.x, kType, arguments.tokens, arguments.cols,
+    maps.x_rest = tensor_map({arguments.x, kType, arguments.x_tokens, arguments.cols,
                               arguments.x_stride, 64, 4, Swizzled::bytes_128});
   if (arguments.staged) maps.y = output_map(arguments, kType);
   const int tiles = arguments.row_tile_count * arguments.token_tile_count;
