@@ -97,13 +97,15 @@ stage_memcheck() {
 }
 
 # racecheck does not follow releases through an mbarrier to the copy engine: it reports the wgmma kernels' metadata
-# reads although they are ordered. They are left out, and covered by the tests that compare bits over and over.
+# reads although they are ordered. They are left out, and covered by the tests that compare bits over and over. Left out
+# they may not run at all: on clusters that it does not watch racecheck itself fails ("failed to handle a hardware
+# exception", with no kernel to watch as well; compute-sanitizer 2025.3), so tests name their kernels here.
 stage_racecheck() {
   echo "gap: the sparse_wgmma kernels (racecheck does not follow an mbarrier to the copy engine's writes)"
   echo "gap: products of more than 10 random problems, compression of random and large weights (time)"
   COPPICE_GPU_TEST_CASES=10 sanitize racecheck --kernel-name-exclude kernel_substring=sparse_wgmma \
     "$tests/cuda_test" --gtest_brief=1 \
-    --gtest_filter='CudaProduct.RandomProblems:CudaProduct.CanBeCapturedAndReplayed:CudaRuntime.ThreadsShareAWeight:CudaElement.EveryKernel:CudaElement.RandomPatterns:CudaDecode.SeveralWeights*:CudaNorm.*:CudaKept.*'
+    --gtest_filter='CudaProduct.EveryMmaKernel:CudaProduct.EveryDecodeKernel:CudaDecode.ProductsFollow*:CudaElement.EveryKernel:CudaElement.RandomPatterns:CudaNorm.*:CudaKept.*'
   sanitize racecheck "$tests/cuda_compress_test" --gtest_brief=1 --gtest_filter='*Tail*:*Graph*:*FromTheHost*'
   sanitize racecheck "$tests/cuda_update_test" --gtest_brief=1 --gtest_filter='*Share*:*Named*'
 }
