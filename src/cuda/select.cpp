@@ -195,7 +195,8 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
   // The copy engine takes far longer for boxes that reach behind the last token (2:4 with 24
   // tokens: 66 us instead of 21, H200), which few tokens do in every step: a copy has whole rows.
   const bool boxes = family == Family::expand || (family == Family::wgmma && p.in_order);
-  const bool ragged = boxes && p.tokens % 64 != 0 && p.tokens < kMostRagged;
+  const int whole = family == Family::expand ? 32 : 64;
+  const bool ragged = boxes && p.tokens % whole != 0 && p.tokens < kMostRagged;
   selection.repack = !p.token_major && (!p.aligned || ragged);
   int tile_tokens = 0;
   if (family == Family::mma) {
