@@ -5,7 +5,8 @@ import pytest
 from torch_support import torch
 
 import coppice
-from coppice.training.masks import _rank, select_mask, tensor_mask
+from coppice.training import masks
+from coppice.training.masks import _rank, select_mask, tensor_masks
 
 SHAPES = [(1, 1), (3, 7), (64, 96), (70, 90), (130, 257)]
 
@@ -16,7 +17,7 @@ def test_the_librarys_choice(pattern, shape):
     weight = torch.randn(shape)
     weight[:, ::3] = weight[:, ::3].round()  # ties
     want = torch.from_numpy(coppice.score_mask(weight, pattern))
-    assert torch.equal(tensor_mask(weight, coppice.Pattern(pattern)), want)
+    assert torch.equal(tensor_masks([weight], coppice.Pattern(pattern))[0], want)
     assert torch.equal(select_mask(weight.requires_grad_(), pattern), want)
 
 
@@ -24,7 +25,7 @@ def test_the_librarys_choice(pattern, shape):
 @pytest.mark.parametrize("pattern", ["64:2:5", "64:2:8", "16:2:16", "32:3/6:8", "4:2/2:8", "8:2:40"])
 def test_columns_of_vnm(pattern, shape):
     weight = torch.randn(shape)
-    kept = tensor_mask(weight, coppice.Pattern(pattern))
+    kept = tensor_masks([weight], coppice.Pattern(pattern))[0]
     coppice.compress(weight, kept.numpy(), pattern)  # refuses what is not of the pattern
     exact, greedy = (coppice.score_mask(weight, pattern, columns=columns) for columns in ("exact", "greedy"))
     score, best, worst = (weight.abs().double()[torch.as_tensor(mask)].sum() for mask in (kept, exact, greedy))
@@ -40,5 +41,18 @@ def test_large_groups_are_ranked_by_sorting():
 
 
 def test_nothing_to_choose():
-    assert tensor_mask(torch.randn(3, 5), coppice.Pattern("dense")).all()
-    assert tensor_mask(torch.randn(0, 5), coppice.Pattern("2:4")).shape == (0, 5)
+    assert tensor_masks([torch.randn(3, 5)], coppice.Pattern("dense"))[0].all()
+    assert tensor_masks([torch.randn(0, 5)], coppice.Pattern("2:4"))[0].shape == (0, 5)
+    assert tensor_masks([torch.randn(3, 2)], coppice.Pattern("bw4x4/1:4"))[0].all()
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "vw32/8:32", "bw4x4/1:4", "16:2:8"])
+def test_together_as_one_by_one(pattern, monkeypatch):
+    weights = [torch.randn(shape) for shape in SHAPES]
+    pattern = coppice.Pattern(pattern)
+    want = [tensor_masks([weight], pattern)[0] for weight in weights]
+    assert all(map(torch.equal, tensor_masks(weights, pattern), want))
+    monkeypatch.setattr(masks, "TOGETHER", 7000)
+    lists = masks._together(weights)
+    assert [id(weight) for some in lists for weight in some] == list(map(id, weights))
+    assert [sum(map(torch.numel, some)) for some in lists] == [22 + 64 * 96, 70 * 90, 130 * 257]

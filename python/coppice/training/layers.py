@@ -7,6 +7,7 @@ from torch.nn.utils import parametrize
 from ..models.report import table
 from ..torch._layers import linear_layers, pattern_for
 from ..torch._linear import is_conv1d
+from .masks import select_masks
 
 
 def chosen_layers(model, pattern, filter=None):
@@ -120,6 +121,18 @@ class Method:
 
     def after_step(self):
         """Weights are new; `steps` counts this one."""
+
+    @torch.no_grad()
+    def choose(self, scores=None):
+        """New masks, by the magnitudes of the parameters or by scores(layer). Returns how many entries changed, a tensor."""
+        together = {}
+        for layer in self.layers:
+            together.setdefault(str(layer.pattern), []).append(layer)
+        changed = []
+        for layers in together.values():
+            found = [layer.matrix(layer.parameter) if scores is None else scores(layer) for layer in layers]
+            changed += [layer.set_mask(mask) for layer, mask in zip(layers, select_masks(found, layers[0].pattern))]
+        return sum(changed)
 
     def finish(self):
         """Takes the method off the model: plain weights, zero where the masks are clear."""

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from .layers import Method
-from .masks import select_mask
 
 
 class LoraWeight(nn.Module):
@@ -45,19 +44,19 @@ class ThreeStageLora(Method):
         if min(dense, dynamic) < 0 or dense + dynamic > 1 or interval < 1 or rank < 1:
             raise ValueError(f"dense {dense}, dynamic {dynamic}, interval {interval}, rank {rank}: shares lie between 0 and 1 together, "
                              "interval and rank are 1 or more")
-        self.scores = scores or (lambda _name, weight: weight)
+        self.scores = None if scores is None else lambda layer: scores(layer.name, layer.matrix(layer.parameter))
         self.first, self.fixed, self.interval = round(steps * dense), round(steps * (dense + dynamic)), interval
         for layer in self.layers:
             layer.parametrize(LoraWeight(layer, rank, scale))
             layer.parameter.requires_grad_(False)
         if self.first == 0:
-            self._choose()
+            self.choose(self.scores)
 
     def after_step(self):
         behind = self.steps - self.first
         if self.steps == self.fixed or (behind >= 0 and self.steps < self.fixed and behind % self.interval == 0):
             self._merge()
-            self._choose()
+            self.choose(self.scores)
 
     def _merge(self):
         for layer in self.layers:
@@ -66,12 +65,6 @@ class ThreeStageLora(Method):
             how.b.zero_()
             for factor in (how.a, how.b):
                 self.optimizer.state.pop(factor, None)  # momenta of what was merged
-
-    @torch.no_grad()
-    def _choose(self):
-        for layer in self.layers:
-            scores = self.scores(layer.name, layer.matrix(layer.parameter))
-            layer.set_mask(select_mask(scores, layer.pattern))
 
     @property
     def stage(self):

@@ -9,45 +9,82 @@ from .. import Pattern, score_mask
 SWAPS = 16
 
 
+# Weights whose masks are chosen in one go: a layer by itself is too small for a GPU.
+TOGETHER = 1 << 26
+
+
 def select_mask(weight, pattern):
     """bool [rows, cols] on the weight's device: the weights of largest total magnitude that the pattern allows.
 
     On the CPU this is `coppice.score_mask`. On a GPU the same choice by tensor operations, but for V:N:M the columns are found by exchanges
     (`columns="swaps"`, within 0.05 % of the best: docs/pruning.md), and sums are taken in another order.
     """
+    return select_masks([weight], pattern)[0]
+
+
+def select_masks(weights, pattern):
+    """select_mask of several weights on one device, in fewer and larger operations."""
     pattern = Pattern(pattern) if isinstance(pattern, str) else pattern
-    if weight.device.type == "cpu":
-        return torch.from_numpy(score_mask(weight.detach().contiguous(), pattern))
-    return tensor_mask(weight, pattern)
+    if all(weight.device.type == "cpu" for weight in weights):
+        return [torch.from_numpy(score_mask(weight.detach().contiguous(), pattern)) for weight in weights]
+    return [mask for some in _together(weights) for mask in tensor_masks(some, pattern)]
+
+
+def _together(weights):
+    """Lists of consecutive weights of at most TOGETHER numbers, or of one weight."""
+    lists, size = [[]], 0
+    for weight in weights:
+        size += weight.numel()
+        if lists[-1] and size > TOGETHER:
+            lists.append([])
+            size = weight.numel()
+        lists[-1].append(weight)
+    return lists
 
 
 @torch.no_grad()
-def tensor_mask(weight, pattern):
-    """select_mask by tensor operations, on any device."""
+def tensor_masks(weights, pattern):
+    """select_masks by tensor operations, on any device."""
+    if pattern.is_dense:
+        return [torch.ones_like(weight, dtype=torch.bool) for weight in weights]
+    blocks = [_blocks(weight.detach(), pattern) for weight in weights]
+    chosen = _choose(torch.cat(blocks), pattern)
+    parts = chosen.split([len(part) for part in blocks])
+    return [_unblocked(part, weight, pattern) for part, weight in zip(parts, weights)]
+
+
+def _blocks(weight, pattern):
+    """[vectors * groups, vec_rows, group, block_cols]; rows and columns that fill up the last ones come behind all others in every
+    choice. Columns that fill no block are left out: they are always kept."""
+    rows, cols = weight.shape
+    cols -= cols % pattern.block_cols
+    wide = pattern.group * pattern.block_cols
+    scores = pad(weight[:, :cols].abs().float(), (0, -cols % wide), value=-1.0)
+    scores = pad(scores, (0, 0, 0, -rows % pattern.vec_rows))
+    vectors, groups = scores.shape[0] // pattern.vec_rows, scores.shape[1] // wide
+    split = scores.view(vectors, pattern.vec_rows, groups, pattern.group, pattern.block_cols)
+    return split.transpose(1, 2).flatten(0, 1)
+
+
+def _unblocked(chosen, weight, pattern):
+    """The mask of a weight from what was chosen of its blocks."""
     mask = torch.ones_like(weight, dtype=torch.bool)
-    whole = mask.shape[1] - mask.shape[1] % pattern.block_cols  # columns that fill no block are always kept
-    scores = weight.detach()[:, :whole].abs().float()
-    if pattern.is_dense or scores.numel() == 0:
-        return mask
-    blocks = _blocks(scores, pattern)  # [vectors, groups, vec_rows, group, block_cols]
-    if pattern.inner_kept:
-        chosen = _vnm(blocks[..., 0].flatten(0, 1), pattern.kept, pattern.inner_kept).view(blocks.shape)
-    else:
-        sums = blocks.sum((2, 4), dtype=torch.float64) if pattern.vec_rows * pattern.block_cols > 1 else blocks[:, :, 0, :, 0]
-        chosen = (_rank(sums) < pattern.kept)[:, :, None, :, None].expand(blocks.shape)
-    vectors, groups, vec_rows, group, block_cols = blocks.shape
-    chosen = chosen.permute(0, 2, 1, 3, 4).reshape(vectors * vec_rows, groups * group * block_cols)
-    mask[:, :whole] = chosen[: scores.shape[0], :whole]
+    rows, cols = weight.shape
+    cols -= cols % pattern.block_cols
+    vectors = -(-rows // pattern.vec_rows)
+    if chosen.numel():
+        split = chosen.view(vectors, -1, *chosen.shape[1:]).transpose(1, 2)
+        mask[:, :cols] = split.reshape(vectors * pattern.vec_rows, -1)[:rows, :cols]
     return mask
 
 
-def _blocks(scores, pattern):
-    """Groups of vectors; rows and columns that fill up the last ones come behind all others in every choice."""
-    rows, cols = scores.shape
-    wide = pattern.group * pattern.block_cols
-    scores = pad(scores, (0, -cols % wide), value=-1.0)
-    scores = pad(scores, (0, 0, 0, -rows % pattern.vec_rows))
-    return scores.view(-1, pattern.vec_rows, scores.shape[1] // wide, pattern.group, pattern.block_cols).transpose(1, 2)
+def _choose(blocks, pattern):
+    """bool of the blocks' shape."""
+    if pattern.inner_kept:
+        return _vnm(blocks[..., 0], pattern.kept, pattern.inner_kept)[..., None]
+    single = pattern.vec_rows * pattern.block_cols == 1
+    sums = blocks[:, 0, :, 0] if single else blocks.sum((1, 3), dtype=torch.float64)
+    return (_rank(sums) < pattern.kept)[:, None, :, None].expand(blocks.shape)
 
 
 def _rank(scores):
@@ -77,25 +114,28 @@ def _exchange(blocks, columns, inner):
     """Exchanges a chosen column for another, the best exchange of each block first, until none gains."""
     n, _, group = blocks.shape
     kept = columns.shape[1]
-    every = torch.arange(n, device=blocks.device)
     for _ in range(SWAPS if kept < group else 0):
-        values = blocks.gather(2, columns[:, None, :].expand(-1, blocks.shape[1], -1))
-        score = values.topk(inner, dim=2).values.sum((1, 2))
-        gains = torch.stack([_with_another(blocks, values, out, inner) for out in range(kept)], 1)  # [n, kept, group]
-        gains.scatter_(2, columns[:, None, :].expand(-1, kept, -1), -torch.inf)
+        score, gains = _exchanges(blocks, columns, inner)
         best, place = gains.flatten(1).max(1)
-        better = best > score * (1 + 1e-6)
-        if not better.any():
+        better = (best > score * (1 + 1e-6)).nonzero()[:, 0]
+        if not len(better):
             break
-        out, new = place // group, place % group
-        columns[every[better], out[better]] = new[better]
+        columns[better, place[better] // group] = place[better] % group
     return columns
 
 
-def _with_another(blocks, values, out, inner):
-    """[n, group]: the score of the chosen columns with each other column in the place of the one numbered `out`."""
-    rest = torch.cat([values[:, :, :out], values[:, :, out + 1 :]], 2)
-    if rest.shape[2] < inner:
-        return rest.sum((1, 2))[:, None] + blocks.sum(1)
-    top = rest.topk(inner, dim=2).values
-    return top[:, :, :-1].sum((1, 2))[:, None] + torch.maximum(blocks, top[:, :, -1:]).sum(1)
+def _exchanges(blocks, columns, inner):
+    """The score [n] of the chosen columns, and [n, kept, group] with any other in the place of each; -inf for those that are chosen."""
+    kept = columns.shape[1]
+    places = columns[:, None, :].expand(-1, blocks.shape[1], -1)
+    values = blocks.gather(2, places)  # [n, vec_rows, kept]
+    rank = _rank(values)
+    total = values.masked_fill(rank >= inner, 0).sum(2)
+    last, next_one = (values.masked_fill(rank != place, 0).sum(2) for place in (inner - 1, inner))  # next_one: 0 if all are kept
+    scores = []
+    for out in range(kept):
+        counts = rank[:, :, out] < inner  # without the column a row keeps the next one, or may give up its last
+        rest = total - torch.where(counts, values[:, :, out], last)
+        scores.append(rest.sum(1)[:, None] + torch.maximum(blocks, torch.where(counts, next_one, last)[:, :, None]).sum(1))
+    chosen = columns[:, None, :].expand(-1, kept, -1)
+    return total.sum(1), torch.stack(scores, 1).scatter_(2, chosen, -torch.inf)

@@ -37,7 +37,7 @@ class SrSte(Method):
 
     def after_step(self):
         if not self.is_fixed and self.steps % self.every == 0:
-            self.flips = sum(layer.set_mask(select_mask(layer.matrix(layer.parameter), layer.pattern)) for layer in self.layers)
+            self.flips = self.choose()
         self._set_gradients()
 
     def _set_gradients(self):
