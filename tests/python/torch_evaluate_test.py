@@ -154,6 +154,28 @@ def test_errors_are_one_line(name, options, message, tmp_path):
         cli.main([str(tmp_path / "m"), *(str(files.get(option, option)) for option in options)])
 
 
+def test_what_is_not_there(tmp_path, capsys):
+    save_model(tmp_path / "m", "bert")
+    with pytest.raises(SystemExit, match="nowhere' is no directory with a config.json"):  # and the hub is not asked
+        cli.main([str(tmp_path / "nowhere"), "--tokens", "1"])
+    with pytest.raises(SystemExit):
+        cli.main([str(tmp_path / "m"), "--tokens", "x"])
+    assert "argument --tokens: invalid numbers value: 'x'" in capsys.readouterr().err
+    with pytest.raises(coppice.InvalidArgument, match="needs a model of transformers, got Linear"):
+        coppice.calibrate(torch.nn.Linear(4, 4), [torch.zeros(1, 4)], tmp_path / "s")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there(tmp_path):
+    save_model(tmp_path / "m", "bert")
+    calls = (lambda: coppice.evaluate(tmp_path / "m", device="cuda"),
+             lambda: coppice.prune(tmp_path / "m", tmp_path / "p", "2:4", "obs", [], device="cuda"),
+             lambda: coppice.calibrate(make_model("bert"), [], tmp_path / "s", device="cuda"))
+    for call in calls:
+        with pytest.raises(coppice.DeviceError, match="PyTorch sees no GPU"):
+            call()
+
+
 def test_lines_of_a_task_are_of_one_kind(tmp_path):
     for rows, message in (([], "needs lines"), ([{"a": 1}], "needs lines"), ([[1]], "needs lines"),
                           ([{"text": "a", "label": 0}, {"query": "a", "document": "b"}], "line 2: needs text and label")):

@@ -3,6 +3,7 @@
 import dataclasses
 
 from ..models.blocks import BlockWalk, call, to_device
+from ..models.loading import check_device, check_model
 from ..models.names import linear_modules, stored_tensors
 from .files import StatisticsParts
 from .gradients import GradientSums, Loss
@@ -43,6 +44,8 @@ def calibrate(model, batches, output="stats.safetensors", *, held_out_every=0, o
     checkpoint: the directory whose names for the weights are wanted; None: as save_pretrained would write them.
     progress(stage): called before each stage. Returns a CalibrationReport.
     """
+    check_model(model, "calibrate")
+    check_device(device)
     check(held_out_every, fisher)
     stored = None if checkpoint is None else stored_tensors(checkpoint)
     modules = linear_modules(model, stored, only)

@@ -28,6 +28,11 @@ COUNTS = ("samples", "words", "pairs", "queries", "documents")
 MEASURES = ("accuracy", "accuracy_per_character", "top5_accuracy", "f1", "spearman", "recall@1", "recall@10", "mrr")
 
 
+def numbers(text):
+    """N,..."""
+    return [int(n) for n in text.split(",")]
+
+
 def parse_arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m coppice.evaluate", description=DESCRIPTION,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -38,7 +43,7 @@ def parse_arguments(argv):
     add("--task", metavar="FILE", help="JSON lines, or a folder with a folder of images for each label")
     add("--samples", type=int, help="windows of text (default: all, 16 of masked models)")
     add("--length", type=int, help="tokens in a window or a text (default: 512, or what the model takes)")
-    add("--tokens", type=lambda text: [int(n) for n in text.split(",")], metavar="N,...",
+    add("--tokens", type=numbers, metavar="N,...",
         help="lengths at which one sequence is timed (default: 1,256); of models of images, how many at once (default: 1)")
     add("--no-time", action="store_true", help="do not time")
     add("--pooling", choices=["mean", "cls", "last"], help="of retrieval and similarity (default: what the model's directory says)")

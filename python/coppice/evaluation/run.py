@@ -2,7 +2,7 @@
 
 import torch
 
-from ..models.loading import kind_of, load_model, longest, takes_images
+from ..models.loading import check_device, kind_of, load_model, longest, takes_images
 from ..models.text import tokenizer_of, windows
 from .costs import latency, linear_bytes, model_bytes
 from .tasks import measure_task
@@ -25,6 +25,7 @@ def evaluate(model_dir, *, text=(), task=None, samples=None, length=None, tokens
     what is cut of a task's texts; None: 512, or what the model takes. pooling: "mean", "cls" or "last", of texts' vectors; None: what
     the directory says.
     """
+    check_device(device)
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     model = load_model(model_dir, dtype, device)

@@ -2,8 +2,12 @@
 
 import sys
 
+from transformers.utils import logging
+
 
 def run_command(name, run, arguments, interrupted="interrupted; nothing was written"):
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
     try:
         run(arguments)
     except (OSError, RuntimeError, ValueError) as error:

@@ -1,11 +1,17 @@
 """Models of a checkpoint directory, as transformers makes them."""
 
+import os
+
 import torch
 import transformers
+
+from .._core import DeviceError, FileError, InvalidArgument
 
 
 def load_model(model_dir, dtype=None, device="cpu"):
     """The model of the class that config.json names, in evaluation mode, without a cache of keys."""
+    if not os.path.isfile(os.path.join(model_dir, "config.json")):  # transformers would take it for a name on the hub
+        raise FileError(f"'{model_dir}' is no directory with a config.json")
     torch.backends.cuda.matmul.allow_tf32 = False  # products in fp32, not in 10 bits
     torch.set_float32_matmul_precision("highest")
     config = transformers.AutoConfig.from_pretrained(model_dir)
@@ -17,6 +23,17 @@ def load_model(model_dir, dtype=None, device="cpu"):
     model = loader.from_pretrained(model_dir, **given)
     model.config.use_cache = False
     return model.to(device).eval()
+
+
+def check_device(device):
+    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise DeviceError(f"device {device}: PyTorch sees no GPU; use cpu, or a PyTorch that is built for one")
+
+
+def check_model(model, what):
+    if not isinstance(model, transformers.PreTrainedModel):
+        raise InvalidArgument(f"{what} needs a model of transformers, got {type(model).__name__}; for other modules add a layer's inputs to a "
+                              "coppice.Gram, for coppice.torch.prune_")
 
 
 def longest(model):

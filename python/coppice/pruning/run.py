@@ -9,7 +9,7 @@ from ..calibration.inputs import Gatherer
 from ..calibration.run import padding_of, run_with_gradients
 from ..models.arrays import holds, read_weight, write_weight
 from ..models.blocks import BlockWalk, blocks_of, stages_of
-from ..models.loading import kind_of, load_model
+from ..models.loading import check_device, kind_of, load_model
 from ..models.names import linear_modules, stored_tensors
 from ..models.text import tokenizer_of
 from .methods import LayerInput, Options, PrunedWeight, prune_weight
@@ -51,6 +51,7 @@ def prune(model_dir, out_dir, pattern, method="obs", batches=None, *, pattern_fo
 
     out_dir appears complete or not at all. Returns a PruneReport.
     """
+    check_device(device)
     options = Options(method, target, damping, iterations, choice, columns, fisher, threads)
     if missing not in ("error", "magnitude"):
         raise _core.InvalidArgument(f"missing: got \"{missing}\", needs one of error, magnitude")
