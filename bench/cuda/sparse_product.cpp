@@ -6,6 +6,7 @@
 #include "bench/decode.h"
 #include "bench/random_weight.h"
 #include "bench/sampled_error.h"
+#include "cuda/blocked/blocked_select.h"
 #include "cuda/candidates.h"
 #include "cuda/multiply.h"
 #include "cuda/weight.h"
@@ -80,8 +81,16 @@ SparseProduct::SparseProduct(const RotatedWeight& weight, const BenchCase& c)
 cuda::Selection SparseProduct::chosen() const { return cuda::select_for(weight_[0], inputs_[0]); }
 
 std::vector<cuda::Selection> SparseProduct::candidates() const {
-  return cuda::candidates(cuda::product_info(weight_[0], inputs_[0]),
-                          weight_[0].impl().device_info);
+  const auto of = [&](const cuda::MultiplyOptions& options) {
+    return cuda::candidates(cuda::product_info(weight_[0], inputs_[0], options),
+                            weight_[0].impl().device_info);
+  };
+  std::vector<cuda::Selection> all = of({});
+  // What has to be asked for.
+  if (inputs_[0].dtype == Dtype::f32)
+    for (const cuda::Selection& s : of({.f32_products = cuda::F32Products::tf32}))
+      if (cuda::is_tf32(s)) all.push_back(s);
+  return all;
 }
 
 DeviceCall SparseProduct::call(const cuda::Selection& selection) const {

@@ -54,11 +54,12 @@ class PackedWeight {
   /// Packs a valid canonical weight for its kernels. f16, bf16: 2:4, or 2 of 4 in chosen columns
   /// (V:2:M), for sparse tensor cores. f16, bf16, f32: every other N:M, vector-wise and block-wise
   /// pattern, for kernels that read the weight once for up to 64 tokens (tensor cores) or 4 (CUDA
-  /// cores), and again for the next ones. Copies the arrays to the current device, where they are
-  /// for the time of the call beside the packed ones, and packs them there. Returns when that is
-  /// done. Device memory: own bytes and 2 % (blocks of few values: up to 6 %; a weight of few
-  /// columns is padded to groups of 4 and 16 bytes). Throws InvalidArgument for other patterns or
-  /// dtypes (`can_multiply`) or more than 65536 columns, DeviceError if the device cannot be used.
+  /// cores), and again for the next ones, and f32 vectors of 8 rows and more for many tokens.
+  /// Copies the arrays to the current device, where they are for the time of the call beside the
+  /// packed ones, and packs them there. Returns when that is done. Device memory: own bytes and 2 %
+  /// (blocks of few values: up to 6 %; a weight of few columns is padded to groups of 4 and 16
+  /// bytes). Throws InvalidArgument for other patterns or dtypes (`can_multiply`) or more than
+  /// 65536 columns, DeviceError if the device cannot be used.
   explicit PackedWeight(const SparseView& weight);
 
   /// The same for arrays in memory of the current device. They must be valid (those of a
@@ -137,6 +138,13 @@ struct Workspace {
   std::int64_t bytes = 0;
 };
 
+/// By what 32-bit weights are multiplied for many tokens.
+enum class F32Products : std::uint8_t {
+  automatic,   ///< with the error of fp32, by CUDA cores or tensor cores, whichever are faster
+  cuda_cores,  ///< in fp32 all through
+  tf32,        ///< tensor cores, weights and activations rounded to 10 bits behind the point
+};
+
 /// How a call chooses its kernel; the same for a product and for what it asks before
 /// (`workspace_bytes`).
 struct MultiplyOptions {
@@ -145,6 +153,8 @@ struct MultiplyOptions {
   /// multiplied by kernels that add up in another order (equal within fp32 rounding); a call with
   /// the same arguments gives the same bits either way.
   bool batch_invariant = false;
+  /// Patterns and numbers of tokens without such kernels are multiplied in fp32.
+  F32Products f32_products = F32Products::automatic;
 };
 
 /// Bytes that `multiply` needs for such operands; 0 where x is read in place.

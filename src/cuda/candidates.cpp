@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "coppice/error.h"
+#include "cuda/blocked/blocked_select.h"
 #include "cuda/decode_select.h"
 #include "cuda/element/fragment_config.h"
 
@@ -36,6 +37,8 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
       best.tile_tokens = tokens;
       add(best);
     }
+  } else if (family == Family::blocked) {
+    for (const Selection& one : blocked_selections(product, device)) add(one);
   } else if (family == Family::decode) {
     const int tokens = best.decode.tokens;
     for (const DecodeShape& shape : decode_shapes(product, device)) {
@@ -66,6 +69,8 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
 int tile_tokens(const Selection& selection) {
   if (is_element_family(selection.family)) return selection.tile_tokens;
   if (selection.family == Family::decode) return selection.decode.tokens;
+  if (selection.family == Family::blocked)
+    return kBlockedShapes[static_cast<std::size_t>(selection.shape)].tokens();
   return selection.family == Family::mma
              ? selection.mma.config().tile_tokens()
              : kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
@@ -74,7 +79,7 @@ int tile_tokens(const Selection& selection) {
 std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& device) {
   std::vector<Selection> all{select(product, device)};
   for (Family family : {Family::wgmma, Family::expand, Family::mma, Family::decode, Family::lookup,
-                        Family::fragments})
+                        Family::fragments, Family::blocked})
     if (can_run(family, product, device)) add_family(all, family, product, device);
   return all;
 }
@@ -93,6 +98,7 @@ std::vector<Selection> token_groups(const Selection& selection, const ProductInf
 
 bool same_sums(const Selection& a, const Selection& b) {
   if (a.family != b.family || a.slices != b.slices) return false;
+  if (a.family == Family::blocked) return same_blocked_sums(a, b);
   // Ranks follow from how many thread blocks fit on a multiprocessor.
   return a.family != Family::fragments ||
          fragment_residents(a.tile_tokens) == fragment_residents(b.tile_tokens);
@@ -100,6 +106,7 @@ bool same_sums(const Selection& a, const Selection& b) {
 
 std::string tile_name(const Selection& selection) {
   if (is_element_family(selection.family)) return selection_name(selection) + " tokens";
+  if (selection.family == Family::blocked) return selection_name(selection);
   if (selection.family == Family::decode) {
     const DecodeShape& d = selection.decode;
     return fmt::format("decode {} warps by {} slices of {}, {} tokens", d.row_warps, d.slice_warps,

@@ -6,6 +6,7 @@
 
 #include "coppice/cuda.h"
 #include "coppice/error.h"
+#include "cuda/blocked/blocked_product.h"
 #include "cuda/check.h"
 #include "cuda/element/element_product.h"
 #include "cuda/kernels/arguments.h"
@@ -85,6 +86,7 @@ ProductInfo product_info(const PackedWeight& weight, const Matrix& x,
   product.token_major = x.layout == Layout::token_major;
   product.aligned = aligned_16(x.data) && x.major_stride() % 8 == 0;
   product.batch_invariant = options.batch_invariant;
+  product.f32_products = options.f32_products;
   return product;
 }
 
@@ -100,7 +102,7 @@ namespace {
 std::int64_t workspace_for(const Selection& selection, const PackedWeight& weight,
                            std::int64_t tokens) {
   if (!selection.transpose && !selection.repack) return 0;
-  return workspace_stride(tokens) * weight.cols() * 2;
+  return workspace_stride(tokens) * weight.cols() * dtype_bytes(weight.dtype());
 }
 
 // Makes x feature-major and aligned, where the kernel needs that.
@@ -127,9 +129,9 @@ Matrix prepare(const Selection& selection, const PackedWeight& weight, const Mat
   t.to = workspace.data;
   t.to_stride = t.to_width = copy.stride;
   if (selection.transpose)
-    launch_transpose(t, 2, stream);
+    launch_transpose(t, dtype_bytes(x.dtype), stream);
   else
-    launch_realign(t, stream);
+    launch_realign(t, dtype_bytes(x.dtype), stream);
   return copy;
 }
 
@@ -183,6 +185,11 @@ ProductArguments arguments_for(const Selection& selection, const PackedWeight::I
 void run(const Selection& selection, const PackedWeight& weight, const Matrix& x,
          const MutableMatrix& y, const Epilogue& epilogue, Stream stream) {
   const PackedWeight::Impl& impl = weight.impl();
+  if (selection.family == Family::blocked) {
+    multiply_blocked(selection, impl.element, impl.product, x, epilogue_arguments(y, epilogue),
+                     stream);
+    return;
+  }
   if (impl.product.packing == Packing::elements) {
     multiply_element(selection, impl.element, x, epilogue_arguments(y, epilogue), impl.dtype,
                      stream);

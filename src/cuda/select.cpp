@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "coppice/error.h"
+#include "cuda/blocked/blocked_select.h"
 #include "cuda/decode_select.h"
 #include "cuda/kernels/sparse_mma_layout.h"
 #include "cuda/model/model.h"
@@ -110,7 +111,9 @@ std::vector<int> element_tiles(Family family, const ProductInfo& p) {
 }
 
 bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
-  if (is_element_family(family) != (p.packing == Packing::elements)) return false;
+  const bool of_elements = is_element_family(family) || family == Family::blocked;
+  if (of_elements != (p.packing == Packing::elements)) return false;
+  if (family == Family::blocked) return can_run_blocked(p, device);
   if (family == Family::lookup) return true;
   if (family == Family::fragments) return p.fragment_tokens > 0;
   if (family == Family::mma) return true;
@@ -128,6 +131,7 @@ namespace {
 // their number: a token's result must not depend on it.
 Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) {
   if (p.packing == Packing::elements) {
+    if (prefers_blocked(p, device)) return Family::blocked;
     // From two tokens on tensor cores are as fast as for one, and look-ups are not; but activations
     // that cannot be copied 16 bytes at a time take longer there.
     const bool few = p.tokens <= (p.aligned ? 1 : 2) && !p.batch_invariant;
@@ -184,6 +188,7 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
         tiles, [&](int tile) { return tile >= p.tokens || tile == tiles.back(); });
     return selection;
   }
+  if (family == Family::blocked) return select_blocked(p, device);
   if (family == Family::decode) {  // reads any activations as they are
     selection.decode = decode_shape(p, device);
     selection.token_major = p.token_major;
@@ -222,6 +227,7 @@ std::string selection_name(const Selection& selection) {
                        : selection.repack      ? " after a copy"
                        : selection.token_major ? " token-major"
                                                : "";
+  if (selection.family == Family::blocked) return blocked_name(selection) + before;
   if (selection.family == Family::decode) {
     const DecodeShape& s = selection.decode;
     return fmt::format("decode {}x{} {} slices", kBlockRows * s.row_warps, s.tokens, s.slices());

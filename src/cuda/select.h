@@ -7,8 +7,10 @@
 #include <string_view>
 #include <vector>
 
+#include "coppice/cuda.h"
 #include "coppice/linear.h"
 #include "coppice/pattern.h"
+#include "cuda/blocked/blocked_info.h"
 #include "cuda/decode_shape.h"
 #include "cuda/kernels/expand_layout.h"
 #include "cuda/packed_layout.h"
@@ -163,12 +165,14 @@ struct ProductInfo {
   std::int64_t steps = 0;   ///< of 64 columns alive
   // Of Packing::elements:
   int fragment_tokens = 0;  ///< largest tile of Family::fragments; 0: it cannot
+  BlockedInfo blocked;      ///< of 32-bit weights
   // Of every packing:
   std::int64_t cols = 0;
   std::int64_t tokens = 0;
   bool token_major = false;      ///< activations
   bool aligned = true;           ///< 16-byte aligned rows of activations
   bool batch_invariant = false;  ///< see MultiplyOptions
+  F32Products f32_products = F32Products::automatic;
 };
 
 enum class Family : std::uint8_t {
@@ -179,12 +183,13 @@ enum class Family : std::uint8_t {
   // Of Packing::elements:
   lookup,     ///< CUDA cores, activations looked up in shared memory
   fragments,  ///< tensor cores, the weight expanded to dense fragments in registers
+  blocked,    ///< 32-bit weights, many tokens: blocked/blocked_kernel.h
 };
 
 /// How a product is run.
 struct Selection {
   Family family = Family::wgmma;
-  int shape = 0;  ///< wgmma, expand: index of kWgmmaShapes
+  int shape = 0;  ///< wgmma, expand: index of kWgmmaShapes; blocked: of kBlockedShapes
   MmaShape mma;
   DecodeShape decode;
   bool token_major = false;  ///< the kernel reads token-major activations itself
@@ -197,7 +202,8 @@ struct Selection {
 
 Selection select(const ProductInfo& product, const DeviceInfo& device);
 
-/// Whether it multiplies weights of Packing::elements, and its tiles of tokens, ascending.
+/// Whether it multiplies weights of Packing::elements for few tokens, and its tiles of tokens,
+/// ascending.
 bool is_element_family(Family family);
 std::vector<int> element_tiles(Family family, const ProductInfo& product);
 

@@ -109,6 +109,7 @@ PackedWeight::Impl::Impl(std::shared_ptr<const Grid> g, Dtype type, bool has_per
     product.packing = Packing::elements;
     element = ElementPacked(*grid, dtype, permuted, device_info, source, memory, stream);
     product.fragment_tokens = element.fragment_tokens();
+    product.blocked = element.blocked;
   } else {
     plan_records(source, stream);
   }

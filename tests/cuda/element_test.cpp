@@ -95,6 +95,24 @@ TEST(CudaElement, EveryKernel) {
       }
 }
 
+// Many tokens, 32 bits: vectors of all heights and starts, blocks of columns, tails of everything.
+TEST(CudaElement, EveryBlockedKernel) {
+  COPPICE_NEEDS_GPU();
+  Random random(20261134);
+  const int count = case_count(30);
+  for (int i = 0; i < count && !HasFailure(); ++i)
+    for (const char* pattern : {"vw32/8:32", "vw64/3:16", "vw128/5:7", "vw16/2:8", "vw8/16:32",
+                                "vw24/40:100", "bw32x4/4:16", "bw64x6/2:8", "bw8x32/1:4"}) {
+      Problem p = random_problem(random, Pattern::parse(pattern));
+      p.dtype = Dtype::f32;
+      p.f32_out = true;
+      p.tokens = random_int(random, 1, is_thin() ? 300 : 700);
+      if (random_int(random, 0, 2) == 0) p.tokens = (p.tokens + 255) / 256 * 256;
+      p.every_kernel_of = Family::blocked;
+      check_problem(p, static_cast<std::uint64_t>(i));
+    }
+}
+
 TEST(CudaElement, TinyAndEmpty) {
   COPPICE_NEEDS_GPU();
   std::uint64_t seed = 200;
@@ -180,7 +198,10 @@ TEST(CudaElement, BatchInvariantProductsDoNotDependOnTheTokens) {
     for (const Dtype dtype : kTypes) {
       const Operands all(pattern, dtype, 70, 10);
       const MultiplyOptions options{.batch_invariant = true};
-      multiply(all.packed, all.x_matrix, all.y_matrix, {}, {}, nullptr, options);
+      const GpuBytes memory(
+          static_cast<std::size_t>(workspace_bytes(all.packed, all.x_matrix, options)));
+      const Workspace workspace{memory.data(), workspace_bytes(all.packed, all.x_matrix, options)};
+      multiply(all.packed, all.x_matrix, all.y_matrix, {}, workspace, nullptr, options);
       ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
       const std::vector<std::byte> want = all.y.read();
       for (const std::int64_t tokens : {1, 2, 3, 5, 17, 64}) {
@@ -188,7 +209,7 @@ TEST(CudaElement, BatchInvariantProductsDoNotDependOnTheTokens) {
         MutableMatrix y = all.y_matrix;
         x.tokens = y.tokens = tokens;
         ASSERT_EQ(cudaMemset(all.y.data(), 0xFF, want.size()), cudaSuccess);
-        multiply(all.packed, x, y, {}, {}, nullptr, options);
+        multiply(all.packed, x, y, {}, workspace, nullptr, options);
         ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
         const std::vector<std::byte> got = all.y.read();
         const auto bytes =

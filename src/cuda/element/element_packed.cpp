@@ -3,6 +3,7 @@
 #include <cstring>
 #include <vector>
 
+#include "cuda/blocked/blocked_select.h"
 #include "cuda/element/fragment_config.h"
 
 namespace coppice::cuda {
@@ -19,6 +20,7 @@ ElementPacked::ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const
   split = split_element(plan, device.multiprocessors, kResident, overlaps);
   fragment_splits = split_fragments(
       plan, {device.multiprocessors, device.shared_bytes, overlaps, device.has_wgmma});
+  blocked = describe_blocked(plan);
   const ElementPlaces at = plan.places();
   memory = source.take(at.bytes);
   auto* base = memory.as<std::byte>();

@@ -26,12 +26,13 @@ __global__ void __launch_bounds__(kTileThreads)
     transpose_tile<Element, false>(p, row, col, tile, Unchanged{});
 }
 
+template <typename Element>
 __global__ void realign_kernel(const TransposeArguments p) {
   const std::int64_t col = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (col >= p.cols) return;
   for (std::int64_t row = blockIdx.y; row < p.rows; row += gridDim.y)
-    static_cast<std::uint16_t*>(p.to)[row * p.to_stride + col] =
-        static_cast<const std::uint16_t*>(p.from)[row * p.from_stride + col];
+    static_cast<Element*>(p.to)[row * p.to_stride + col] =
+        static_cast<const Element*>(p.from)[row * p.from_stride + col];
 }
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -61,10 +62,13 @@ void launch_transpose(TransposeArguments p, int element_bytes, cudaStream_t stre
     launch<std::uint32_t>(p, stream);
 }
 
-void launch_realign(const TransposeArguments& p, cudaStream_t stream) {
+void launch_realign(const TransposeArguments& p, int element_bytes, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>(ceil_div(p.cols, kTileThreads)),
                   static_cast<unsigned>(std::min<std::int64_t>(p.rows, 65535)));
-  realign_kernel<<<grid, kTileThreads, 0, stream>>>(p);
+  if (element_bytes == 2)
+    realign_kernel<std::uint16_t><<<grid, kTileThreads, 0, stream>>>(p);
+  else
+    realign_kernel<std::uint32_t><<<grid, kTileThreads, 0, stream>>>(p);
   check(cudaGetLastError(), "launching the copy of activations");
 }
 

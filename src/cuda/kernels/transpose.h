@@ -22,7 +22,7 @@ struct TransposeArguments {
 /// at the rate of a copy. `element_bytes`: 2 or 4.
 void launch_transpose(TransposeArguments arguments, int element_bytes, cudaStream_t stream);
 
-/// to[row * to_stride + col] = from[row * from_stride + col], 16-bit elements.
-void launch_realign(const TransposeArguments& arguments, cudaStream_t stream);
+/// to[row * to_stride + col] = from[row * from_stride + col]. `element_bytes`: 2 or 4.
+void launch_realign(const TransposeArguments& arguments, int element_bytes, cudaStream_t stream);
 
 }  // namespace coppice::cuda

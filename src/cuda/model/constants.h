@@ -49,6 +49,19 @@ struct Constants {
     double barrier_seconds = 0.3e-6;  ///< of a cluster, for every doubling
     double chunk_seconds = 1.5e-6;    ///< of a further chunk of activations
   } decode;
+
+  struct Blocked {
+    /// Of a multiprocessor in a clock, with very many warps.
+    double fp32_products = 106, split_products = 121, tf32_products = 180;
+    double narrow = 0.78, tall = 1.6;  ///< of that with warps of 32 tokens, of 64 rows
+    double few_warps = 3;              ///< at which the rate is half of it
+    double l2_bytes = 30;
+    double latency_clocks = 1000;  ///< of a copy, over the stages under way
+    double fill_clocks = 2500;     ///< of a tile
+    double output_clocks = 0.1;    ///< an output, for every slice
+    double ends_seconds = 2e-6;
+    double copy_bytes = 2.5e12;  ///< a transpose before, in and out
+  } blocked;
 };
 
 }  // namespace coppice::cuda::model

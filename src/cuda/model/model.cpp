@@ -1,5 +1,7 @@
 #include "cuda/model/model.h"
 
+#include "cuda/blocked/blocked_select.h"
+
 namespace coppice::cuda::model {
 
 std::string_view limit_name(Limit limit) {
@@ -43,6 +45,8 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
     case Family::lookup:
     case Family::fragments:
       break;
+    case Family::blocked:
+      return blocked_cost(s, p, device);
   }
   return {};
 }
@@ -51,7 +55,8 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
 
 Cost predict(const Selection& s, const ProductInfo& p, const DeviceInfo& device) {
   Cost cost = kernel_cost(s, p, device);
-  if (s.family == Family::decode || is_element_family(s.family)) return cost;
+  if (s.family == Family::decode || is_element_family(s.family) || s.family == Family::blocked)
+    return cost;
   const Constants& c = constants_of(device);
   const double weight = static_cast<double>(p.blocks * p.steps) * kRecordBytes;
   cost.memory = weight / c.memory_bytes;

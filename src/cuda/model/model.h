@@ -22,6 +22,7 @@ Cost wgmma_cost(const WgmmaShape& shape, int slices, const ProductInfo& product,
 Cost expand_cost(const WgmmaShape& shape, int slices, const ProductInfo& product,
                  const DeviceInfo& device);
 Cost mma_cost(const MmaShape& shape, const ProductInfo& product, const DeviceInfo& device);
+Cost blocked_cost(const Selection& selection, const ProductInfo& product, const DeviceInfo& device);
 Cost decode_cost(const DecodeShape& shape, const ProductInfo& product, const DeviceInfo& device);
 
 /// Of any selection, with what comes before the kernel (a transpose, a copy).

@@ -1,0 +1,18 @@
+// What selection has to know of a weight that blocked kernels multiply.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace coppice::cuda {
+
+struct BlockedInfo {
+  static constexpr int kRows = 32;
+  /// Lists of columns of an aligned tile of kRows, 2 kRows and 4 kRows rows, at most; 0: it cannot
+  /// be multiplied by them.
+  std::array<int, 3> lists = {};
+  std::int64_t rows = 0;
+  std::int64_t pieces = 0;  ///< of 16 values of a row
+};
+
+}  // namespace coppice::cuda

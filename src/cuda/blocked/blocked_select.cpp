@@ -1,0 +1,138 @@
+#include "cuda/blocked/blocked_select.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "cuda/model/model.h"
+
+namespace coppice::cuda {
+namespace {
+
+const BlockedShape& shape_of(const Selection& selection) {
+  return kBlockedShapes[static_cast<std::size_t>(selection.shape)];
+}
+
+int row_vector(const ElementPlan& plan, int row) {
+  return plan.row_vectors.empty() ? row / plan.layout.vec_rows
+                                  : plan.row_vectors[static_cast<std::size_t>(row)];
+}
+
+// Most vectors in an aligned tile of so many rows; 0: there is none, or a vector ends within eight
+// rows that a lane works on together.
+int most_vectors(const ElementPlan& plan, int rows) {
+  int most = 0;
+  const int end = plan.layout.rows;
+  for (int row = 0; row < end; row += 8)
+    if (row_vector(plan, row) != row_vector(plan, std::min(row + 8, end) - 1)) return 0;
+  for (int row = 0; row < end; row += rows)
+    most =
+        std::max(most, row_vector(plan, std::min(row + rows, end) - 1) - row_vector(plan, row) + 1);
+  return most;
+}
+
+bool is_asked_for(BlockedMath math, const ProductInfo& p) {
+  if (p.batch_invariant && math == BlockedMath::split) return false;
+  switch (p.f32_products) {
+    case F32Products::automatic:
+      return math != BlockedMath::tf32;
+    case F32Products::cuda_cores:
+      return math == BlockedMath::fp32;
+    case F32Products::tf32:
+      return math == BlockedMath::tf32;
+  }
+  return false;
+}
+
+}  // namespace
+
+BlockedInfo describe_blocked(const ElementPlan& plan) {
+  BlockedInfo info;
+  const ElementLayout& l = plan.layout;
+  if (l.form != ChoiceForm::list || l.element_bytes != 4 || l.pieces == 0) return info;
+  for (std::size_t i = 0; i < info.lists.size(); ++i)
+    info.lists[i] = most_vectors(plan, BlockedInfo::kRows << i);
+  info.rows = l.rows;
+  info.pieces = l.pieces;
+  return info;
+}
+
+int blocked_residents(const BlockedShape& shape, int lists, const DeviceInfo& device) {
+  constexpr int kReserved = 1024;  // of shared memory, for every thread block
+  const int fitting = (device.shared_bytes + kReserved) / (shape.shared_bytes(lists) + kReserved);
+  return std::min(shape.thread_blocks, fitting);
+}
+
+int blocked_lists(const BlockedShape& shape, const ProductInfo& p) {
+  const auto lists = [&](int rows) {
+    return p.blocked.lists[static_cast<std::size_t>(
+        std::countr_zero(static_cast<unsigned>(rows / BlockedInfo::kRows)))];
+  };
+  const int of_tile = lists(shape.rows());
+  if (of_tile == 0 || of_tile * shape.step_slots() > shape.threads()) return 0;
+  // The rows of a warp share what tensor cores multiply by.
+  const bool shares = lists(8 * shape.warp_units) == 1;
+  return shape.math == BlockedMath::fp32 || shares ? of_tile : 0;
+}
+
+std::vector<Selection> blocked_selections(const ProductInfo& p, const DeviceInfo& device) {
+  std::vector<Selection> all;
+  for (std::size_t i = 0; i < kBlockedShapes.size(); ++i) {
+    const BlockedShape& shape = kBlockedShapes[i];
+    const int lists = blocked_lists(shape, p);
+    if (lists == 0 || !is_asked_for(shape.math, p)) continue;
+    if (p.batch_invariant && shape.slices > 1) continue;  // add up in another order
+    if (blocked_residents(shape, lists, device) == 0) continue;
+    Selection selection;
+    selection.family = Family::blocked;
+    selection.shape = static_cast<int>(i);
+    selection.transpose = p.token_major;
+    selection.repack = !p.token_major && !p.aligned;
+    // token_group counts elements of 16 bits.
+    selection.token_group = token_group(p, 2 * shape.tokens(), device);
+    all.push_back(selection);
+  }
+  return all;
+}
+
+bool can_run_blocked(const ProductInfo& p, const DeviceInfo& device) {
+  return !blocked_selections(p, device).empty();
+}
+
+Selection select_blocked(const ProductInfo& p, const DeviceInfo& device) {
+  const std::vector<Selection> all = blocked_selections(p, device);
+  return *std::ranges::min_element(
+      all, {}, [&](const Selection& s) { return model::predict(s, p, device).seconds; });
+}
+
+bool is_tf32(const Selection& selection) {
+  return selection.family == Family::blocked && shape_of(selection).math == BlockedMath::tf32;
+}
+
+std::string blocked_name(const Selection& selection) {
+  const BlockedShape& s = shape_of(selection);
+  const char* math = s.math == BlockedMath::fp32    ? "fp32"
+                     : s.math == BlockedMath::split ? "3xtf32"
+                                                    : "tf32";
+  return fmt::format("blocked {} {}x{}{}", math, s.rows(), s.tokens(),
+                     s.slices > 1 ? fmt::format(" {} slices", s.slices) : "");
+}
+
+bool same_blocked_sums(const Selection& a, const Selection& b) {
+  return shape_of(a).math == shape_of(b).math && shape_of(a).slices == shape_of(b).slices;
+}
+
+bool prefers_blocked(const ProductInfo& p, const DeviceInfo& device) {
+  if (!can_run_blocked(p, device)) return false;
+  if (p.batch_invariant || p.f32_products != F32Products::automatic) return true;
+  // Look-ups read the weight for every four tokens.
+  constexpr double kMemory = 2e12, kEnds = 4e-6;
+  const double bytes = 64.0 * static_cast<double>(p.blocked.pieces * p.blocked.rows);
+  const double passes = std::ceil(static_cast<double>(p.tokens) / 4);
+  return p.tokens > 4 && model::predict(select_blocked(p, device), p, device).seconds <
+                             passes * bytes / kMemory + kEnds;
+}
+
+}  // namespace coppice::cuda

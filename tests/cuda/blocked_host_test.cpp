@@ -1,0 +1,126 @@
+// Blocked kernels as far as they need no GPU: where things lie, and which kernel is chosen.
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "coppice/grid.h"
+#include "cpu/random_weight.h"
+#include "cuda/blocked/blocked_select.h"
+#include "cuda/candidates.h"
+#include "cuda/model/model.h"
+
+namespace coppice::cuda {
+namespace {
+
+constexpr DeviceInfo kH200{132, 90, 60 << 20, 227 * 1024, true};
+
+ProductInfo product(const char* pattern, std::int64_t rows, std::int64_t cols, std::int64_t tokens,
+                    const std::vector<std::int64_t>& row_segments = {}, Dtype dtype = Dtype::f32) {
+  const Grid grid(Pattern::parse(pattern), {rows, cols, row_segments, {}});
+  ProductInfo p;
+  p.packing = Packing::elements;
+  p.cols = cols;
+  p.tokens = tokens;
+  p.blocked = describe_blocked(plan_element(grid, dtype, false));
+  return p;
+}
+
+TEST(Blocked, SumsAndSlotsDoNotOverlap) {
+  for (const BlockedShape& s : kBlockedShapes) {
+    std::set<int> tokens;
+    for (int token = 0; token < s.tokens(); ++token) tokens.insert(blocked_sum_token(s, token));
+    EXPECT_EQ(std::ssize(tokens), s.tokens());
+    EXPECT_LT(*tokens.rbegin(), s.sum_stride());
+    for (int slot = 0; slot < s.step_slots(); ++slot) {
+      EXPECT_GE(s.slot_offset(slot + 1) - s.slot_offset(slot), s.tokens() * 4);
+      EXPECT_EQ(s.slot_offset(slot) % 16, 0) << "copies of 16 bytes";
+    }
+    EXPECT_LE(8 * s.stages, BlockedShape::kBarrierBytes);
+  }
+}
+
+// The 32 lanes of a warp read four slots, four apart, of eight tokens.
+TEST(Blocked, TensorCoresReadFromAllBanks) {
+  for (const BlockedShape& s : kBlockedShapes) {
+    if (s.math == BlockedMath::fp32) continue;
+    std::set<int> banks;
+    for (int lane = 0; lane < 32; ++lane)
+      banks.insert((s.slot_offset(4 * (lane % 4)) / 4 + lane / 4) % 32);
+    EXPECT_EQ(banks.size(), 32u);
+  }
+}
+
+TEST(Blocked, ListsOfATile) {
+  using Lists = std::array<int, 3>;
+  EXPECT_EQ(product("vw32/8:32", 256, 256, 64).blocked.lists, (Lists{1, 2, 4}));
+  EXPECT_EQ(product("vw128/8:32", 256, 256, 64).blocked.lists, (Lists{1, 1, 1}));
+  EXPECT_EQ(product("vw8/8:32", 256, 256, 64).blocked.lists, (Lists{4, 8, 16}));
+  EXPECT_EQ(product("vw24/8:32", 256, 256, 64).blocked.lists, (Lists{2, 4, 6}));
+  EXPECT_EQ(product("vw24/8:32", 20, 256, 64).blocked.lists, (Lists{1, 1, 1}));
+  EXPECT_EQ(product("vw32/8:32", 256, 256, 64, {40, 216}).blocked.lists, (Lists{2, 3, 5}));
+  // A vector ends within eight rows; no lists; other types.
+  EXPECT_EQ(product("vw32/8:32", 256, 256, 64, {41, 215}).blocked.lists, Lists{});
+  EXPECT_EQ(product("vw12/8:32", 256, 256, 64).blocked.lists, Lists{});
+  EXPECT_EQ(product("8:32", 256, 256, 64).blocked.lists, Lists{});
+  EXPECT_EQ(product("vw32/8:32", 256, 256, 64, {}, Dtype::f16).blocked.lists, Lists{});
+}
+
+TEST(Blocked, IsChosenForManyTokens) {
+  const ProductInfo many = product("vw32/8:32", 4096, 4096, 4096);
+  EXPECT_EQ(select(many, kH200).family, Family::blocked);
+  ProductInfo few = many;
+  few.tokens = 1;
+  EXPECT_EQ(select(few, kH200).family, Family::lookup);
+  few.batch_invariant = true;
+  EXPECT_EQ(select(few, kH200).family, Family::blocked);
+  EXPECT_EQ(select(product("8:32", 4096, 4096, 4096), kH200).family, Family::lookup);
+  for (const bool token_major : {false, true})
+    for (const bool aligned : {false, true}) {
+      ProductInfo p = many;
+      p.token_major = token_major;
+      p.aligned = aligned;
+      const Selection s = select(p, kH200);
+      EXPECT_EQ(s.transpose, token_major);
+      EXPECT_EQ(s.repack, !token_major && !aligned);
+    }
+}
+
+TEST(Blocked, OnlyWhatIsAskedFor) {
+  ProductInfo p = product("vw64/8:32", 4096, 4096, 4096);
+  for (const Selection& s : candidates(p, kH200)) EXPECT_FALSE(is_tf32(s));
+  p.f32_products = F32Products::tf32;
+  EXPECT_TRUE(is_tf32(select(p, kH200)));
+  p.f32_products = F32Products::cuda_cores;
+  EXPECT_TRUE(selection_name(select(p, kH200)).starts_with("blocked fp32"));
+  p.f32_products = F32Products::automatic;
+  p.batch_invariant = true;
+  for (const std::int64_t tokens : {1, 64, 256, 4096}) {
+    p.tokens = tokens;
+    EXPECT_TRUE(same_sums(select(p, kH200), blocked_selections(p, kH200).front())) << tokens;
+  }
+  // Vectors of 8 rows: none that tensor cores can use.
+  p = product("vw8/8:32", 4096, 4096, 4096);
+  p.f32_products = F32Products::tf32;
+  EXPECT_NE(select(p, kH200).family, Family::blocked);
+}
+
+TEST(Blocked, EveryKernelFitsAndHasATime) {
+  cpu::Random random(3);
+  for (int i = 0; i < 200; ++i) {
+    const Pattern pattern = cpu::random_pattern(random);
+    if (!is_element_pattern(pattern)) continue;
+    const ProductInfo p =
+        product(pattern.to_string().c_str(), cpu::random_int(random, 1, 600),
+                cpu::random_int(random, 1, 600), cpu::random_int(random, 1, 5000));
+    std::set<std::string> names;
+    for (const Selection& s : blocked_selections(p, kH200)) {
+      const BlockedShape& shape = kBlockedShapes[static_cast<std::size_t>(s.shape)];
+      EXPECT_LE(shape.shared_bytes(blocked_lists(shape, p)), kH200.shared_bytes);
+      EXPECT_GT(model::predict(s, p, kH200).seconds, 0);
+      EXPECT_TRUE(names.insert(selection_name(s)).second) << selection_name(s);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace coppice::cuda
