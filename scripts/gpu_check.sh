@@ -15,6 +15,7 @@
 # bench-portable   the kernels of Ampere and Ada on this GPU
 # bench-decode     1 to 64 tokens of fp16 at three shapes, every kind of pattern, against the goals of docs/performance/decode.md
 # bench-steps      1 to 72 tokens, one at a time: what a token more costs; fails where that is too much
+# bench-fp32       4096 tokens of 32-bit weights over the llama and venom shapes, by CUDA cores and by tensor cores; small products
 # bench-spmv       one token of fp32 over nmSPARSE's shapes M1 to M8, beside its times (bench/peer_times.csv)
 #
 # Logs and CSV files (with GPU, driver, date and commit in every line) go to the --out directory.
@@ -33,7 +34,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#stages[@]} -gt 0 ] || stages=(build test python memcheck racecheck bench bench-512 bench-few bench-layouts bench-portable
-  bench-decode bench-steps bench-spmv)
+  bench-decode bench-steps bench-fp32 bench-spmv)
 mkdir -p "$out"
 
 export COPPICE_REQUIRE_GPU=1
@@ -102,10 +103,11 @@ stage_memcheck() {
 # exception", with no kernel to watch as well; compute-sanitizer 2025.3), so tests name their kernels here.
 stage_racecheck() {
   echo "gap: the sparse_wgmma kernels (racecheck does not follow an mbarrier to the copy engine's writes)"
+  echo "gap: blocked kernels where the copy engine brings activations: whole tiles of 256 tokens (the same)"
   echo "gap: products of more than 10 random problems, compression of random and large weights (time)"
   COPPICE_GPU_TEST_CASES=10 sanitize racecheck --kernel-name-exclude kernel_substring=sparse_wgmma \
     "$tests/cuda_test" --gtest_brief=1 \
-    --gtest_filter='CudaProduct.EveryMmaKernel:CudaProduct.EveryDecodeKernel:CudaDecode.ProductsFollow*:CudaElement.EveryKernel:CudaElement.RandomPatterns:CudaNorm.*:CudaKept.*'
+    --gtest_filter='CudaProduct.EveryMmaKernel:CudaProduct.EveryDecodeKernel:CudaDecode.ProductsFollow*:CudaElement.EveryKernel:CudaElement.EveryBlockedKernel:CudaElement.RandomPatterns:CudaNorm.*:CudaKept.*'
   sanitize racecheck "$tests/cuda_compress_test" --gtest_brief=1 --gtest_filter='*Tail*:*Graph*:*FromTheHost*'
   sanitize racecheck "$tests/cuda_update_test" --gtest_brief=1 --gtest_filter='*Share*:*Named*'
 }
@@ -149,6 +151,15 @@ stage_bench-decode() {
 stage_bench-steps() {
   gpu_bench bench-steps --shape 14336x4096 --tokens "$(seq -s, 1 72)" --layout token --pattern "$decode_patterns"
   python3 scripts/decode_check.py steps "$out/bench-steps.csv"
+}
+
+stage_bench-fp32() {
+  large_shapes >"$out/shapes.csv"
+  local vectors=vw32/16:32,vw32/12:32,vw32/8:32,vw32/4:32
+  gpu_bench bench-fp32-cuda-cores --dtype f32 --shapes "$out/shapes.csv" --tokens 4096 --pattern "$vectors" --kernel 'blocked fp32 32x256'
+  gpu_bench bench-fp32-tensor-cores --dtype f32 --shapes "$out/shapes.csv" --tokens 4096 --pattern vw32/8:32 --kernel 'blocked 3xtf32 32x256'
+  gpu_bench bench-fp32-tf32 --dtype f32 --shape 4096x4096 --tokens 4096 --pattern vw32/8:32,vw128/8:32 --kernel 'blocked'
+  gpu_bench bench-fp32-small --dtype f32 --shape 1024x1024 --tokens 256 --pattern "$vectors" --kernel 'blocked'
 }
 
 stage_bench-spmv() {

@@ -104,6 +104,43 @@ TEST(Blocked, OnlyWhatIsAskedFor) {
   EXPECT_NE(select(p, kH200).family, Family::blocked);
 }
 
+// What was fastest on an H200 (docs/performance/fp32.md), and its time.
+TEST(Blocked, TheFastestIsChosenAndItsTimeIsKnown) {
+  struct Measured {
+    const char* pattern;
+    std::int64_t size, tokens;
+    F32Products products;
+    const char* kernel;
+    double us;
+  };
+  for (const Measured& m : {
+           Measured{"vw32/16:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 32x256",
+                    1526},
+           Measured{"vw32/8:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 32x256", 784},
+           Measured{"vw32/16:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x256", 1691},
+           Measured{"vw32/8:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x256", 862},
+           Measured{"vw32/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 32x256", 498},
+           Measured{"vw128/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 128x128", 357},
+           Measured{"vw128/8:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 128x128",
+                    624},
+           Measured{"vw32/16:32", 1024, 256, F32Products::cuda_cores, "blocked fp32 32x64 4 slices",
+                    14.9},
+           Measured{"vw32/12:32", 1024, 256, F32Products::cuda_cores, "blocked fp32 32x64 4 slices",
+                    12.6},
+           Measured{"vw32/8:32", 1024, 256, F32Products::cuda_cores, "blocked fp32 32x64 4 slices",
+                    10.2},
+           Measured{"vw32/4:32", 1024, 256, F32Products::cuda_cores, "blocked fp32 32x64 4 slices",
+                    7.8},
+       }) {
+    ProductInfo p = product(m.pattern, m.size, m.size, m.tokens);
+    p.f32_products = m.products;
+    const Selection s = select(p, kH200);
+    EXPECT_EQ(selection_name(s), m.kernel);
+    const double us = 1e6 * model::predict(s, p, kH200).seconds;
+    EXPECT_NEAR(us / m.us, 1, 0.2) << m.pattern << " " << m.kernel << ": " << us;
+  }
+}
+
 TEST(Blocked, EveryKernelFitsAndHasATime) {
   cpu::Random random(3);
   for (int i = 0; i < 200; ++i) {

@@ -106,8 +106,11 @@ TEST(CudaElement, EveryBlockedKernel) {
       Problem p = random_problem(random, Pattern::parse(pattern));
       p.dtype = Dtype::f32;
       p.f32_out = true;
-      p.tokens = random_int(random, 1, is_thin() ? 300 : 700);
-      if (random_int(random, 0, 2) == 0) p.tokens = (p.tokens + 255) / 256 * 256;
+      // Whole tiles of 256 tokens come by the copy engine, which racecheck (10 cases) cannot
+      // follow.
+      const bool followed = count <= 10;
+      p.tokens = random_int(random, 1, followed ? 255 : is_thin() ? 300 : 700);
+      if (!followed && random_int(random, 0, 2) == 0) p.tokens = (p.tokens + 255) / 256 * 256;
       p.every_kernel_of = Family::blocked;
       check_problem(p, static_cast<std::uint64_t>(i));
     }

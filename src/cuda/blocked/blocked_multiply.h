@@ -45,11 +45,9 @@ struct BlockedFma {
       for (int i = 0; i < 8; ++i)
 #pragma unroll
         for (int j = 0; j < 4 * kQuads; ++j) {
-          // To and fro: neighbours share an operand, which spares a read of the register file.
-          const int k = i % 2 == 0 ? j : 4 * kQuads - 1 - j;
-          const float4& x = b[slot % 2][k / 4];
-          const float token = k % 4 == 0 ? x.x : k % 4 == 1 ? x.y : k % 4 == 2 ? x.z : x.w;
-          sum[i][k] = fmaf(eight[i], token, sum[i][k]);
+          const float4& x = b[slot % 2][j / 4];
+          const float token = j % 4 == 0 ? x.x : j % 4 == 1 ? x.y : j % 4 == 2 ? x.z : x.w;
+          sum[i][j] = fmaf(eight[i], token, sum[i][j]);
         }
     }
   }
