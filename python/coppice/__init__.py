@@ -109,8 +109,8 @@ _LAZY = {"calibrate": "calibration", "evaluate": "evaluation", "prune": "pruning
 def __getattr__(name):
     if name not in _LAZY:
         raise AttributeError(f"module 'coppice' has no attribute '{name}'")
-    from importlib import import_module
+    from ._optional import load
 
-    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    value = getattr(load(_LAZY[name], f"coppice.{name}"), name)
     globals()[name] = value
     return value

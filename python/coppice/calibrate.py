@@ -1,6 +1,6 @@
 """`python -m coppice.calibrate`. In a program use the function coppice.calibrate."""
 
 if __name__ == "__main__":
-    from .calibration.cli import main
+    from ._optional import run
 
-    main()
+    run("calibration", "coppice.calibrate")

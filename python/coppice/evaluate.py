@@ -1,6 +1,6 @@
 """`python -m coppice.evaluate`. In a program use the function coppice.evaluate."""
 
 if __name__ == "__main__":
-    from .evaluation.cli import main
+    from ._optional import run
 
-    main()
+    run("evaluation", "coppice.evaluate")

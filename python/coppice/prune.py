@@ -1,6 +1,6 @@
 """`python -m coppice.prune`. In a program use the function coppice.prune."""
 
 if __name__ == "__main__":
-    from .pruning.cli import main
+    from ._optional import run
 
-    main()
+    run("pruning", "coppice.prune")

@@ -67,6 +67,8 @@ def rows_of(found):
     rows += [(f"{name} ({of})", task[name], "{:.4f}") for name in MEASURES if name in task]
     for count, timed in found.get("latency", {}).items():
         rows.append((f"ms for {count} {found['latency_of']}", timed["ms"], "{:.2f}"))
+        if "processor_ms" in timed:
+            rows.append((f"ms of processors for {count} {found['latency_of']}", timed["processor_ms"], "{:.2f}"))
     rows.append(("MB of linear weights", found["linear_weight_bytes"] / 1e6, "{:.2f}"))
     rows.append(("MB of all weights", found["model_bytes"] / 1e6, "{:.2f}"))
     if "peak_device_bytes" in found:
