@@ -15,6 +15,7 @@ from coppice.calibration.gradients import Loss
 from coppice.models.blocks import BLOCKS, blocks_of
 from coppice.models.names import linear_modules, saved_names, stored_name, stored_tensors
 from coppice.models.text import special_tokens, window_starts, windows
+from coppice.torch import prune_
 
 
 def inputs_by_hand(model, batches):
@@ -212,6 +213,25 @@ def test_the_table_names_blocks(model_type):
             config.layer_types = ["full_attention"] * 2
         model = transformers.AutoModel.from_config(config)
     assert len(blocks_of(model)) == 2
+
+
+@pytest.mark.parametrize("method", ["wanda", "obs", "fisher"])
+def test_prune_takes_the_file(method, tmp_path):
+    """Of a model without a head, for one that has a head."""
+    coppice.calibrate(make_model("bert"), batches_for("bert"), tmp_path / "s", fisher=8)
+    stats = coppice.Statistics(tmp_path / "s")
+    model = make_model("bert-mlm")
+    name, weight = "bert.encoder.layer.1.output.dense", "encoder.layer.1.output.dense.weight"
+    before = model.get_submodule(name).weight.detach().clone()
+    prune_(model, "2:4", method, filter="*encoder*", statistics=stats)
+    if method == "wanda":
+        want = before.numpy() * coppice.score_mask(coppice.score_weights(before, "wanda", stats.square_sums(weight)), "2:4")
+    else:
+        want = (coppice.obs_prune(before, "2:4", stats.gram(weight)) if method == "obs"
+                else coppice.fisher_prune(before, "2:4", *stats.fisher(weight))).weight
+    assert np.array_equal(model.get_submodule(name).weight.detach(), want)
+    with pytest.raises(coppice.InvalidArgument, match="nothing for the layer cls.predictions.transform.dense"):
+        prune_(model, "2:4", method, filter="*transform*", statistics=stats)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

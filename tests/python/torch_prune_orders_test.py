@@ -142,4 +142,8 @@ def test_the_command(tmp_path, capsys):
               "--fisher-block", "8", "--permute", "--pack", "-o", str(tmp_path / "p")])
     assert "folded" in capsys.readouterr().out
     assert coppice.Checkpoint(tmp_path / "p").is_packed
+    cli.main([str(model), "--pattern", "2:4", "--method", "magnitude", "-o", str(tmp_path / "q")])  # needs no text
+    with pytest.raises(SystemExit):
+        cli.main([str(model), "--pattern", "2:4", "-o", str(tmp_path / "r")])
+    assert "--method obs needs --text or --images" in capsys.readouterr().err
     assert isinstance(transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "p").eval(), transformers.GPT2LMHeadModel)

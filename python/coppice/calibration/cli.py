@@ -17,10 +17,10 @@ products in fp32, sums in fp64. docs/statistics.md describes the file. Files of 
 layers (--only), add up: `coppice statistics merge`."""
 
 
-def add_input_options(parser, samples=128, length=512):
+def add_input_options(parser, samples=128, length=512, required=True):
     """The options that say what the model runs on."""
     add = parser.add_argument
-    what = parser.add_mutually_exclusive_group(required=True)
+    what = parser.add_mutually_exclusive_group(required=required)
     what.add_argument("--text", nargs="+", metavar="FILE", help="text files, UTF-8")
     what.add_argument("--images", metavar="DIR", help="a folder of images, with folders in it; for models of images")
     add("--samples", type=int, default=samples, help="windows of text, or images (default: %(default)s)")

@@ -49,17 +49,20 @@ def parse_arguments(argv):
     add("--iterations", type=int, default=300, help="admm: at most (default: %(default)s)")
     add("--threads", type=int, default=0, help="0: all processors (default)")
     add("--json", action="store_true", help="the report as JSON")
-    add_input_options(parser)
+    add_input_options(parser, required=False)
     args = parser.parse_args(argv)
     if any("=" not in entry for entry in args.pattern_for):
         parser.error("--pattern-for needs GLOB=P, such as '*fc2*=2:4'")
+    if args.method != "magnitude" and not (args.text or args.images):
+        parser.error(f"--method {args.method} needs --text or --images")
     return args
 
 
 def run(args):
     size = 1 if args.method == "fisher" else WINDOWS  # a gradient a window
+    batches = (lambda model: batches_for(args, model, size)[0]) if args.text or args.images else None
     report = prune(
-        args.model, args.output, args.pattern, args.method, lambda model: batches_for(args, model, size)[0],
+        args.model, args.output, args.pattern, args.method, batches,
         pattern_for=dict(entry.rsplit("=", 1) for entry in args.pattern_for), include=args.include, exclude=args.exclude,
         sequential=not args.independent, target=args.target, missing=args.missing_stats, permute=args.permute,
         permute_seconds=args.permute_time, pack=args.pack, fisher=args.fisher_block, loss=args.loss, seed=args.seed,
@@ -72,6 +75,9 @@ def run(args):
     rows = [[w.name, "x".join(map(str, w.shape)), w.pattern, w.method, "" if w.error is None else f"{w.error:.4f}", w.order, w.note]
             for w in report.weights]
     print(table(["weight", "shape", "pattern", "method", "error", "order", "note"], rows))
+    if batches is None:
+        print(f"{args.output}: {len(rows)} weights pruned")
+        return
     print(f"{args.output}: {len(rows)} weights pruned, each block calibrated on "
           f"{'the pruned' if report.sequential else 'the dense'} model's outputs; errors are of a layer's output on the samples")
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 import numpy
 import torch
 
-from .. import admm_prune, magnitude_mask, obs_prune, output_error, score_mask, score_weights
+from .. import Statistics, admm_prune, fisher_prune, magnitude_mask, obs_prune, output_error, score_mask, score_weights
 from .._core import InvalidArgument
 from ._layers import linear_layers, pattern_for, table
 from ._linear import dense_weight, is_conv1d
 
-METHODS = ("magnitude", "scores", "wanda", "ria", "obs", "admm")
-_NEEDS = {"scores": "scores", "wanda": "statistics", "ria": "statistics", "obs": "statistics", "admm": "statistics"}
+METHODS = ("magnitude", "scores", "wanda", "ria", "obs", "admm", "fisher")
+_NEEDS = {"scores": "scores", **dict.fromkeys(("wanda", "ria", "obs", "admm", "fisher"), "statistics")}
 
 
 @dataclass
@@ -47,6 +47,35 @@ def _array(value, dtype):
     return numpy.ascontiguousarray(value, dtype)
 
 
+class _LayerOfFile:
+    """What a statistics file knows of a weight."""
+
+    def __init__(self, file, weight):
+        self.file, self.weight = file, weight
+
+    @property
+    def square_sums(self):
+        return self.file.square_sums(self.weight)
+
+    @property
+    def gram(self):
+        try:
+            return self.file.gram(self.weight)
+        except InvalidArgument:  # sums of squares only
+            return None
+
+
+def _by_layer(statistics, model):
+    """A mapping by the layers' names; of a file, with or without the prefix of the model's base."""
+    if not isinstance(statistics, Statistics):
+        return statistics
+    prefix, found = getattr(model, "base_model_prefix", "") or "", {}
+    for weight in statistics.weights:
+        for name in (f"{prefix}.{weight}", weight.removeprefix(prefix + "."), weight):
+            found[name] = _LayerOfFile(statistics, weight)
+    return found
+
+
 def _of_layer(mapping, what, name):
     for key in (name, f"{name}.weight"):
         if key in mapping:
@@ -69,6 +98,11 @@ def _sums(statistics, name):
 def _prune_weight(name, weight, pattern, method, statistics, scores, options):
     """(new weight of the dtype of the old one, error or None)."""
     gram = None
+    if method == "fisher":
+        given = _of_layer(statistics, "statistics", name)
+        sums, samples = given.file.fisher(given.weight) if isinstance(given, _LayerOfFile) else given
+        result = fisher_prune(weight, pattern, _array(sums, numpy.float64), samples, **options)
+        return torch.from_numpy(numpy.asarray(result.weight)).to(weight.dtype), None
     if method in ("obs", "admm"):
         gram = _sums(statistics, name)[1]
         if gram is None:
@@ -91,15 +125,16 @@ def prune_(model, pattern, method="magnitude", *, filter=None, statistics=None, 
     pattern: one for all layers, {glob: pattern} or pattern(name, module); filter: globs or filter(name, module); layers
     that neither names stay dense, as do output heads, shared weights and subclasses of nn.Linear. method: "magnitude";
     "scores" (scores: {layer: array [rows, cols]}); "wanda", "ria" (statistics: {layer: coppice.Gram, Gram matrix or sums
-    of squares of its inputs}); "obs", "admm" (statistics: {layer: coppice.Gram or Gram matrix}). options: of the function
-    that prunes one weight, such as {"damping": 0.1} of obs_prune. Everything is checked per layer before it changes; a
+    of squares of its inputs}); "obs", "admm" (statistics: {layer: coppice.Gram or Gram matrix}); "fisher"
+    (statistics: {layer: (sums, samples)} as fisher_prune takes them). statistics may be a coppice.Statistics, a file of
+    coppice.calibrate. options: of the function that prunes one weight, such as {"damping": 0.1} of obs_prune. Everything is checked per layer before it changes; a
     layer that fails raises, and those before it are pruned. Works on the CPU, wherever the model is.
     """
     if method not in METHODS:
         raise InvalidArgument(f'method: got "{method}", needs one of {", ".join(METHODS)}')
     if method in _NEEDS and (statistics if _NEEDS[method] == "statistics" else scores) is None:
         raise InvalidArgument(f'method "{method}" needs {_NEEDS[method]}=, a mapping by layer')
-    report = PruneReport(method)
+    report, statistics = PruneReport(method), _by_layer(statistics, model)
     for name, module, reason in linear_layers(model, filter):
         layer = LayerResult(name, tuple(dense_shape(module)), reason=reason)
         report.layers.append(layer)
