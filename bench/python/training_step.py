@@ -1,10 +1,11 @@
 """Times of a training step (forward, backward, AdamW) with weights that are compressed, against the same step with dense ones.
 
     python bench/python/training_step.py [--device cuda] [--dtype bfloat16] [--hidden 768,...] [--blocks N] [--tokens BATCHxLENGTH,...]
-                                         [--pattern P,...] [--repeats N] [--csv FILE]
+                                         [--pattern P,...] [--repeats N] [--threads N] [--csv FILE]
 
 Of BERT's blocks with random weights, four times as wide inside, one head for 64 features; the loss is the mean square of the last hidden
-states. Only the linear layers of the blocks are compressed. Dense and compressed steps take turns.
+states. Only the linear layers of the blocks are compressed. Dense and compressed steps take turns. With --threads 1 on the CPU times are of the
+processor, not of the clock, so that other work on the machine does not count.
 """
 
 import argparse
@@ -52,12 +53,15 @@ def parse_arguments():
     add("--tokens", default="8x128")
     add("--pattern", default="2:4,64:2:8,vw32/8:32")
     add("--repeats", type=int, default=10)
+    add("--threads", type=int)
     add("--csv")
     return parser.parse_args()
 
 
 def main():
     args, rows = parse_arguments(), []
+    if args.threads:
+        torch.set_num_threads(args.threads)
     for hidden in map(int, args.hidden.split(",")):
         for tokens in args.tokens.split(","):
             batch, length = map(int, tokens.split("x"))

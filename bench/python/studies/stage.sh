@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # One stage of the training studies on a machine with a GPU; each takes at most about 8 minutes, and the next call goes on where this one stopped.
 #
-#   stage.sh probe|step|gpt|grid|minilm|recovery PACK_DIR WORK_DIR
+#   stage.sh probe|step|gpt|grid|minilm|recovery PACK_DIR WORK_DIR [options of gpt.py and minilm.py]
 #
 #   probe      every way of gpt.py and minilm.py for a few steps: seconds of each run, from which the others' time follows
 #   step       training_step.py: compressed against dense
@@ -13,6 +13,7 @@
 # SECONDS_EACH (450), PROCESSES (4) and PYTHON (python3) can be set.
 set -euo pipefail
 stage=${1:?stage} pack=$(realpath "${2:?PACK_DIR}") work=${3:?WORK_DIR}
+more=("${@:4}")
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
 seconds=${SECONDS_EACH:-450} processes=${PROCESSES:-4}
@@ -25,7 +26,7 @@ fi
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
 common=(--device "${DEVICE:-cuda}" --dtype "${DTYPE:-bfloat16}" --processes "$processes" --seconds "$seconds")
 
-study() { "$python" "$here/$1.py" "$pack/$2" -o "$work/$3" "${common[@]}" "${@:4}" || echo "$1: some runs failed"; }
+study() { "$python" "$here/$1.py" "$pack/$2" -o "$work/$3" "${common[@]}" "${@:4}" "${more[@]}" || echo "$1: some runs failed"; }
 
 begin=$SECONDS
 case $stage in
