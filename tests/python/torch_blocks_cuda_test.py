@@ -162,6 +162,27 @@ def test_gradients_go_the_way_of_the_parts():
     close(stacked[:128], model.model.layers[0].self_attn.q_proj.weight.values.grad, 5e-2)
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_state_of_replaced_blocks(frozen):
+    """Read past what is packed, and loaded into it."""
+    model, fused = sparse_pair("llama", "64:2:8")
+    other, _ = sparse_pair("llama", "64:2:8")
+    if frozen:
+        ct.freeze_(fused, CUDA)
+    batch = batch_for("llama", 2, 64)
+    with torch.no_grad():
+        want = fused(**batch).logits
+        state = fused.state_dict()
+        assert list(state) == list(model.state_dict())
+        assert all(torch.equal(tensor.cpu(), state[name].cpu()) for name, tensor in model.state_dict().items())
+        del state
+        assert torch.equal(fused(**batch).logits, want)
+        for parameter in other.parameters():
+            parameter.mul_(1.5)
+        fused.load_state_dict(other.state_dict())
+        close(fused(**batch).logits, other(**batch).logits, 5e-3)
+
+
 def test_autocast_goes_the_way_of_the_parts():
     model, fused = sparse_pair("bert-mlm", "64:2:8")
     batch = batch_for("bert-mlm", 4, 64)

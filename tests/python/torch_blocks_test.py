@@ -10,6 +10,7 @@ import coppice
 from torch_models import batches_for, make_model, torch, transformers
 
 import coppice.torch as ct
+from coppice.torch import _cache
 from coppice.torch._block_modules import FeatureLinear, FeatureNorm, GatedMlp, StackedProjection
 from coppice.torch._block_table import ROLES
 from safetensors.torch import load_file
@@ -168,6 +169,21 @@ def test_the_state_stays_what_it_was(name):
         close(outputs(model, name), want)
     for key, tensor in other.state_dict().items():
         assert torch.equal(model.state_dict()[key], tensor)
+
+
+def test_asking_for_the_state_keeps_what_is_packed():
+    """CUDA graphs know its address."""
+    model = sparse_model("llama", pattern="2:4")
+    ct.replace_blocks_(model)
+    outputs(model, "llama")
+    weight = model.model.layers[0].self_attn.q_proj.stack.layer.weight
+    entry = _cache.lookup(*weight.operands())
+    packed = entry.packed[torch.float32]
+    state = model.state_dict()
+    del state
+    assert _cache.lookup(*weight.operands()) is entry and entry.packed[torch.float32] is packed
+    model.load_state_dict({key: tensor.clone() for key, tensor in model.state_dict().items()})
+    assert _cache.lookup(*weight.operands()).structure and torch.float32 not in _cache.lookup(*weight.operands()).packed
 
 
 def test_loading_says_what_is_wrong():

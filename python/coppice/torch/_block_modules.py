@@ -160,7 +160,7 @@ class Stack(nn.Module):
         weight.values = nn.Parameter(arrays.pop("values"), requires_grad=whole.values.requires_grad)
         for name, array in arrays.items():
             setattr(weight, name, array)
-        weight.input_permutation = whole.input_permutation
+        weight.input_permutation, weight.borrowed = whole.input_permutation, True
         layer, bias = _with_weight(self.layer, weight), self.layer.bias
         if bias is not None:
             layer.bias = nn.Parameter(rows_between(bias, self.sizes, index), requires_grad=bias.requires_grad)

@@ -32,14 +32,13 @@ class PartOfStack(nn.Module):
         own = {key: state_dict.pop(key) for key in list(state_dict) if key.startswith(prefix)}
         part._load_from_state_dict(own, prefix, metadata, *rest)
         part.weight._load_from_state_dict(own, f"{prefix}weight.", metadata, *rest)
-        changed(self.stack.layer.weight)
+        freeze_again(self.stack.layer.weight)
         if "stack" in self._modules:  # which is asked next for what it just got
             self.stack.state_dict(destination=state_dict, prefix=f"{prefix}stack.")
 
 
-def changed(weight):
-    """Memory of the weight changed past its own tensors."""
-    _cache.forget(weight.values)
+def freeze_again(weight):
+    """Its arrays changed past its own modules. What is packed of arrays that are not frozen goes by their versions, which parts share."""
     if weight.packed is not None:
         _cache.freeze_again(weight.packed, weight.arrays(), weight.frozen_layout, weight.frozen_dtype)
 

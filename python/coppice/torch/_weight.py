@@ -35,6 +35,7 @@ class SparseWeight(nn.Module):
 
     frozen_dtype = frozen_layout = None  # of the values in `packed`, and what says so to the operators
     _trainable = True  # whether the values had gradients before they were frozen
+    borrowed = False  # whether the arrays are part of another weight's, of which something may be packed at the same address
 
     def __init__(self, pattern, shape, *, row_segments=(), col_segments=(), permuted=False, dtype=None, device=None):
         super().__init__()
@@ -195,7 +196,7 @@ class SparseWeight(nn.Module):
 
     def _forget(self):
         values = self._parameters.get("values")
-        if values is not None:
+        if values is not None and not self.borrowed:
             _cache.forget(values)
 
     def __del__(self):
