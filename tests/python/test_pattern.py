@@ -50,3 +50,11 @@ def test_version_is_that_of_the_package():
     from importlib.metadata import version
 
     assert coppice.__version__ == version("coppice")
+
+
+def test_structure_decay():
+    steps = coppice.structure_decay("64:2:8")
+    assert [(step.epoch, str(step.pattern)) for step in steps] == [(2, "64:5/7:8"), (6, "64:4/6:8"), (10, "64:3:8"), (14, "64:2:8")]
+    assert [str(step.pattern) for step in coppice.structure_decay(coppice.Pattern("2:8"), steps=1, first_epoch=7)] == ["2:8"]
+    with pytest.raises(coppice.InvalidArgument):
+        coppice.structure_decay("dense")

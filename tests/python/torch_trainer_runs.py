@@ -20,26 +20,30 @@ METHODS = {
 class Samples:
     """The samples draw from the random state, as an augmentation does."""
 
+    def __init__(self, noise):
+        self.noise = noise
+
     def __len__(self):
         return 30
 
     def __getitem__(self, i):
         x = torch.randn(16, generator=torch.Generator().manual_seed(i))
-        return {"x": x + 0.1 * torch.randn(16), "y": x[:8].sin()}
+        return {"x": x + self.noise * torch.randn(16), "y": x[:8].sin()}
 
 
-def make_model(seed=11):
+def make_model(seed=11, noise=0.1):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(16, 24), nn.GELU(), nn.Dropout(0.1), nn.Linear(24, 8))
+    return nn.Sequential(nn.Linear(16, 24), nn.GELU(), nn.Dropout(noise), nn.Linear(24, 8))
 
 
 def loss_of(model, batch):
     return (model(batch["x"]) - batch["y"]).square().mean()
 
 
-def make_trainer(directory, method="sr-ste", steps=STEPS, model_seed=11, **options):
+def make_trainer(directory, method="sr-ste", steps=STEPS, model_seed=11, noise=0.1, **options):
     given = dict(batch=8, accumulate=2, rate=0.01, warmup=3, schedule="cosine", weight_decay=0.1, seed=5, log_every=1)
-    return Trainer(make_model(model_seed), Samples(), loss_of, TrainOptions(steps=steps, **{**given, **options}), directory, method=METHODS[method],
+    options = TrainOptions(steps=steps, **{**given, **options})
+    return Trainer(make_model(model_seed, noise), Samples(noise), loss_of, options, directory, method=METHODS[method],
                    evaluate=lambda model: {"odd": float(model[0].weight.sum())})
 
 
@@ -57,7 +61,7 @@ def train_together(rank, directory, port, size):
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     for steps in (3, 0):
-        trainer = make_trainer(directory, seed=5, model_seed=rank)  # the trainer makes the models equal
+        trainer = make_trainer(directory, model_seed=rank, noise=0.0)  # the trainer makes the models equal
         for _ in range(steps or STEPS - trainer.step):
             row = trainer._step()
         trainer._log(row)

@@ -69,6 +69,10 @@ def test_two_processes_train_as_one(tmp_path):
     torch.multiprocessing.spawn(train_together, (tmp_path / "two", port, 2), nprocs=2)
     states = [torch.load(tmp_path / "two" / f"{rank}.pt") for rank in range(2)]
     assert same(*states)
+    alone = make_trainer(tmp_path / "one", model_seed=0, noise=0.0)
+    alone.run()
+    for name, value in alone.model.state_dict().items():
+        torch.testing.assert_close(states[0][name], value, rtol=1e-3, atol=1e-5)
     assert rows(tmp_path / "two")[-1]["step"] == str(STEPS)
 
 
