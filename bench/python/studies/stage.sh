@@ -20,7 +20,7 @@ seconds=${SECONDS_EACH:-450} processes=${PROCESSES:-4}
 mkdir -p "$work"
 if [ -f "$pack/results.tgz" ] && [ ! -f "$work/.unpacked" ]; then tar xzf "$pack/results.tgz" -C "$work"; touch "$work/.unpacked"; fi
 if ls "$pack"/coppice-*.whl >/dev/null 2>&1; then
-  [ -d "$work/site" ] || "$python" -m pip install -q --no-deps --no-index --target "$work/site" "$pack"/coppice-*.whl
+  [ -d "$work/site" ] || "$python" -m pip install -q --no-deps --no-index --target "$work/site" "$pack"/*.whl
   export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
 fi
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
