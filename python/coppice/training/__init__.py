@@ -6,6 +6,7 @@
     method.finish()                                # zeros in the weights, as coppice.torch.prune_ leaves them
 """
 
+from .. import torch as _torch  # noqa: F401  says what to install where there is no PyTorch
 from .decay import StructureDecay, decay_schedule
 from .layers import FixedMask, Method
 from .lora import ThreeStageLora
