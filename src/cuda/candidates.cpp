@@ -79,7 +79,7 @@ int tile_tokens(const Selection& selection) {
 std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& device) {
   std::vector<Selection> all{select(product, device)};
   for (Family family : {Family::wgmma, Family::expand, Family::mma, Family::decode, Family::lookup,
-                        Family::fragments, Family::blocked})
+                        Family::fragments, Family::blocked, Family::gather})
     if (can_run(family, product, device)) add_family(all, family, product, device);
   return all;
 }
@@ -124,8 +124,9 @@ std::string tile_name(const Selection& selection) {
   if (selection.family == Family::expand)
     return fmt::format("expand {}x{} by {}x{} resident {}{}", w.row_groups, w.group_blocks,
                        w.token_groups, w.tokens, w.thread_blocks, slices);
-  return fmt::format("wgmma {}x{} by {}x{} stages {} resident {}{}", w.row_groups, w.group_blocks,
-                     w.token_groups, w.tokens, w.stages, w.thread_blocks, slices);
+  return fmt::format("{} {}x{} by {}x{} stages {} resident {}{}",
+                     selection.family == Family::gather ? "gather" : "wgmma", w.row_groups,
+                     w.group_blocks, w.token_groups, w.tokens, w.stages, w.thread_blocks, slices);
 }
 
 std::string configuration_name(const Selection& selection) {

@@ -9,6 +9,7 @@
 #include "cuda/blocked/blocked_product.h"
 #include "cuda/check.h"
 #include "cuda/element/element_product.h"
+#include "cuda/element/gather_lists.h"
 #include "cuda/kernels/arguments.h"
 #include "cuda/kernels/decode.h"
 #include "cuda/kernels/sparse_mma.h"
@@ -158,7 +159,7 @@ std::size_t tile_table(int blocks) {
   return i;
 }
 
-// What the families that read records are given; the caller adds the tiles.
+// What the families but those of multiply_element are given; the caller adds the tiles.
 ProductArguments arguments_for(const Selection& selection, const PackedWeight::Impl& impl,
                                const Matrix& x, const MutableMatrix& y, const Epilogue& epilogue,
                                int tile_tokens) {
@@ -190,7 +191,7 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
                      stream);
     return;
   }
-  if (impl.product.packing == Packing::elements) {
+  if (is_element_family(selection.family)) {
     multiply_element(selection, impl.element, x, epilogue_arguments(y, epilogue), impl.dtype,
                      stream);
     return;
@@ -218,6 +219,12 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
   if (selection.family == Family::expand) {
     p.row_tile_count = (p.block_count + shape.blocks() - 1) / shape.blocks();
     launch_expanded_wgmma(selection.shape, impl.dtype, p, impl.device_info, stream);
+    return;
+  }
+  if (selection.family == Family::gather) {
+    set_gathered(impl.element.weight, selection, p);
+    launch_dense_wgmma(selection.shape, selection.token_major, impl.dtype, p, impl.device_info,
+                       stream);
     return;
   }
   const std::size_t table = tile_table(shape.blocks());

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <utility>
+#include <tuple>
 
 #include "coppice/error.h"
 #include "cuda/blocked/blocked_select.h"
@@ -96,6 +96,8 @@ MmaShape mma_shape(const ProductInfo& p, const DeviceInfo& device) {
 }
 
 bool has_tile(const WgmmaShape& shape, Family family, const ProductInfo& p) {
+  if (shape.dense() != (family == Family::gather)) return false;
+  if (family == Family::gather) return true;
   return family == Family::expand ? shape.expands : !p.in_order || shape.in_order;
 }
 
@@ -111,7 +113,8 @@ std::vector<int> element_tiles(Family family, const ProductInfo& p) {
 }
 
 bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
-  const bool of_elements = is_element_family(family) || family == Family::blocked;
+  const bool of_elements =
+      is_element_family(family) || family == Family::blocked || family == Family::gather;
   if (of_elements != (p.packing == Packing::elements)) return false;
   if (family == Family::blocked) return can_run_blocked(p, device);
   if (family == Family::lookup) return true;
@@ -121,17 +124,34 @@ bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
   // A wgmma tile is announced with its first step: there must be one.
   if (!device.has_wgmma || p.steps == 0) return false;
   if (family == Family::wgmma) return p.vector_blocks > 0;
+  if (family == Family::gather) return p.gathers;
   return p.regular && !p.in_order && p.group >= expand::kLeastGroup &&
          p.group <= expand::kMostGroup;
 }
 
 namespace {
 
+// Whether gathered products are the choice for a weight that has them. Their sums do not depend on
+// the tile, so that batch-invariant products are always gathered.
+bool prefers_gather(const ProductInfo& p, const DeviceInfo& device) {
+  constexpr int kLookedUp = 4;    // tokens that share one reading of the weight by look-ups
+  constexpr int kFragments = 16;  // gathering for fewer was not measured
+  if (!can_run(Family::gather, p, device) || p.tokens == 0) return false;
+  if (p.batch_invariant) return true;
+  if (!can_run(Family::fragments, p, device)) return p.tokens > kLookedUp;
+  const auto seconds = [&](Family family) {
+    return model::predict(select_of(family, p, device), p, device).seconds;
+  };
+  const double clear = model::constants_of(device).gather.clear;
+  return p.tokens > kFragments && seconds(Family::gather) < clear * seconds(Family::fragments);
+}
+
 // The best of the other families. Of 2:4 and V:2:M it is one for many tokens, and does not look at
 // their number: a token's result must not depend on it.
 Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) {
   if (p.packing == Packing::elements) {
     if (prefers_blocked(p, device)) return Family::blocked;
+    if (prefers_gather(p, device)) return Family::gather;
     // From two tokens on tensor cores are as fast as for one, and look-ups are not; but activations
     // that cannot be copied 16 bytes at a time take longer there.
     const bool few = p.tokens <= (p.aligned ? 1 : 2) && !p.batch_invariant;
@@ -145,16 +165,20 @@ Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) 
 // Sets the tile and its slices.
 void choose_tile(Selection& selection, const ProductInfo& p, const DeviceInfo& device) {
   bool first = true;
-  std::pair<double, int> least;
+  std::tuple<double, int, int> least;
   for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
     const WgmmaShape& shape = kWgmmaShapes[i];
     if (!has_tile(shape, selection.family, p)) continue;
     for (const int slices : slice_counts(shape, selection.family, p, device)) {
       const double seconds = selection.family == Family::expand
                                  ? model::expand_cost(shape, slices, p, device).seconds
+                             : selection.family == Family::gather
+                                 ? model::gather_cost(shape, slices, p, device).seconds
                                  : model::wgmma_cost(shape, slices, p, device).seconds;
       // Of equals the lower one: a tile's rows behind its vector's end cost nothing in the model.
-      const std::pair<double, int> cost{seconds, shape.rows()};
+      // But before that, one for which less is gathered: 256 x 128 instead of 128 x 256.
+      const std::tuple<double, int, int> cost{
+          seconds, shape.dense() ? shape.activation_bytes() / shape.step_cols() : 0, shape.rows()};
       if (!first && cost >= least) continue;
       first = false;
       least = cost;
@@ -194,12 +218,15 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
     selection.token_major = p.token_major;
     return selection;
   }
-  const bool direct = family == Family::wgmma && p.in_order && p.token_major && p.aligned;
+  const bool reads_tokens =
+      (family == Family::wgmma && p.in_order) || (family == Family::gather && p.runs);
+  const bool direct = reads_tokens && p.token_major && p.aligned;
   selection.token_major = direct;
   selection.transpose = p.token_major && !direct;
   // The copy engine takes far longer for boxes that reach behind the last token (2:4 with 24
   // tokens: 66 us instead of 21, H200), which few tokens do in every step: a copy has whole rows.
-  const bool boxes = family == Family::expand || (family == Family::wgmma && p.in_order);
+  const bool boxes = family == Family::expand || (family == Family::wgmma && p.in_order) ||
+                     (family == Family::gather && p.runs);
   const int whole = family == Family::expand ? 32 : 64;
   const bool ragged = boxes && p.tokens % whole != 0 && p.tokens < kMostRagged;
   selection.repack = !p.token_major && (!p.aligned || ragged);
@@ -238,8 +265,10 @@ std::string selection_name(const Selection& selection) {
                        rows_name(kernel.rows), selection.mma.stages, kernel.places(), before);
   }
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
-  return fmt::format("{} {}x{}{}{}", selection.family == Family::expand ? "expand" : "wgmma",
-                     shape.rows(), shape.tile_tokens(),
+  const char* name = selection.family == Family::expand   ? "expand"
+                     : selection.family == Family::gather ? "gather"
+                                                          : "wgmma";
+  return fmt::format("{} {}x{}{}{}", name, shape.rows(), shape.tile_tokens(),
                      selection.slices > 1 ? fmt::format(" {} slices", selection.slices) : "",
                      before);
 }

@@ -30,6 +30,11 @@ struct DeviceInfo {
 inline constexpr int kStoredTokens = 32;
 inline constexpr int kStoredBytes = kBlockRows * kStoredTokens * 2;
 
+/// Dense weights with lists: columns alive of a piece of the packing, and of a run that the copy
+/// engine brings, so many tokens of a token-major matrix at a time.
+inline constexpr int kRunCols = 32;
+inline constexpr int kRunBoxTokens = 256;
+
 /// Tile of a wgmma kernel: rows() x tile_tokens().
 struct WgmmaShape {
   int row_groups = 1;    ///< warpgroups along the rows
@@ -42,12 +47,17 @@ struct WgmmaShape {
   int slices = 1;         ///< at most: thread blocks of a cluster that share a tile's columns
   bool in_order = false;  ///< also compiled for weights whose columns are all alive in order
   bool expands = false;   ///< also compiled for weights that are expanded to 2:4 in registers
+  int dense_cols = 0;     ///< Family::gather alone: columns alive of a step; 0: all other families
 
+  constexpr bool dense() const { return dense_cols > 0; }
+  constexpr int step_cols() const { return dense() ? dense_cols : kStepCols; }
+  /// Of a stage: the weight of 64 rows, the activations, the weight.
+  constexpr int block_bytes() const { return dense() ? kBlockRows * dense_cols * 2 : kRecordBytes; }
   constexpr int blocks() const { return row_groups * group_blocks; }
   constexpr int rows() const { return 64 * blocks(); }
   constexpr int tile_tokens() const { return tokens * token_groups; }
-  constexpr int activation_bytes() const { return tile_tokens() * kStepCols * 2; }  ///< of a stage
-  constexpr int weight_bytes() const { return blocks() * kRecordBytes; }            ///< of a stage
+  constexpr int activation_bytes() const { return tile_tokens() * step_cols() * 2; }
+  constexpr int weight_bytes() const { return blocks() * block_bytes(); }
   constexpr int staging_bytes() const { return row_groups * token_groups * staging * kStoredBytes; }
   /// Of a thread block: stages with two barriers and a tile each, a barrier of slices, outputs on
   /// their way, columns, alignment.
@@ -77,8 +87,9 @@ struct WgmmaShape {
     return expand_fixed_bytes() + expand_stages(part) * (part + 16);
   }
 
-  static constexpr int kColumnSteps = 16;  ///< whose columns lie in shared memory
-  static constexpr int kColumnBytes = kColumnSteps * kStepCols * 2;
+  static constexpr int kColumns = 1024;  ///< that lie in shared memory, of so many steps
+  static constexpr int kColumnBytes = kColumns * 2;
+  constexpr int column_steps() const { return kColumns / step_cols(); }
 };
 
 /// All wgmma tiles there are.
@@ -91,6 +102,12 @@ inline constexpr std::array kWgmmaShapes = {
     WgmmaShape{1, 1, 1, 64, 8, 2, 2, 4, true, true},   //
     WgmmaShape{2, 1, 1, 256, 4, 4, 1, 1, true,
                true},  // 2:4, and vectors of 128 rows of large products
+    // Dense weights whose vectors have lists of columns:
+    WgmmaShape{.row_groups = 2, .tokens = 256, .stages = 4, .dense_cols = 64},
+    WgmmaShape{.token_groups = 2, .tokens = 256, .stages = 5, .staging = 4, .dense_cols = 32},
+    WgmmaShape{.row_groups = 2, .group_blocks = 2, .tokens = 128, .stages = 4, .dense_cols = 64},
+    WgmmaShape{.row_groups = 2, .tokens = 128, .stages = 6, .slices = 2, .dense_cols = 64},
+    WgmmaShape{.tokens = 64, .stages = 6, .thread_blocks = 2, .slices = 4, .dense_cols = 64},
 };
 
 /// How the mma kernels bring rows of activations (a row: one column of the weight, all tokens of
@@ -154,18 +171,20 @@ enum class Packing : std::uint8_t {
 /// What selection has to know about a product.
 struct ProductInfo {
   Packing packing = Packing::records;
+  int vector_blocks = 0;    ///< blocks of 64 rows of a whole vector; 0: vectors share blocks
+  std::int64_t blocks = 0;  ///< of 64 rows in all, padding included
+  std::int64_t steps = 0;   ///< of 64 columns alive
   // Of Packing::records:
   bool in_order = false;  ///< all columns alive, in order: nothing to gather
-  int vector_blocks = 0;  ///< blocks of 64 rows of a whole vector; 0: vectors share blocks
   int block_vectors = 1;  ///< vectors in a block of 64 rows: 1, 2 (halves) or 4 (any)
   std::array<int, kTileBlocks.size()> tile_lists = {1, 1, 1};  ///< most vectors in as many blocks
   int group = 4;                                               ///< M of V:N:M
-  bool regular = true;      ///< quad q lies in columns q * group to (q + 1) * group - 1
-  std::int64_t blocks = 0;  ///< of 64 rows in all, padding included
-  std::int64_t steps = 0;   ///< of 64 columns alive
-  // Of Packing::elements:
+  bool regular = true;  ///< quad q lies in columns q * group to (q + 1) * group - 1
+  // Of Packing::elements, whose blocks and steps count where Family::gather can read it:
   int fragment_tokens = 0;  ///< largest tile of Family::fragments; 0: it cannot
   BlockedInfo blocked;      ///< of 32-bit weights
+  bool gathers = false;     ///< lists of columns for vectors that Family::gather multiplies
+  bool runs = false;        ///< ... in runs that the copy engine brings of token-major ones, too
   // Of every packing:
   std::int64_t cols = 0;
   std::int64_t tokens = 0;
@@ -184,12 +203,13 @@ enum class Family : std::uint8_t {
   lookup,     ///< CUDA cores, activations looked up in shared memory
   fragments,  ///< tensor cores, the weight expanded to dense fragments in registers
   blocked,    ///< 32-bit weights, many tokens: blocked/blocked_kernel.h
+  gather,     ///< dense wgmma on gathered activations, for vectors of 64 rows and more
 };
 
 /// How a product is run.
 struct Selection {
   Family family = Family::wgmma;
-  int shape = 0;  ///< wgmma, expand: index of kWgmmaShapes; blocked: of kBlockedShapes
+  int shape = 0;  ///< wgmma, expand, gather: index of kWgmmaShapes; blocked: of kBlockedShapes
   MmaShape mma;
   DecodeShape decode;
   bool token_major = false;  ///< the kernel reads token-major activations itself
@@ -197,7 +217,7 @@ struct Selection {
   bool repack = false;       ///< unaligned feature-major activations are copied there first
   int token_group = 1;       ///< token tiles worked on together
   int tile_tokens = 1;       ///< lookup, fragments: that share one reading of the weights
-  int slices = 1;            ///< wgmma, expand: thread blocks of a cluster that share a tile
+  int slices = 1;  ///< wgmma, expand, gather: thread blocks of a cluster that share a tile
 };
 
 Selection select(const ProductInfo& product, const DeviceInfo& device);

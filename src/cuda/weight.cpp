@@ -105,14 +105,10 @@ PackedWeight::Impl::Impl(std::shared_ptr<const Grid> g, Dtype type, bool has_per
   device_info = cuda::device_info(device);
   check_usable(device, device_info);
   product.cols = grid->cols();
-  if (is_element_pattern(grid->pattern())) {
-    product.packing = Packing::elements;
-    element = ElementPacked(*grid, dtype, permuted, device_info, source, memory, stream);
-    product.fragment_tokens = element.fragment_tokens();
-    product.blocked = element.blocked;
-  } else {
+  if (is_element_pattern(grid->pattern()))
+    element = ElementPacked(*grid, dtype, permuted, device_info, source, memory, product, stream);
+  else
     plan_records(source, stream);
-  }
 }
 
 void PackedWeight::Impl::plan_records(const MemorySource& source, Stream stream) {

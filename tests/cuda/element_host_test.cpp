@@ -308,5 +308,22 @@ TEST(ElementLayout, RefusesTooManyColumns) {
   EXPECT_THROW(plan_element(grid, Dtype::f16, false), InvalidArgument);
 }
 
+// wgmma reads pieces of 16-bit lists from shared memory as they lie: 8 rows of 64 bytes whose
+// 16-byte parts are exchanged by bits 7 and 8 of their place.
+TEST(ElementLayout, PiecesOfListsAreAtomsOfTheSwizzleOf64Bytes) {
+  const Grid grid(Pattern::parse("vw64/8:32"), {100, 1000, {}, {}});
+  const ElementLayout l = plan_element(grid, Dtype::f16, false).layout;
+  ASSERT_EQ(l.form, ChoiceForm::list);
+  for (int row = 0; row < 100; ++row)
+    for (int slot = 0; slot < l.slots; ++slot) {
+      const int piece = slot / 32, place = row % 8 * 64 + slot % 32 * 2;
+      const int swizzled = place ^ (place >> 7 & 3) << 4;
+      EXPECT_EQ(value_byte(l, row, list_entry(l, slot)),
+                (row / 8 * l.pieces + piece) * 512 + swizzled);
+    }
+  const ElementLayout wide = plan_element(grid, Dtype::f32, false).layout;
+  EXPECT_EQ(value_byte(wide, 3, {1, 0}), 3 * 64 + 16) << "32-bit lists lie in order";
+}
+
 }  // namespace
 }  // namespace coppice::cuda

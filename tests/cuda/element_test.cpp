@@ -6,6 +6,7 @@
 
 #include "coppice/error.h"
 #include "cuda/element/element_plan.h"
+#include "cuda/element/gather_lists.h"
 #include "cuda/gpu.h"
 #include "cuda/multiply.h"
 #include "cuda/weight.h"
@@ -116,6 +117,121 @@ TEST(CudaElement, EveryBlockedKernel) {
     }
 }
 
+// Patterns that Family::gather multiplies: every kind of run, vectors that do not fill tiles.
+constexpr const char* kGathered[] = {"vw64/8:32",   "vw128/16:32", "vw128/3:32",  "vw256/4:16",
+                                     "vw72/3:8",    "vw200/5:7",   "bw64x2/2:8",  "bw128x4/3:8",
+                                     "bw64x8/3:8",  "bw64x12/2:4", "bw96x16/2:4", "bw64x32/3:8",
+                                     "bw64x64/3:8", "bw128x24/2:5"};
+
+// On a GPU without wgmma nothing is run.
+TEST(CudaElement, EveryGatheringKernel) {
+  COPPICE_NEEDS_GPU();
+  Random random(20261141);
+  const int count = case_count(5);
+  for (int i = 0; i < count && !HasFailure(); ++i)
+    for (const char* pattern : kGathered) {
+      Problem p = random_problem(random, Pattern::parse(pattern));
+      p.every_kernel_of = Family::gather;
+      p.dtype = kTypes[random_int(random, 0, 1)];
+      p.rows = random_int(random, 1, 500);
+      p.cols = random_int(random, 1, is_thin() ? 700 : 2500);
+      p.tokens = random_int(random, 1, random_int(random, 0, 2) == 0 ? 700 : 150);
+      p.row_segments.clear();
+      if (!p.col_segments.empty()) p.col_segments = random_segments(random, p.cols);
+      p.f32_out = p.f32_out && random_int(random, 0, 1) == 0;
+      if (random_int(random, 0, 3) != 0) align_x(p);
+      check_problem(p, static_cast<std::uint64_t>(i));
+    }
+}
+
+// Needs no GPU.
+TEST(CudaGather, WhatTheFamilyTakes) {
+  const auto describe = [](const char* pattern, Dtype dtype, std::vector<std::int64_t> rows,
+                           std::vector<std::int64_t> cols, bool permuted = false) {
+    const Grid grid(Pattern::parse(pattern), {600, 2048, std::move(rows), std::move(cols)});
+    ProductInfo p;
+    describe_gathered(plan_element(grid, dtype, permuted), p);
+    return p;
+  };
+  EXPECT_TRUE(describe("vw64/8:32", Dtype::f16, {}, {}).gathers);
+  EXPECT_TRUE(describe("vw64/8:32", Dtype::bf16, {128, 472}, {}).gathers) << "whole vectors";
+  EXPECT_FALSE(describe("vw64/8:32", Dtype::bf16, {100, 500}, {}).gathers);
+  EXPECT_FALSE(describe("vw64/8:32", Dtype::f32, {}, {}).gathers);
+  EXPECT_FALSE(describe("vw32/8:32", Dtype::f16, {}, {}).gathers);
+  EXPECT_FALSE(describe("vw68/8:32", Dtype::f16, {}, {}).gathers);
+  const ProductInfo p = describe("vw72/8:32", Dtype::f16, {}, {});
+  EXPECT_EQ(p.vector_blocks, 2);
+  EXPECT_EQ(p.blocks, 18);
+  EXPECT_EQ(p.steps, 8);
+  EXPECT_FALSE(p.runs);
+  EXPECT_TRUE(describe("bw64x32/1:2", Dtype::f16, {}, {}).runs);
+  EXPECT_TRUE(describe("bw64x32/1:2", Dtype::f16, {}, {1000, 1048}).runs);
+  EXPECT_FALSE(describe("bw64x32/1:2", Dtype::f16, {}, {1001, 1047}).runs)
+      << "boxes begin at multiples of 16 bytes";
+  EXPECT_FALSE(describe("bw64x32/1:2", Dtype::f16, {}, {}, true).runs);
+  EXPECT_FALSE(describe("bw64x16/1:2", Dtype::f16, {}, {}).runs);
+}
+
+// Whole tiles, few of them with slices.
+TEST(CudaElement, GatheredWholeTiles) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 1;
+  for (const char* pattern : kGathered)
+    for (const std::int64_t tokens : {64, 512})
+      for (const Layout layout : {Layout::feature_major, Layout::token_major}) {
+        Problem p{.pattern = Pattern::parse(pattern),
+                  .rows = 512,
+                  .cols = 1024,
+                  .tokens = is_thin() ? 64 : tokens,
+                  .dtype = kTypes[seed % 2],
+                  .x_layout = layout,
+                  .y_layout = seed / 2 % 2 == 0 ? Layout::token_major : Layout::feature_major};
+        p.every_kernel_of = Family::gather;
+        check_problem(p, seed++);
+      }
+}
+
+// More tiles than thread blocks.
+TEST(CudaElement, GatheredTilesFollowEachOther) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 1;
+  for (const char* pattern : {"vw128/2:16", "vw64/2:16", "bw64x64/1:4", "bw64x8/1:8"}) {
+    Problem p{.pattern = Pattern::parse(pattern),
+              .rows = is_thin() ? 512 : 3072,
+              .cols = 320,
+              .tokens = 2900,
+              .dtype = kTypes[seed % 2],
+              .x_layout = seed > 2 ? Layout::token_major : Layout::feature_major,
+              .y_layout = seed % 2 == 0 ? Layout::token_major : Layout::feature_major};
+    align_x(p);
+    p.every_kernel_of = Family::gather;
+    check_problem(p, seed++);
+  }
+}
+
+// That none of them takes a slow way by mistake.
+TEST(CudaElement, HighVectorsAreGatheredForOnHopper) {
+  COPPICE_NEEDS_GPU();
+  int device = 0;
+  ASSERT_EQ(cudaGetDevice(&device), cudaSuccess);
+  if (!device_info(device).has_wgmma) GTEST_SKIP() << "needs compute capability 9.0";
+  for (const char* pattern : kGathered)
+    for (const bool permuted : {false, true})
+      for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) {
+        Random random(3);
+        const SparseMatrix weight = cpu::random_weight(random, Pattern::parse(pattern), 600, 2048,
+                                                       dtype, {{}, {}, permuted});
+        const PackedWeight packed(weight.view());
+        for (const Layout layout : {Layout::feature_major, Layout::token_major}) {
+          const std::string name = kernel_name(packed, 1024, layout);
+          EXPECT_TRUE(name.starts_with("gather")) << pattern << ": " << name;
+          const bool runs = packed.impl().product.runs;
+          EXPECT_EQ(runs, weight.grid->pattern().block_cols % 32 == 0 && !permuted) << pattern;
+          EXPECT_EQ(name.ends_with("transpose"), layout == Layout::token_major && !runs) << name;
+        }
+      }
+}
+
 TEST(CudaElement, TinyAndEmpty) {
   COPPICE_NEEDS_GPU();
   std::uint64_t seed = 200;
@@ -221,6 +337,36 @@ TEST(CudaElement, BatchInvariantProductsDoNotDependOnTheTokens) {
             << pattern << " " << dtype_name(dtype) << " with " << tokens << " tokens";
       }
     }
+}
+
+// The same of gathered products, which may want a copy of x.
+TEST(CudaElement, BatchInvariantGatheredProductsDoNotDependOnTheTokens) {
+  COPPICE_NEEDS_GPU();
+  for (const char* pattern : {"vw64/8:32", "vw128/16:32", "bw64x64/2:4", "bw64x8/2:4"}) {
+    const Operands all(pattern, Dtype::f16, 600, 10);
+    const MultiplyOptions options{.batch_invariant = true};
+    const GpuBytes memory(static_cast<std::size_t>(1024 * Operands::kCols * 2));
+    const Workspace workspace{memory.data(), 1024 * Operands::kCols * 2};
+    const auto bits = [&](std::int64_t tokens) {
+      Matrix x = all.x_matrix;
+      MutableMatrix y = all.y_matrix;
+      x.tokens = y.tokens = tokens;
+      expect_ok(
+          cudaMemset(all.y.data(), 0xFF, static_cast<std::size_t>(600 * Operands::kRows * 2)));
+      multiply(all.packed, x, y, {}, workspace, nullptr, options);
+      expect_ok(cudaDeviceSynchronize());
+      std::vector<std::byte> got = all.y.read();
+      got.resize(static_cast<std::size_t>(tokens * Operands::kRows * 2));
+      return got;
+    };
+    const std::vector<std::byte> want = bits(600);
+    EXPECT_EQ(bits(600), want) << pattern << ": again";
+    for (const std::int64_t tokens : {1, 5, 64, 65, 130, 257, 513}) {
+      const std::vector<std::byte> got = bits(tokens);
+      EXPECT_TRUE(std::equal(got.begin(), got.end(), want.begin()))
+          << pattern << " with " << tokens << " tokens";
+    }
+  }
 }
 
 // Products that follow each other and read what the one before wrote, in a graph and outside.

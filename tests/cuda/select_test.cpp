@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cuda/decode_select.h"
+#include "cuda/kernels/arguments.h"
 #include "cuda/kernels/decode_sizes.h"
 #include "cuda/kernels/sparse_mma_layout.h"
 
@@ -78,6 +79,85 @@ TEST(Select, ElementWeightsAreLookedUpOrMultipliedByFragments) {
   EXPECT_EQ(name(64), "fragments 16") << "larger tiles have another order";
   EXPECT_FALSE(can_run(Family::mma, p, hopper()));
   EXPECT_FALSE(can_run(Family::lookup, two_four(64, 64, 1), hopper()));
+}
+
+// Vector-wise weights of so many rows in a vector, a quarter kept.
+ProductInfo gathered(int vec_rows, std::int64_t rows, std::int64_t cols, std::int64_t tokens,
+                     bool runs = false) {
+  ProductInfo p;
+  p.packing = Packing::elements;
+  p.gathers = true;
+  p.fragment_tokens = 64;
+  p.vector_blocks = vec_rows / 64;
+  p.blocks = rows / 64;
+  p.steps = (cols / 4 + 63) / 64;
+  p.cols = cols;
+  p.tokens = tokens;
+  p.runs = runs;
+  return p;
+}
+
+TEST(Select, HighVectorsAreGatheredFor) {
+  const auto name = [](const ProductInfo& p) { return selection_name(select(p, hopper())); };
+  EXPECT_EQ(name(gathered(128, 14336, 4096, 4096)), "gather 128x256");
+  EXPECT_EQ(name(gathered(64, 14336, 4096, 4096)), "gather 64x512");
+  EXPECT_EQ(name(gathered(64, 14336, 4096, 4096, true)), "gather 64x512");
+  EXPECT_EQ(name(gathered(128, 14336, 4096, 1)), "look-up 1");
+  for (const std::int64_t tokens : {2, 16})
+    EXPECT_EQ(select(gathered(128, 14336, 4096, tokens), hopper()).family, Family::fragments);
+  for (const std::int64_t tokens : {65, 128, 300, 1024})
+    for (const std::int64_t size : {1024, 4096, 14336})
+      for (const int vec_rows : {64, 128, 256})
+        EXPECT_EQ(select(gathered(vec_rows, size, size, tokens), hopper()).family, Family::gather)
+            << vec_rows << " " << size << " " << tokens;
+  EXPECT_EQ(select(gathered(128, 4096, 4096, 4096), ampere()).family, Family::fragments);
+  EXPECT_EQ(name(gathered(256, 14336, 4096, 4096)), "gather 256x128");
+  EXPECT_EQ(name(gathered(128, 4096, 4096, 64)), "gather 64x64 2 slices");
+  EXPECT_EQ(name(gathered(128, 4096, 4096, 1024)), "gather 128x256");
+  EXPECT_NE(select(gathered(128, 4096, 4096, 0), hopper()).family, Family::gather);
+  ProductInfo p = gathered(128, 4096, 4096, 4096);
+  p.token_major = true;
+  EXPECT_EQ(name(p), "gather 128x256 after a transpose");
+  p.runs = true;
+  EXPECT_EQ(name(p), "gather 128x256 token-major");
+  p.aligned = false;
+  EXPECT_EQ(name(p), "gather 128x256 after a transpose");
+  p.token_major = false;
+  EXPECT_EQ(name(p), "gather 128x256 after a copy");
+  EXPECT_FALSE(can_run(Family::wgmma, p, hopper()));
+  EXPECT_FALSE(can_run(Family::gather, two_four(64, 64, 1), hopper()));
+  p.steps = 0;
+  EXPECT_FALSE(can_run(Family::gather, p, hopper()));
+}
+
+TEST(Select, BatchInvariantGatheredProductsAddUpInOneOrder) {
+  for (const std::int64_t tokens : {1, 7, 64, 300, 4096}) {
+    ProductInfo p = gathered(64, 1024, 4096, tokens);
+    p.batch_invariant = true;
+    const Selection s = select(p, hopper());
+    EXPECT_EQ(s.family, Family::gather);
+    EXPECT_EQ(s.slices, 1);
+  }
+}
+
+// Every row once, in tiles that lie within a vector.
+TEST(Select, TilesOfVectorsCoverTheRows) {
+  for (const int vec_rows : {64, 72, 96, 128, 200, 256, 1000})
+    for (const int tile : {64, 128, 256})
+      for (const int rows : {1, 63, 64, 65, 128, 200, 264, 999, 1000, 2001}) {
+        const int whole = std::min(vec_rows, rows), per = (whole + tile - 1) / tile;
+        int next = 0;
+        for (int i = 0; i < vector_tile_count(tile, per, vec_rows, rows); ++i) {
+          const RowTile t = vector_tile(i, tile, per, vec_rows, rows);
+          EXPECT_EQ(t.row, next);
+          ASSERT_GT(t.rows, 0);
+          EXPECT_LE(t.rows, tile);
+          EXPECT_EQ(t.vector, t.row / vec_rows);
+          EXPECT_EQ((t.row + t.rows - 1) / vec_rows, t.vector);
+          next += t.rows;
+        }
+        EXPECT_EQ(next, rows);
+      }
 }
 
 // What was fastest on an H200 (docs/performance/vnm.md, every tile at few tokens).

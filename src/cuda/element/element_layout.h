@@ -11,9 +11,12 @@
 //    canonical number of bits (docs/format.md), one behind the other in words of 32 bits, stored
 //    once for a vector of rows. Word w of 8 vectors x 4 lanes lies together: 128 bytes. In a mask
 //    form a group's blocks come in descending order (the highest bit set is the cheapest to find).
-//  - list: 32 bytes of every 128 bytes of a row's values, and for every vector the first columns of
+//  - list: 16 bytes of every 64 bytes of a row's values, and for every vector the first columns of
 //    its runs of columns, 16 bits each. For blocks of 256 bits and more, where that costs little
-//    (6 % more than a mask at worst, with blocks of just 256 bits).
+//    (6 % more than a mask at worst, with blocks of just 256 bits). Of 16-bit values the 16 bytes
+//    of the lanes of a row are exchanged (piece_lane), which costs a reader nothing: so piece p of
+//    a half unit, 8 rows x 64 bytes, is an atom of the 64-byte swizzle that wgmma reads from shared
+//    memory, and the copy engine can bring it there as it is.
 //
 // Groups are padded to N kept blocks: values +0 at the next places, whose activations are 0.
 #pragma once
@@ -77,10 +80,15 @@ COPPICE_HOST_DEVICE constexpr int list_slot(const ElementLayout& l, LaneEntry e)
   return (e.entry / per * kElementLanes + e.t) * per + e.entry % per;
 }
 
+/// Where among the 32 x 16 bytes of a piece those of a lane lie, and the other way.
+COPPICE_HOST_DEVICE constexpr int piece_lane(const ElementLayout& l, int lane) {
+  return !l.in_groups() && l.element_bytes == 2 ? lane ^ lane / 8 % 4 : lane;
+}
+
 /// Byte of piece `piece` of a lane (4g + t) in a half unit: rows 8 * half_unit + g.
 COPPICE_HOST_DEVICE constexpr std::int64_t piece_byte(const ElementLayout& l, int half_unit,
                                                       int piece, int lane) {
-  return ((std::int64_t{half_unit} * l.pieces + piece) * 32 + lane) * kPieceBytes;
+  return ((std::int64_t{half_unit} * l.pieces + piece) * 32 + piece_lane(l, lane)) * kPieceBytes;
 }
 
 /// Byte of a value.

@@ -18,7 +18,8 @@ __global__ void __launch_bounds__(kThreads)
   const std::int64_t pieces = std::int64_t{2} * l.units() * l.pieces * 32;
   for (std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x; i < pieces;
        i += std::int64_t{gridDim.x} * kThreads) {
-    const int lane = static_cast<int>(i % 32), piece = static_cast<int>(i / 32 % l.pieces);
+    const int lane = piece_lane(l, static_cast<int>(i % 32));
+    const int piece = static_cast<int>(i / 32 % l.pieces);
     const int row = static_cast<int>(i / 32 / l.pieces) * 8 + lane / kElementLanes;
     constexpr int kPer = kPieceBytes / sizeof(T);
     union {

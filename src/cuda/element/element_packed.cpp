@@ -5,6 +5,7 @@
 
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/element/fragment_config.h"
+#include "cuda/element/gather_lists.h"
 
 namespace coppice::cuda {
 namespace {
@@ -14,13 +15,18 @@ constexpr int kResident = 2;  // thread blocks of 256 threads on a multiprocesso
 }  // namespace
 
 ElementPacked::ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const DeviceInfo& device,
-                             const MemorySource& source, PackedMemory& memory, Stream stream) {
+                             const MemorySource& source, PackedMemory& memory, ProductInfo& product,
+                             Stream stream) {
   const ElementPlan plan = plan_element(grid, dtype, permuted);
   overlaps = device.compute_capability >= 90;
   split = split_element(plan, device.multiprocessors, kResident, overlaps);
   fragment_splits = split_fragments(
       plan, {device.multiprocessors, device.shared_bytes, overlaps, device.has_wgmma});
-  blocked = describe_blocked(plan);
+  product.packing = Packing::elements;
+  product.fragment_tokens =
+      fragment_splits.empty() ? 0 : kFragmentTiles[fragment_splits.size() - 1];
+  product.blocked = describe_blocked(plan);
+  describe_gathered(plan, product);
   const ElementPlaces at = plan.places();
   memory = source.take(at.bytes);
   auto* base = memory.as<std::byte>();
@@ -49,10 +55,6 @@ ElementPacked::ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const
   packing.column_bytes = grid.column_bytes_per_vector();
   packing.groups = weight.groups;
   packing.layout = plan.layout;
-}
-
-int ElementPacked::fragment_tokens() const {
-  return fragment_splits.empty() ? 0 : kFragmentTiles[fragment_splits.size() - 1];
 }
 
 void ElementPacked::pack(const SparseDeviceView& view, Stream stream) const {

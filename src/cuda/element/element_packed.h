@@ -14,17 +14,14 @@ struct ElementPacked {
   ElementSource packing;  ///< all but the canonical arrays
   ElementSplit split;
   std::vector<FragmentSplit> fragment_splits;  ///< for each of kFragmentTiles that there is
-  BlockedInfo blocked;
   bool overlaps = false;  ///< the device has clusters and programmatic dependent launch
 
   /// Takes `memory` and uploads the tables in the order of `stream`, unless they are there; the
-  /// rest is left to `pack`.
+  /// rest is left to `pack`. Sets what selection has to know of such a packing.
   ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const DeviceInfo& device,
-                const MemorySource& source, PackedMemory& memory, Stream stream);
+                const MemorySource& source, PackedMemory& memory, ProductInfo& product,
+                Stream stream);
   ElementPacked() = default;
-  /// Tokens of the largest tile of Family::fragments; 0: none.
-  int fragment_tokens() const;
-
   /// Enqueues the packing.
   void pack(const SparseDeviceView& view, Stream stream) const;
 };

@@ -26,9 +26,36 @@ struct EpilogueArguments {
   bool wide = false;      // y and its stride allow 16-byte stores
 };
 
+/// What a dense weight with lists of columns has instead of records and tables: the packing of
+/// element/element_layout.h.
+struct RunLists {
+  const std::byte* values = nullptr;
+  const std::uint16_t* runs = nullptr;      // [vectors][words], first columns
+  const std::int32_t* sources = nullptr;    // [cols], columns of the activations; null: themselves
+  std::int32_t half_units = 0, pieces = 0;  // of 8 rows; of 32 columns alive
+  std::int32_t words = 0, run = 1;          // runs of a vector; columns of a run
+  std::int32_t vec_rows = 0, vector_tiles = 1;
+  bool boxes = false;  // the copy engine brings the activations, run by run
+};
+
+/// Row tile number `tile` where every vector has `vector_tiles` of them; the last one may be short.
+COPPICE_HOST_DEVICE constexpr RowTile vector_tile(std::int32_t tile, std::int32_t tile_rows,
+                                                  std::int32_t vector_tiles, std::int32_t vec_rows,
+                                                  std::int32_t rows) {
+  const std::int32_t vector = tile / vector_tiles, skipped = tile % vector_tiles * tile_rows;
+  const std::int32_t row = vector * vec_rows + skipped;
+  const std::int32_t in_vector = vec_rows - skipped < rows - row ? vec_rows - skipped : rows - row;
+  return {0, row, in_vector < tile_rows ? in_vector : tile_rows, vector};
+}
+constexpr std::int32_t vector_tile_count(std::int32_t tile_rows, std::int32_t vector_tiles,
+                                         std::int32_t vec_rows, std::int32_t rows) {
+  return rows / vec_rows * vector_tiles + (rows % vec_rows + tile_rows - 1) / tile_rows;
+}
+
 struct ProductArguments {
   const std::byte* records = nullptr;  // [blocks][steps][kRecordBytes]
   ColumnLists columns;
+  RunLists lists;                      // instead of both
   const RowUnit* units = nullptr;      // [blocks * kBlockUnits]
   const RowTile* row_tiles = nullptr;  // [row_tile_count]
   const void* x = nullptr;

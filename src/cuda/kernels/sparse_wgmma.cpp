@@ -12,4 +12,10 @@ void launch_sparse_wgmma(int shape, bool token_major, Dtype type, const ProductA
     launch_wgmma_feature_major(shape, type, arguments, device, stream);
 }
 
+void launch_dense_wgmma(int shape, bool token_major, Dtype type, const ProductArguments& arguments,
+                        const DeviceInfo& device, cudaStream_t stream) {
+  (token_major ? launch_dense_token_major : launch_dense_feature_major)(shape, type, arguments,
+                                                                        device, stream);
+}
+
 }  // namespace coppice::cuda

@@ -20,6 +20,10 @@
 // little there, and nothing where every 16 or 32 rows want other columns. The copy engine brings
 // the activations as they are, in the order of slots of expand_layout.h; consumers make fragments
 // of A from the same records and column lists, a step ahead of the products.
+//
+// Dense weights with lists of columns (vector-wise and block-wise ones, element/element_layout.h)
+// take the same way with wgmma.mma_async (wgmma_dense_*.h): only where weights and columns come
+// from, and the instruction, are others.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -47,5 +51,15 @@ void launch_wgmma_token_major(int shape, Dtype type, const ProductArguments& arg
 /// vectors of any height; feature-major activations, no row tiles. `shape`: one that expands.
 void launch_expanded_wgmma(int shape, Dtype type, const ProductArguments& arguments,
                            const DeviceInfo& device, cudaStream_t stream);
+
+/// Enqueues a product of a dense weight with lists (`arguments.lists`), which has columns. `shape`:
+/// a dense one, whose steps and tiles `arguments` counts. `token_major`: for `lists.boxes` only;
+/// activations on 16 bytes either way.
+void launch_dense_wgmma(int shape, bool token_major, Dtype type, const ProductArguments& arguments,
+                        const DeviceInfo& device, cudaStream_t stream);
+void launch_dense_feature_major(int shape, Dtype type, const ProductArguments& arguments,
+                                const DeviceInfo& device, cudaStream_t stream);
+void launch_dense_token_major(int shape, Dtype type, const ProductArguments& arguments,
+                              const DeviceInfo& device, cudaStream_t stream);
 
 }  // namespace coppice::cuda

@@ -9,6 +9,8 @@
 #include "coppice/error.h"
 #include "cuda/check.h"
 #include "cuda/kernels/expand_layout.h"
+#include "cuda/packed_layout.h"
+#include "cuda/select.h"
 
 namespace coppice::cuda {
 namespace {
@@ -44,7 +46,9 @@ CUtensorMap encode_map(const void* data, Dtype type, Dimensions<kRank> of, Swizz
       &map, type == Dtype::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
       kRank, const_cast<void*>(data), of.sizes.data(), of.strides.data(), of.box.data(),
       steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-      swizzle == Swizzled::bytes_64 ? CU_TENSOR_MAP_SWIZZLE_64B : CU_TENSOR_MAP_SWIZZLE_128B,
+      swizzle == Swizzled::none       ? CU_TENSOR_MAP_SWIZZLE_NONE
+      : swizzle == Swizzled::bytes_64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                      : CU_TENSOR_MAP_SWIZZLE_128B,
       CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
     throw DeviceError("describing a matrix to the copy engine: CUDA driver error " +
@@ -61,6 +65,32 @@ CUtensorMap tensor_map(const TensorMapInfo& info) {
        {static_cast<cuuint64_t>(info.stride)},
        {static_cast<cuuint32_t>(info.box_inner), static_cast<cuuint32_t>(info.box_outer)}},
       info.swizzle);
+}
+
+CUtensorMap run_map(const RunMapInfo& info) {
+  if (info.token_major)
+    return tensor_map({info.data, info.type, info.cols, info.tokens, info.stride, kRunCols,
+                       std::min(info.tile_tokens, kRunBoxTokens), Swizzled::bytes_64});
+  if (info.tokens % 64 != 0)
+    return tensor_map({info.data, info.type, info.tokens, info.cols, info.stride, 64, kRunCols,
+                       Swizzled::bytes_128});
+  return encode_map<3>(
+      info.data, info.type,
+      {{64, static_cast<cuuint64_t>(info.cols), static_cast<cuuint64_t>(info.tokens / 64)},
+       {static_cast<cuuint64_t>(info.stride), 64},
+       {64, kRunCols, static_cast<cuuint32_t>(info.tile_tokens / 64)}},
+      Swizzled::bytes_128);
+}
+
+CUtensorMap piece_map(const void* values, Dtype type, std::int64_t half_units, std::int64_t pieces,
+                      int box_pieces) {
+  constexpr cuuint64_t kPieceElements = 256;  // 8 rows x 32
+  const auto count = static_cast<cuuint64_t>(pieces);
+  return encode_map<3>(values, type,
+                       {{kPieceElements, count, static_cast<cuuint64_t>(half_units)},
+                        {kPieceElements, kPieceElements * count},
+                        {kPieceElements, static_cast<cuuint32_t>(box_pieces), kBlockRows / 8}},
+                       Swizzled::none);
 }
 
 CUtensorMap window_map(const WindowMapInfo& info) {

@@ -10,7 +10,7 @@
 namespace coppice::cuda {
 
 /// How a box lies in shared memory; see the readers.
-enum class Swizzled : std::uint8_t { bytes_64, bytes_128 };
+enum class Swizzled : std::uint8_t { none, bytes_64, bytes_128 };
 
 /// A matrix of `outer` rows of `inner` contiguous elements, and the boxes it is copied in.
 /// `data` on 16 bytes, `stride` a multiple of 8 elements.
@@ -35,5 +35,23 @@ struct WindowMapInfo {
   int group = 0;
 };
 CUtensorMap window_map(const WindowMapInfo& info);
+
+/// Runs of kRunCols columns of activations for dense weights with lists, all tokens of a tile.
+/// Token-major: boxes of a run x kRunBoxTokens tokens, or all if they are fewer, at (column,
+/// token). Feature-major: boxes of 64 tokens x a run, with panels of 64 tokens as a third dimension
+/// where they are all whole: at (0, column, panel), else at (token, column).
+struct RunMapInfo {
+  const void* data = nullptr;
+  Dtype type = Dtype::f16;
+  std::int64_t tokens = 0, cols = 0, stride = 0;  // elements
+  int tile_tokens = 0;
+  bool token_major = false;
+};
+CUtensorMap run_map(const RunMapInfo& info);
+
+/// The values of a dense weight with lists (element/element_layout.h), [half units][pieces][512
+/// bytes]: boxes of `box_pieces` pieces of 8 half units, at (0, piece, half unit).
+CUtensorMap piece_map(const void* values, Dtype type, std::int64_t half_units, std::int64_t pieces,
+                      int box_pieces);
 
 }  // namespace coppice::cuda

@@ -11,6 +11,7 @@ namespace coppice::cuda {
 /// Where the activations of a step come from.
 enum class Source : std::uint8_t {
   gathered,       ///< rows of a feature-major matrix, named by column lists
+  runs,           ///< 32 columns of a token-major matrix at a time, named by column lists
   feature_major,  ///< all rows in order
   token_major,    ///< all columns in order
   fives,          ///< all rows, as quads of windows of 5 columns: see expand_layout.h
@@ -20,6 +21,8 @@ enum class Source : std::uint8_t {
 /// Boxes of the matrices that the copy engine reads and writes.
 struct WgmmaMaps {
   CUtensorMap x;       // in order: 64 x 64 (feature-major), or 64 columns of all tokens of a tile
+                       // in runs: see run_map
+  CUtensorMap w;       // dense: 64 rows of a step
   CUtensorMap x_rest;  // token-major: the same of the last tile's tokens if it is not whole;
                        // expanded weights: 4 columns of 64 tokens, for the last step
   CUtensorMap y;       // 64 rows x kStoredTokens tokens, in either layout
@@ -30,7 +33,11 @@ struct WgmmaConfig {
   Source source = Source::gathered;
   Dtype type = Dtype::f16;
 
+  constexpr bool dense() const { return shape.dense(); }
   constexpr bool gathers() const { return source == Source::gathered; }
+  constexpr int step_cols() const { return shape.step_cols(); }
+  /// Columns of a panel of 64 tokens in shared memory; the tile's panels of so many lie together.
+  constexpr int panel_cols() const { return dense() ? kRunCols : kStepCols; }
   constexpr bool expands() const { return source == Source::fives || source == Source::eights; }
   constexpr int consumers() const { return shape.row_groups * shape.token_groups; }
   constexpr int threads() const { return 128 * (consumers() + 1); }
@@ -44,7 +51,11 @@ struct WgmmaConfig {
   }
   /// Enough that a gather's copies need not share their address registers: such a register is free
   /// again only when its copy has left the queue.
-  constexpr int producer_registers() const { return expands() ? 40 : consumers() == 1 ? 96 : 88; }
+  constexpr int producer_registers() const {
+    // Fewer copies a thread.
+    if (dense() && activation_bytes() <= 16 * 1024) return 64;
+    return expands() ? 40 : consumers() == 1 ? 96 : 88;
+  }
   constexpr int consumer_registers() const {
     const int pool = launch_registers() * (consumers() + 1) - producer_registers();
     const int share = pool / consumers() / 8 * 8;

@@ -17,6 +17,7 @@ struct ConsumerPlace {
 /// Where a consumer's operands lie in stage 0: halves of descriptors, and the metadata.
 template <WgmmaConfig kConfig>
 struct Operands {
+  static constexpr int kBlocks = kConfig.shape.group_blocks;
   static constexpr bool kTokenMajor = kConfig.source == Source::token_major;
   static constexpr int kTransB = kTokenMajor ? 0 : 1;
   static constexpr std::uint32_t kHighA = ptx::descriptor_high(kCoreRowBytes, ptx::Swizzle::none);
@@ -29,13 +30,36 @@ struct Operands {
   std::uint32_t a, b, metadata;
 
   __device__ Operands(const Pipeline<kConfig>& pipe, const ConsumerPlace& place) {
-    constexpr int kBlocks = kConfig.shape.group_blocks;
     const std::uint32_t records = pipe.weights + place.row_group * kBlocks * kRecordBytes;
     const std::uint32_t activations =
         pipe.activations + place.token_group * kConfig.shape.tokens * kStepCols * 2;
     a = ptx::descriptor_low(records, kCoreBytes);
     b = ptx::descriptor_low(activations, kStepCols * 128);
     metadata = records + kValueBytes + place.thread % 128 * 4;
+  }
+
+  /// The product of one stage: two k32 instructions a block, one metadata word for both. The words
+  /// must not change before the instructions are done.
+  template <int kCount>
+  __device__ void multiply(std::uint32_t stage, float (&d)[kBlocks][kCount],
+                           std::uint32_t (&words)[kBlocks], bool adds) const {
+    const std::uint32_t words_at = metadata + stage * kConfig.weight_bytes();
+    const std::uint32_t a_now = a + stage * (kConfig.weight_bytes() >> 4);
+    const std::uint32_t b_now = b + stage * (kConfig.activation_bytes() >> 4);
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) words[i] = ptx::load_shared(words_at + i * kRecordBytes);
+    ptx::wgmma_fence();
+#pragma unroll
+    for (int i = 0; i < kBlocks; ++i) {
+      const std::uint32_t values = a_now + i * kNextBlock;
+      ptx::sparse_wgmma<kConfig.type, 0, kTransB>(d[i], ptx::matrix_descriptor(values, kHighA),
+                                                  ptx::matrix_descriptor(b_now, kHighB), words[i],
+                                                  adds);
+      ptx::sparse_wgmma<kConfig.type, 1, kTransB>(
+          d[i], ptx::matrix_descriptor(values + kNextValues, kHighA),
+          ptx::matrix_descriptor(b_now + kNextColumns, kHighB), words[i], 1);
+    }
+    ptx::wgmma_commit();
   }
 };
 
@@ -58,8 +82,10 @@ class TileSum {
       if (step + 1 < steps) half(odd, even, true);
     }
     ptx::wgmma_wait<0>();
-    ptx::keep_values(even);
-    ptx::keep_values(odd);
+    if constexpr (!kConfig.dense()) {
+      ptx::keep_values(even);
+      ptx::keep_values(odd);
+    }
 #pragma unroll
     for (int i = 0; i < kBlocks; ++i) ptx::keep_order(d_[i]);
     __syncwarp();  // every lane has read its metadata
@@ -73,35 +99,12 @@ class TileSum {
     pipe_.wait_full();
     if constexpr (kConfig.gathers()) ptx::fence_async_proxy();
     __syncwarp();
-    if (place_.active) multiply(metadata, adds);
+    if (place_.active) operands_.multiply(pipe_.stage, d_, metadata, adds);
     ptx::wgmma_wait<1>();
-    ptx::keep_values(before);
+    if constexpr (!kConfig.dense()) ptx::keep_values(before);
     if (adds && releases()) ptx::barrier_arrive(previous_);
     previous_ = pipe_.empty_barrier();
     pipe_.advance();
-  }
-
-  /// The product of one stage: two k32 instructions a block, one metadata word for both. The words
-  /// must not change before the instructions are done.
-  __device__ void multiply(std::uint32_t (&metadata)[kBlocks], bool adds) {
-    using O = Operands<kConfig>;
-    const std::uint32_t words = operands_.metadata + pipe_.stage * kConfig.weight_bytes();
-    const std::uint32_t a = operands_.a + pipe_.stage * (kConfig.weight_bytes() >> 4);
-    const std::uint32_t b = operands_.b + pipe_.stage * (kConfig.activation_bytes() >> 4);
-#pragma unroll
-    for (int i = 0; i < kBlocks; ++i) metadata[i] = ptx::load_shared(words + i * kRecordBytes);
-    ptx::wgmma_fence();
-#pragma unroll
-    for (int i = 0; i < kBlocks; ++i) {
-      const std::uint32_t values = a + i * O::kNextBlock;
-      ptx::sparse_wgmma<kConfig.type, 0, O::kTransB>(
-          d_[i], ptx::matrix_descriptor(values, O::kHighA), ptx::matrix_descriptor(b, O::kHighB),
-          metadata[i], adds);
-      ptx::sparse_wgmma<kConfig.type, 1, O::kTransB>(
-          d_[i], ptx::matrix_descriptor(values + O::kNextValues, O::kHighA),
-          ptx::matrix_descriptor(b + O::kNextColumns, O::kHighB), metadata[i], 1);
-    }
-    ptx::wgmma_commit();
   }
 
   Pipeline<kConfig>& pipe_;

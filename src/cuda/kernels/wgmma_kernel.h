@@ -8,8 +8,8 @@
 #include "cuda/kernels/expand_produce.h"
 #include "cuda/kernels/sparse_wgmma.h"
 #include "cuda/kernels/tensor_map.h"
-#include "cuda/kernels/wgmma_consume.h"
-#include "cuda/kernels/wgmma_produce.h"
+#include "cuda/kernels/wgmma_dense_consume.h"
+#include "cuda/kernels/wgmma_dense_produce.h"
 #include "cuda/launch.h"
 #include "cuda/ptx/launch.h"
 
@@ -29,18 +29,31 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
   constexpr WgmmaConfig kConfig = config_of(kShape, kSource, kType);
   extern __shared__ std::byte shared[];
   const Pipeline<kConfig> pipe(shared);
-  if (threadIdx.x == 0) pipe.init();
+  if (threadIdx.x == 0) {
+    if constexpr (kConfig.dense())
+      pipe.init(kConfig.gathers() && !p.lists.boxes);
+    else
+      pipe.init();
+  }
   if constexpr (kConfig.expands()) pipe.make_tables(p.columns.group, threadIdx.x);
   __syncthreads();
   if (threadIdx.x == 0) ptx::let_next_kernel_begin();
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
-  if (group == kConfig.consumers()) {
+  if (group >= kConfig.consumers()) {
+    const int thread = static_cast<int>(threadIdx.x) - 128 * kConfig.consumers();
     ptx::registers_lower<kConfig.producer_registers()>();
-    if constexpr (kConfig.gathers())
-      produce_gathered<kConfig>(p, pipe, threadIdx.x % 128);
+    if constexpr (kConfig.dense())
+      if (p.lists.boxes) {
+        if (thread < 32) produce_runs<kConfig>(p, maps, pipe, thread % 32);
+        return;
+      }
+    if constexpr (kConfig.source == Source::runs)
+      return;
+    else if constexpr (kConfig.gathers())
+      produce_gathered<kConfig>(p, maps, pipe, thread);
     else if constexpr (kConfig.expands()) {
-      if (threadIdx.x % 128 < 32) produce_expanded<kConfig>(p, maps, pipe, threadIdx.x % 32);
-    } else if (threadIdx.x % 128 == 0)
+      if (thread < 32) produce_expanded<kConfig>(p, maps, pipe, thread % 32);
+    } else if (thread == 0)
       produce_in_order<kConfig>(p, maps, pipe);
   } else {
     ptx::registers_raise<kConfig.consumer_registers()>();
@@ -54,10 +67,13 @@ inline CUtensorMap token_map(const ProductArguments& p, const WgmmaConfig& confi
       {p.x, config.type, p.cols, p.tokens, p.x_stride, kStepCols, tokens, Swizzled::bytes_128});
 }
 
-// Boxes of activations in order: see produce_in_order.
+// Boxes of activations in order or in runs: see produce_in_order, run_map.
 inline CUtensorMap activation_map(const ProductArguments& p, const WgmmaConfig& config) {
   if (config.expands())
     return window_map({p.x, config.type, p.x_tokens, p.cols, p.x_stride, p.columns.group});
+  if (config.dense())
+    return run_map({p.x, config.type, p.x_tokens, p.cols, p.x_stride, config.tile_tokens(),
+                    config.source == Source::runs});
   if (config.source == Source::token_major) return token_map(p, config, config.tile_tokens());
   return tensor_map(
       {p.x, config.type, p.x_tokens, p.cols, p.x_stride, 64, kStepCols, Swizzled::bytes_128});
@@ -73,7 +89,9 @@ inline CUtensorMap output_map(const ProductArguments& p, Dtype type) {
       {e.y, type, p.tokens, p.rows, e.y_stride, kStoredTokens, kBlockRows, Swizzled::bytes_64});
 }
 
-constexpr bool is_compiled(const WgmmaShape& shape, Source source) {
+constexpr bool is_compiled(const WgmmaShape& shape, Source source, bool dense) {
+  if (shape.dense() != dense) return false;
+  if (dense) return source == Source::gathered || source == Source::runs;
   if (source == Source::fives || source == Source::eights) return shape.expands;
   return source == Source::gathered || shape.in_order;
 }
@@ -83,7 +101,10 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
   constexpr WgmmaConfig kConfig = config_of(kShape, kSource, kType);
   const auto kernel = sparse_wgmma_kernel<kShape, kSource, kType>;
   WgmmaMaps maps = {};
-  if constexpr (!kConfig.gathers()) maps.x = activation_map(arguments, kConfig);
+  if (!kConfig.gathers() || arguments.lists.boxes) maps.x = activation_map(arguments, kConfig);
+  if constexpr (kConfig.dense())
+    maps.w = piece_map(arguments.lists.values, kType, arguments.lists.half_units,
+                       arguments.lists.pieces, kConfig.step_cols() / kRunCols);
   if constexpr (kConfig.source == Source::token_major)
     if (const int rest = arguments.tokens % kConfig.tile_tokens())
       maps.x_rest = token_map(arguments, kConfig, rest);
@@ -100,16 +121,16 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
                              .shared_bytes = static_cast<int>(kConfig.shared_bytes()),
                              .cluster = arguments.slices,
                              .overlaps = true};
-  cuda::launch(kernel, shape, stream, "launching a sparse wgmma product", arguments, maps);
+  cuda::launch(kernel, shape, stream, "launching a wgmma product", arguments, maps);
 }
 
-template <Source kSource, int kShape = 0>
+template <Source kSource, bool kDense = false, int kShape = 0>
 void launch_shape(int shape, Dtype type, const ProductArguments& arguments,
                   const DeviceInfo& device, cudaStream_t stream) {
   if constexpr (kShape < static_cast<int>(kWgmmaShapes.size())) {
     if (shape != kShape)
-      return launch_shape<kSource, kShape + 1>(shape, type, arguments, device, stream);
-    if constexpr (is_compiled(kWgmmaShapes[kShape], kSource)) {
+      return launch_shape<kSource, kDense, kShape + 1>(shape, type, arguments, device, stream);
+    if constexpr (is_compiled(kWgmmaShapes[kShape], kSource, kDense)) {
       if (type == Dtype::f16)
         launch<kShape, kSource, Dtype::f16>(arguments, device, stream);
       else

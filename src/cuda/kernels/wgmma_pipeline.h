@@ -43,10 +43,11 @@ struct Pipeline {
     sums = empty + kStages * sizeof(std::uint64_t);
     infos = sums + 16;
   }
-  __device__ void init() const {
+  /// @param copies all producer threads make copies of their own.
+  __device__ void init(bool copies = kConfig.gathers()) const {
     for (int s = 0; s < kStages; ++s) {
       // The copy engine's announcer, and the copies of every gathering thread.
-      ptx::barrier_init(full + 8 * s, kConfig.gathers() ? 128 + 1 : 1);
+      ptx::barrier_init(full + 8 * s, copies ? 128 + 1 : 1);
       ptx::barrier_init(empty + 8 * s, 4 * kConfig.consumers());  // every consumer warp
     }
     ptx::barrier_init(sums, 1);  // of all slices of a tile: see wgmma_slices.h
@@ -114,6 +115,10 @@ class TileWalk {
       const std::int32_t blocks = min(kConfig.shape.blocks(), p_.block_count - block);
       return {{block, block * kBlockRows, blocks * kBlockRows, 0}, token};
     }
+    if constexpr (kConfig.dense())
+      return {vector_tile(place.row_tile, kConfig.shape.rows(), p_.lists.vector_tiles,
+                          p_.lists.vec_rows, p_.rows),
+              token};
     const int4 raw = __ldg(reinterpret_cast<const int4*>(p_.row_tiles + place.row_tile));
     return {{raw.x, raw.y, raw.z, raw.w}, token};
   }

@@ -11,9 +11,9 @@ namespace coppice::cuda {
 /// One thread's part of the gather of a step: 16 bytes, chunk `chunk`, of each of `kRows` rows.
 template <WgmmaConfig kConfig>
 struct Gather {
-  static constexpr int kChunks = kConfig.tile_tokens() / 8;  // of 16 bytes, in a row
-  static constexpr int kSlots = 128 / kChunks;               // rows side by side
-  static constexpr int kRows = kStepCols / kSlots;           // rows of a thread
+  static constexpr int kChunks = kConfig.tile_tokens() / 8;   // of 16 bytes, in a row
+  static constexpr int kSlots = 128 / kChunks;                // rows side by side
+  static constexpr int kRows = kConfig.step_cols() / kSlots;  // rows of a thread
   static_assert(kSlots * kChunks == 128 && kRows % 4 == 0);
 
   const std::byte* x;  // at this thread's tokens
@@ -27,8 +27,11 @@ struct Gather {
   __device__ Gather(const ProductArguments& p, int thread) {
     const int chunk = thread % kChunks;
     slot = thread / kChunks;
-    const int swizzled = chunk % 8 ^ slot * kRows % 8;
-    target = chunk / 8 * (kStepCols * 128) + slot * kRows * 128 + swizzled * 16;
+    constexpr int kPanel = kConfig.panel_cols();
+    static_assert(kPanel % kRows == 0);
+    const int swizzled = chunk % 8 ^ slot * kRows % 8, first = slot * kRows;
+    target = first / kPanel * (kConfig.tile_tokens() * kPanel * 2) + chunk / 8 * (kPanel * 128) +
+             first % kPanel * 128 + swizzled * 16;
     row_bytes = static_cast<std::uint32_t>(p.x_stride * 2);
   }
   __device__ void begin_tile(const ProductArguments& p, int first_token, int thread) {
@@ -104,7 +107,8 @@ struct RecordCopies {
   int blocks;
   std::uint32_t bytes;  // of a step
 
-  __device__ RecordCopies(const ProductArguments& p, const RowTile& rows, int step)
+  __device__ RecordCopies(const ProductArguments& p, const WgmmaMaps&, const RowTile& rows,
+                          int step)
       : block_bytes(static_cast<std::int64_t>(p.steps) * kRecordBytes),
         blocks(rows.blocks()),
         bytes(rows.blocks() * kRecordBytes) {
@@ -117,21 +121,29 @@ struct RecordCopies {
   __device__ void advance() { first += kRecordBytes; }
 };
 
+/// What the gathering producer is made of; dense weights: wgmma_dense_produce.h.
 template <WgmmaConfig kConfig>
-__device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kConfig> pipe,
-                                        int thread) {
-  constexpr int kColumnSteps = WgmmaShape::kColumnSteps;
+struct Gathering {
+  using Feed = ColumnFeed;
+  using Rows = Gather<kConfig>;
+  using Weight = RecordCopies<kConfig>;
+};
+
+template <WgmmaConfig kConfig>
+__device__ inline void produce_gathered(const ProductArguments& p, const WgmmaMaps& maps,
+                                        Pipeline<kConfig> pipe, int thread) {
+  constexpr int kColumnSteps = kConfig.shape.column_steps();
   const int warp = thread / 32;
-  Gather<kConfig> gather(p, thread);
-  ColumnFeed feed{pipe.columns, thread};
+  typename Gathering<kConfig>::Rows gather(p, thread);
+  typename Gathering<kConfig>::Feed feed{pipe.columns, thread};
   TileWalk<kConfig> walk(p);
   const StepSlice slice = StepSlice::of<kConfig>(p);
   ptx::wait_for_kernels_before();
   if (walk.valid()) feed.fetch(p, walk.now.rows, slice.begin);
   for (; walk.valid(); walk.advance()) {
     gather.begin_tile(p, walk.now.token, thread);
-    RecordCopies<kConfig> records(p, walk.now.rows, slice.begin);
-    const bool copies = thread % 32 == 0 && warp < records.blocks;
+    typename Gathering<kConfig>::Weight weight(p, maps, walk.now.rows, slice.begin);
+    const bool copies = thread % 32 == 0 && warp < weight.blocks;
     pipe.wait_empty();  // not in the loop: a branch there costs every step of a small tile
     if (thread == 0) pipe.announce(walk.info());
 #pragma unroll 1
@@ -143,11 +155,11 @@ __device__ inline void produce_gathered(const ProductArguments& p, Pipeline<kCon
         else if (walk.has_next())
           feed.fetch(p, walk.next.rows, slice.begin);
       }
-      gather.read_columns(pipe.columns + step % kColumnSteps * (kStepCols * 2));
+      gather.read_columns(pipe.columns + step % kColumnSteps * (kConfig.step_cols() * 2));
       pipe.wait_empty();
-      if (thread == 0) ptx::barrier_arrive_expect(pipe.full_barrier(), records.bytes);
-      if (copies) records.copy(pipe, warp);
-      records.advance();
+      if (thread == 0) ptx::barrier_arrive_expect(pipe.full_barrier(), weight.bytes);
+      if (copies) weight.copy(pipe, warp);
+      weight.advance();
       gather.copy(pipe.activation_tile());
       ptx::barrier_arrive_on_copies(pipe.full_barrier());
       pipe.advance();
@@ -204,7 +216,7 @@ __device__ inline void produce_in_order(const ProductArguments& p, const WgmmaMa
   const StepSlice slice = StepSlice::of<kConfig>(p);
   ptx::wait_for_kernels_before();
   for (; walk.valid(); walk.advance()) {
-    RecordCopies<kConfig> records(p, walk.now.rows, slice.begin);
+    RecordCopies<kConfig> records(p, maps, walk.now.rows, slice.begin);
     const OrderedCopies<kConfig> activations(p, maps, walk.now.token);
 #pragma unroll 1
     for (int step = slice.begin; step < slice.begin + slice.count; ++step) {

@@ -27,6 +27,24 @@ struct Constants {
     double output_clocks = 0.08;     ///< an output
   } wgmma;
 
+  struct Gather {
+    double multiply = 1.44;       ///< times the tensor cores' clocks, as power allows
+    double gather_bytes = 58;     ///< from L2, gathered rows and weights
+    double run_bytes = 44;        ///< runs as boxes: no neighbour asks for the same lines
+    double step_clocks = 325;     ///< of the warpgroup that gathers, for a step ...
+    double copy_clocks = 9.6;     ///< ... and for 512 bytes
+    double fill_clocks = 3660;    ///< of a tile
+    double output_clocks = 0.02;  ///< an output
+    double ends_seconds = 0.5e-6;
+    double clear = 0.8;  ///< of the time by fragments, from which on it is chosen
+  } gather;
+
+  /// Fragments of a weight with lists: of a pass over it, microseconds.
+  struct Fragments {
+    double pass = 4.5, pass_token = 0.085;
+    double million = 0.3, million_token = 0.0225;  ///< of a million values
+  } fragments;
+
   struct Expand {
     double multiply = 1.13;
     double incoming_bytes = 66;

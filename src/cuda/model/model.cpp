@@ -42,8 +42,11 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
       return mma_cost(s.mma, p, device);
     case Family::decode:
       return decode_cost(s.decode, p, device);
-    case Family::lookup:
+    case Family::gather:
+      return gather_cost(tile(), s.slices, p, device);
     case Family::fragments:
+      return p.gathers ? fragments_cost(s.tile_tokens, p, device) : Cost{};
+    case Family::lookup:
       break;
     case Family::blocked:
       return blocked_cost(s, p, device);
@@ -58,13 +61,15 @@ Cost predict(const Selection& s, const ProductInfo& p, const DeviceInfo& device)
   if (s.family == Family::decode || is_element_family(s.family) || s.family == Family::blocked)
     return cost;
   const Constants& c = constants_of(device);
-  const double weight = static_cast<double>(p.blocks * p.steps) * kRecordBytes;
+  const int block_bytes = s.family == Family::gather ? kBlockRows * kStepCols * 2 : kRecordBytes;
+  const double weight = static_cast<double>(p.blocks * p.steps) * block_bytes;
   cost.memory = weight / c.memory_bytes;
   if (cost.memory > cost.seconds) {
     cost.seconds = cost.memory;
     cost.limit = Limit::memory;
   }
-  const double outside = c.ends_seconds + (s.transpose || s.repack ? c.copy_seconds : 0);
+  const double ends = s.family == Family::gather ? c.gather.ends_seconds : c.ends_seconds;
+  const double outside = ends + (s.transpose || s.repack ? c.copy_seconds : 0);
   cost.launch += outside;
   cost.seconds += outside;
   return cost;

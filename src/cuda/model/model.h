@@ -21,6 +21,10 @@ Cost wgmma_cost(const WgmmaShape& shape, int slices, const ProductInfo& product,
                 const DeviceInfo& device);
 Cost expand_cost(const WgmmaShape& shape, int slices, const ProductInfo& product,
                  const DeviceInfo& device);
+Cost gather_cost(const WgmmaShape& shape, int slices, const ProductInfo& product,
+                 const DeviceInfo& device);
+/// Of a weight that Family::gather can multiply as well.
+Cost fragments_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
 Cost mma_cost(const MmaShape& shape, const ProductInfo& product, const DeviceInfo& device);
 Cost blocked_cost(const Selection& selection, const ProductInfo& product, const DeviceInfo& device);
 Cost decode_cost(const DecodeShape& shape, const ProductInfo& product, const DeviceInfo& device);

@@ -22,6 +22,16 @@ __device__ inline void load_box(std::uint32_t shared, const CUtensorMap* map, st
       : "memory");
 }
 
+/// The same in three dimensions, the innermost first.
+__device__ inline void load_box(std::uint32_t shared, const CUtensorMap* map, std::int32_t c0,
+                                std::int32_t c1, std::int32_t c2, std::uint32_t barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
+      "[%0], [%1, {%2, %3, %4}], [%5];" ::"r"(shared),
+      "l"(map), "r"(c0), "r"(c1), "r"(c2), "r"(barrier)
+      : "memory");
+}
+
 /// The same of a matrix seen in five dimensions, the innermost first.
 __device__ inline void load_box(std::uint32_t shared, const CUtensorMap* map, std::int32_t c0,
                                 std::int32_t c1, std::int32_t c2, std::int32_t c3, std::int32_t c4,

@@ -1,6 +1,6 @@
 // Warpgroup matrix instructions of sm_90a: D += A B, A sparse 2 of 4 in shared memory or registers,
-// B in shared memory, D in registers. Lane 4g+t of warp w holds d[i] = D[16w + g +
-// 8((i/2)%2)][8(i/4) + 2t + i%2].
+// or dense in shared memory, B in shared memory, D in registers. Lane 4g+t of warp w holds d[i] =
+// D[16w + g + 8((i/2)%2)][8(i/4) + 2t + i%2].
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 namespace coppice::cuda::ptx {
 
 /// How a tile lies in shared memory, for the `leading` and `stride` byte distances see the callers.
-enum class Swizzle : std::uint64_t { none = 0, bytes_128 = 1 };
+enum class Swizzle : std::uint64_t { none = 0, bytes_128 = 1, bytes_64 = 2 };
 
 /// The half of a descriptor that does not depend on where the tile lies, and the other one; in the
 /// latter 1 is 16 bytes.
@@ -138,6 +138,36 @@ __device__ inline void sparse_wgmma(float (&d)[kCount], const std::uint32_t (&a)
   }
 }
 
+// One instruction, m64nNk16, all of A stored; as above.
+#define COPPICE_DENSE_WGMMA(N, TYPE, D, R, DA, DB, TRANS, ADD)                              \
+  asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, %" #ADD                                \
+               ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE " {" R \
+               "}, %" #DA ", %" #DB ", add, 1, 1, 0, %" #TRANS ";\n}\n"                     \
+               : D                                                                          \
+               : "l"(a), "l"(b), "n"(kTransB), "r"(adds))
+
+/// One m64nNk16 product of a dense A in shared memory.
+template <Dtype kType, int kTransB, int kCount>
+__device__ inline void dense_wgmma(float (&d)[kCount], std::uint64_t a, std::uint64_t b,
+                                   std::uint32_t adds) {
+  static_assert(kType == Dtype::f16 || kType == Dtype::bf16);
+  static_assert(kCount == 32 || kCount == 64 || kCount == 128, "tokens: 64, 128 or 256");
+  if constexpr (kType == Dtype::f16 && kCount == 32) {
+    COPPICE_DENSE_WGMMA(64, "f16", COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35);
+  } else if constexpr (kType == Dtype::f16 && kCount == 64) {
+    COPPICE_DENSE_WGMMA(128, "f16", COPPICE_D64(0), COPPICE_R64, 64, 65, 66, 67);
+  } else if constexpr (kType == Dtype::f16 && kCount == 128) {
+    COPPICE_DENSE_WGMMA(256, "f16", COPPICE_D128(0), COPPICE_R128, 128, 129, 130, 131);
+  } else if constexpr (kType == Dtype::bf16 && kCount == 32) {
+    COPPICE_DENSE_WGMMA(64, "bf16", COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35);
+  } else if constexpr (kType == Dtype::bf16 && kCount == 64) {
+    COPPICE_DENSE_WGMMA(128, "bf16", COPPICE_D64(0), COPPICE_R64, 64, 65, 66, 67);
+  } else if constexpr (kType == Dtype::bf16 && kCount == 128) {
+    COPPICE_DENSE_WGMMA(256, "bf16", COPPICE_D128(0), COPPICE_R128, 128, 129, 130, 131);
+  }
+}
+
+#undef COPPICE_DENSE_WGMMA
 #undef COPPICE_SPARSE_WGMMA_A
 #undef COPPICE_SPARSE_WGMMA
 #undef COPPICE_R128
