@@ -45,6 +45,11 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
       best.decode = shape;
       if (shape.tokens == tokens) add(best);
     }
+  } else if (family == Family::window) {
+    for (const int shape : window_shapes(product, device)) {
+      best.shape = shape;
+      add(best);
+    }
   } else if (family != Family::mma) {
     for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
       best.shape = static_cast<int>(i);
@@ -71,6 +76,8 @@ int tile_tokens(const Selection& selection) {
   if (selection.family == Family::decode) return selection.decode.tokens;
   if (selection.family == Family::blocked)
     return kBlockedShapes[static_cast<std::size_t>(selection.shape)].tokens();
+  if (selection.family == Family::window)
+    return kWindowShapes[static_cast<std::size_t>(selection.shape)].tokens;
   return selection.family == Family::mma
              ? selection.mma.config().tile_tokens()
              : kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
@@ -79,7 +86,7 @@ int tile_tokens(const Selection& selection) {
 std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& device) {
   std::vector<Selection> all{select(product, device)};
   for (Family family : {Family::wgmma, Family::expand, Family::mma, Family::decode, Family::lookup,
-                        Family::fragments, Family::blocked, Family::gather})
+                        Family::fragments, Family::blocked, Family::gather, Family::window})
     if (can_run(family, product, device)) add_family(all, family, product, device);
   return all;
 }
@@ -117,6 +124,10 @@ std::string tile_name(const Selection& selection) {
     const MmaKernel& k = m.config();
     return fmt::format("mma {} {} {}x{} by {} rows {} stages {}", rows_name(k.rows), k.vectors,
                        k.row_warps, k.token_warps, k.halves, m.stage_rows, m.stages);
+  }
+  if (selection.family == Family::window) {
+    const WindowShape& s = kWindowShapes[static_cast<std::size_t>(selection.shape)];
+    return fmt::format("window {}x{}", s.rows(), s.tokens);
   }
   const WgmmaShape& w = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
   const std::string slices =

@@ -193,7 +193,7 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
   }
   if (is_element_family(selection.family)) {
     multiply_element(selection, impl.element, x, epilogue_arguments(y, epilogue), impl.dtype,
-                     stream);
+                     impl.device_info, stream);
     return;
   }
   if (selection.family == Family::decode) {

@@ -18,8 +18,6 @@ namespace {
 
 using model::ceil_div;
 
-constexpr std::int64_t kMostRagged = 512;  ///< tokens of which a copy is cheaper than ragged boxes
-
 }  // namespace
 
 std::vector<int> slice_counts(const WgmmaShape& s, Family family, const ProductInfo& p,
@@ -112,11 +110,20 @@ std::vector<int> element_tiles(Family family, const ProductInfo& p) {
   return tiles;
 }
 
+std::vector<int> window_shapes(const ProductInfo& p, const DeviceInfo& device) {
+  std::vector<int> shapes;
+  for (std::size_t i = 0; i < kWindowShapes.size() && p.window.columns > 0; ++i)
+    if (window_stage(kWindowShapes[i], p.window.columns, device.shared_bytes).rows > 0)
+      shapes.push_back(static_cast<int>(i));
+  return shapes;
+}
+
 bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
-  const bool of_elements =
-      is_element_family(family) || family == Family::blocked || family == Family::gather;
+  const bool of_elements = is_element_family(family) || family == Family::blocked ||
+                           family == Family::gather || family == Family::window;
   if (of_elements != (p.packing == Packing::elements)) return false;
   if (family == Family::blocked) return can_run_blocked(p, device);
+  if (family == Family::window) return !window_shapes(p, device).empty();
   if (family == Family::lookup) return true;
   if (family == Family::fragments) return p.fragment_tokens > 0;
   if (family == Family::mma) return true;
@@ -234,6 +241,12 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
   if (family == Family::mma) {
     selection.mma = mma_shape(p, device);
     tile_tokens = selection.mma.config().tile_tokens();
+  } else if (family == Family::window) {
+    const std::vector<int> shapes = window_shapes(p, device);
+    selection.shape = *std::ranges::min_element(shapes, {}, [&](int shape) {
+      return model::window_cost(kWindowShapes[static_cast<std::size_t>(shape)], p, device).seconds;
+    });
+    tile_tokens = kWindowShapes[static_cast<std::size_t>(selection.shape)].tokens;
   } else {
     choose_tile(selection, p, device);
     tile_tokens = kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
@@ -263,6 +276,10 @@ std::string selection_name(const Selection& selection) {
     const MmaKernel& kernel = selection.mma.config();
     return fmt::format("mma {}x{} {} {}x{}{}", 64 * kernel.row_warps, kernel.tile_tokens(),
                        rows_name(kernel.rows), selection.mma.stages, kernel.places(), before);
+  }
+  if (selection.family == Family::window) {
+    const WindowShape& shape = kWindowShapes[static_cast<std::size_t>(selection.shape)];
+    return fmt::format("window {}x{}{}", shape.rows(), shape.tokens, before);
   }
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
   const char* name = selection.family == Family::expand   ? "expand"

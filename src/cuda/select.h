@@ -14,6 +14,7 @@
 #include "cuda/decode_shape.h"
 #include "cuda/kernels/expand_layout.h"
 #include "cuda/packed_layout.h"
+#include "cuda/window/window_layout.h"
 
 namespace coppice::cuda {
 
@@ -91,6 +92,9 @@ struct WgmmaShape {
   static constexpr int kColumnBytes = kColumns * 2;
   constexpr int column_steps() const { return kColumns / step_cols(); }
 };
+
+/// Tokens of which other ways are cheaper than boxes of the copy engine that reach behind the last.
+inline constexpr std::int64_t kMostRagged = 512;
 
 /// All wgmma tiles there are.
 inline constexpr std::array kWgmmaShapes = {
@@ -185,6 +189,7 @@ struct ProductInfo {
   BlockedInfo blocked;      ///< of 32-bit weights
   bool gathers = false;     ///< lists of columns for vectors that Family::gather multiplies
   bool runs = false;        ///< ... in runs that the copy engine brings of token-major ones, too
+  WindowInfo window;        ///< of Family::window
   // Of every packing:
   std::int64_t cols = 0;
   std::int64_t tokens = 0;
@@ -204,12 +209,14 @@ enum class Family : std::uint8_t {
   fragments,  ///< tensor cores, the weight expanded to dense fragments in registers
   blocked,    ///< 32-bit weights, many tokens: blocked/blocked_kernel.h
   gather,     ///< dense wgmma on gathered activations, for vectors of 64 rows and more
+  window,     ///< many tokens: vectors of 16 rows and more, rows of activations out of a window
 };
 
 /// How a product is run.
 struct Selection {
   Family family = Family::wgmma;
-  int shape = 0;  ///< wgmma, expand, gather: index of kWgmmaShapes; blocked: of kBlockedShapes
+  int shape = 0;  ///< wgmma, expand, gather: index of kWgmmaShapes; blocked: of kBlockedShapes;
+                  ///< window: of kWindowShapes
   MmaShape mma;
   DecodeShape decode;
   bool token_major = false;  ///< the kernel reads token-major activations itself
@@ -243,6 +250,9 @@ MmaShape mma_shape(const ProductInfo& product, const DeviceInfo& device);
 /// thread blocks run at once and a token's bits may depend on the tokens beside it.
 std::vector<int> slice_counts(const WgmmaShape& shape, Family family, const ProductInfo& product,
                               const DeviceInfo& device);
+
+/// Tiles of Family::window that fit a product and a device: indices of kWindowShapes.
+std::vector<int> window_shapes(const ProductInfo& product, const DeviceInfo& device);
 
 /// As many token tiles worked on together as keep their activations in L2.
 int token_group(const ProductInfo& product, int tile_tokens, const DeviceInfo& device);

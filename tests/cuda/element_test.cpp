@@ -232,6 +232,39 @@ TEST(CudaElement, HighVectorsAreGatheredForOnHopper) {
       }
 }
 
+// Tiles of all sizes, with tails of rows, tokens and chunks, and activations that are copied by the
+// copy engine, by all threads (permuted, runs of 8 columns), and turned over before.
+TEST(CudaElement, EveryWindow) {
+  COPPICE_NEEDS_GPU();
+  Random random(20261134);
+  const int count = case_count(40);
+  for (int i = 0; i < count && !HasFailure(); ++i)
+    for (const char* pattern : {"vw16/4:16", "vw32/8:32", "vw64/3:32", "vw48/5:16", "vw128/16:32",
+                                "bw16x2/4:8", "bw32x4/2:8", "bw64x8/2:8", "bw64x64/2:4"}) {
+      Problem p = random_problem(random, Pattern::parse(pattern));
+      p.dtype = kTypes[random_int(random, 0, 1)];
+      p.f32_out = random_int(random, 0, 3) == 0;
+      p.rows = random_int(random, 1, 700);
+      p.tokens = random_int(random, 1, 300);
+      p.row_segments.clear();
+      if (random_int(random, 0, 1) == 0) align_x(p);
+      p.every_kernel_of = Family::window;
+      check_problem(p, static_cast<std::uint64_t>(i));
+    }
+}
+
+// More tiles than thread blocks, whole chunks.
+TEST(CudaElement, LargeWindows) {
+  COPPICE_NEEDS_GPU();
+  for (const char* pattern : {"vw16/8:32", "vw32/8:32", "vw32/16:32", "vw64/4:32"})
+    check_problem({.pattern = Pattern::parse(pattern),
+                   .rows = is_thin() ? 128 : 2048,
+                   .cols = is_thin() ? 512 : 1024,
+                   .tokens = is_thin() ? 64 : 2048,
+                   .every_kernel_of = Family::window},
+                  1);
+}
+
 TEST(CudaElement, TinyAndEmpty) {
   COPPICE_NEEDS_GPU();
   std::uint64_t seed = 200;

@@ -132,6 +132,13 @@ std::vector<Selection> selections(const Problem& p, const PackedWeight& packed, 
     }
     return all;
   }
+  if (family == Family::window) {
+    for (const int shape : window_shapes(product, device)) {
+      all.push_back(select_of(family, product, device));
+      all.back().shape = shape;
+    }
+    return all;
+  }
   if (family == Family::decode) {
     for (const DecodeShape& shape : decode_shapes(product, device)) {
       all.push_back(select_of(family, product, device));

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "cuda/candidates.h"
 #include "cuda/decode_select.h"
 #include "cuda/kernels/arguments.h"
 #include "cuda/kernels/decode_sizes.h"
@@ -158,6 +159,55 @@ TEST(Select, TilesOfVectorsCoverTheRows) {
         }
         EXPECT_EQ(next, rows);
       }
+}
+
+// vw32/8:32 of 4096 columns.
+ProductInfo listed(std::int64_t rows, std::int64_t tokens) {
+  ProductInfo p;
+  p.packing = Packing::elements;
+  p.cols = 4096;
+  p.tokens = tokens;
+  p.fragment_tokens = 64;
+  p.window = {.columns = 520, .pieces = 32, .rows = rows, .vectors = 2, .boxes = true};
+  return p;
+}
+
+// Not chosen by themselves before the GPU tests ran with them (docs/performance/window.md).
+TEST(Select, WindowsAreCandidatesForManyTokensOfLists) {
+  const auto best = [](const ProductInfo& p) { return select_of(Family::window, p, hopper()); };
+  EXPECT_EQ(selection_name(best(listed(4096, 4096))), "window 512x64");
+  EXPECT_EQ(selection_name(best(listed(14336, 4096))), "window 512x64");
+  EXPECT_EQ(selection_name(best(listed(4096, 64))), "window 128x32");
+  EXPECT_EQ(select(listed(4096, 4096), hopper()).family, Family::fragments);
+  const std::vector<Selection> all = candidates(listed(4096, 4096), hopper());
+  EXPECT_EQ(std::ranges::count(all, Family::window, &Selection::family), std::ssize(kWindowShapes));
+  ProductInfo p = listed(4096, 4096);
+  p.token_major = true;
+  EXPECT_TRUE(best(p).transpose) << "windows are feature-major";
+  p.token_major = p.aligned = false;
+  EXPECT_TRUE(best(p).repack);
+  p.window = {};
+  EXPECT_FALSE(can_run(Family::window, p, hopper()));
+  EXPECT_FALSE(can_run(Family::window, two_four(64, 64, 1), hopper()));
+}
+
+TEST(Select, WindowsFitSharedMemory) {
+  for (const DeviceInfo& device : {hopper(), ampere(), ada()})
+    for (const WindowShape& shape : kWindowShapes)
+      for (int columns = 8; columns <= 8192; columns += 8) {
+        const WindowStage s = window_stage(shape, columns, device.shared_bytes);
+        if (s.rows == 0) continue;
+        EXPECT_GE(s.rows, columns);
+        EXPECT_LE(s.box_rows, kMaxBoxRows);
+        EXPECT_EQ(s.boxes() * s.box_rows, s.rows);
+        EXPECT_GE(s.stages, 2);
+        EXPECT_LE(s.stages, kWindowStages);
+        EXPECT_LE(s.residents * (s.bytes(shape) + 1024), device.shared_bytes + 1024);
+      }
+  ProductInfo p = listed(4096, 4096);
+  EXPECT_EQ(window_shapes(p, hopper()).size(), kWindowShapes.size());
+  p.window.columns = 8192;
+  EXPECT_TRUE(window_shapes(p, ada()).empty());
 }
 
 // What was fastest on an H200 (docs/performance/vnm.md, every tile at few tokens).

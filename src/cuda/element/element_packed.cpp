@@ -1,5 +1,6 @@
 #include "cuda/element/element_packed.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -11,6 +12,21 @@ namespace coppice::cuda {
 namespace {
 
 constexpr int kResident = 2;  // thread blocks of 256 threads on a multiprocessor: registers
+
+// Which products by windows there are: of 16-bit values whose units have one list each.
+WindowInfo window_of(const ElementPlan& plan, const DeviceInfo& device) {
+  const ElementLayout& l = plan.layout;
+  WindowInfo info;
+  const bool shared = plan.row_vectors.empty() && l.vec_rows % kUnitRows == 0;
+  if (l.in_groups() || l.element_bytes != 2 || !shared || l.pieces == 0) return info;
+  for (const ChunkColumns& chunk : plan.chunks)
+    info.columns = std::max(info.columns, chunk.last - chunk.first);
+  info.pieces = l.pieces;
+  info.rows = l.rows;
+  info.vectors = kWindowUnits / window_shared_units(l.vec_rows);
+  info.boxes = device.has_wgmma && plan.sources == 0 && l.run < kTogether;
+  return info;
+}
 
 }  // namespace
 
@@ -27,6 +43,7 @@ ElementPacked::ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const
       fragment_splits.empty() ? 0 : kFragmentTiles[fragment_splits.size() - 1];
   product.blocked = describe_blocked(plan);
   describe_gathered(plan, product);
+  window = product.window = window_of(plan, device);
   const ElementPlaces at = plan.places();
   memory = source.take(at.bytes);
   auto* base = memory.as<std::byte>();

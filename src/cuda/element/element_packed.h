@@ -14,6 +14,7 @@ struct ElementPacked {
   ElementSource packing;  ///< all but the canonical arrays
   ElementSplit split;
   std::vector<FragmentSplit> fragment_splits;  ///< for each of kFragmentTiles that there is
+  WindowInfo window;                           ///< what selection has to know of Family::window
   bool overlaps = false;  ///< the device has clusters and programmatic dependent launch
 
   /// Takes `memory` and uploads the tables in the order of `stream`, unless they are there; the

@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "cuda/element/fragment_arguments.h"
+#include "cuda/kernels/tensor_map.h"
+#include "cuda/window/window.h"
 
 namespace coppice::cuda {
 namespace {
@@ -22,10 +24,33 @@ void multiply_fragments(const ElementProduct& product, int tile_tokens, const El
   launch_element_fragments(p, dtype, tile_tokens, packed.overlaps, stream);
 }
 
+// x is feature-major here.
+void multiply_window(const ElementProduct& product, const Selection& selection,
+                     const ElementPacked& packed, Dtype dtype, const DeviceInfo& device,
+                     Stream stream) {
+  const WindowShape& shape = kWindowShapes[static_cast<std::size_t>(selection.shape)];
+  WindowArguments p;
+  static_cast<ElementProduct&>(p) = product;
+  const ElementLayout& l = p.weight.layout;
+  p.stage = window_stage(shape, packed.window.columns, device.shared_bytes);
+  p.row_tiles = (l.rows + shape.rows() - 1) / shape.rows();
+  p.token_tiles = (p.tokens + shape.tokens - 1) / shape.tokens;
+  p.token_group = selection.token_group;
+  CUtensorMap boxes = {};
+#if COPPICE_CUDA_WGMMA
+  p.boxes = packed.window.boxes && (p.tokens % shape.tokens == 0 || p.tokens >= kMostRagged);
+  if (p.boxes)
+    boxes = tensor_map({p.x, dtype, p.tokens, l.cols, p.x_column, shape.tokens, p.stage.box_rows,
+                        shape.tokens == 64 ? Swizzled::bytes_128 : Swizzled::bytes_64});
+#endif
+  launch_window(p, boxes, selection.shape, dtype, device.multiprocessors, packed.overlaps, stream);
+}
+
 }  // namespace
 
 void multiply_element(const Selection& selection, const ElementPacked& packed, const Matrix& x,
-                      const EpilogueArguments& epilogue, Dtype dtype, Stream stream) {
+                      const EpilogueArguments& epilogue, Dtype dtype, const DeviceInfo& device,
+                      Stream stream) {
   const bool fragments = selection.family == Family::fragments;
   ElementProduct p;
   p.weight = packed.weight;
@@ -40,7 +65,9 @@ void multiply_element(const Selection& selection, const ElementPacked& packed, c
            reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0 && p.x_column * bytes % 16 == 0;
   p.tokens = static_cast<std::int32_t>(x.tokens);
   p.epilogue = epilogue;
-  if (fragments)
+  if (selection.family == Family::window)
+    multiply_window(p, selection, packed, dtype, device, stream);
+  else if (fragments)
     multiply_fragments(p, selection.tile_tokens, packed, dtype, stream);
   else
     launch_element_lookup({p, packed.split}, dtype, selection.tile_tokens, packed.overlaps, stream);

@@ -8,6 +8,7 @@ namespace coppice::cuda {
 
 /// Enqueues a product of a weight of such a packing; arguments are not checked.
 void multiply_element(const Selection& selection, const ElementPacked& packed, const Matrix& x,
-                      const EpilogueArguments& epilogue, Dtype dtype, Stream stream);
+                      const EpilogueArguments& epilogue, Dtype dtype, const DeviceInfo& device,
+                      Stream stream);
 
 }  // namespace coppice::cuda

@@ -60,6 +60,13 @@ struct Constants {
     double fill_clocks = 3000;
   } mma;
 
+  struct Window {
+    double latency_clocks = 860;  ///< of a piece's weights, asked for while one is multiplied
+    double row_token_clocks = 0.016, list_clocks = 0.0061;  ///< a row and token, each list more
+    double copied = 1.12;       ///< where all threads copy windows, not the copy engine
+    double fill_clocks = 5000;  ///< of a tile: first window, outputs
+  } window;
+
   struct Decode {
     double memory_bytes = 4.5e12, l2_bytes = 5e12;
     double ends_seconds = 1e-6;

@@ -42,6 +42,8 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
       return mma_cost(s.mma, p, device);
     case Family::decode:
       return decode_cost(s.decode, p, device);
+    case Family::window:
+      return window_cost(kWindowShapes[static_cast<std::size_t>(s.shape)], p, device);
     case Family::gather:
       return gather_cost(tile(), s.slices, p, device);
     case Family::fragments:

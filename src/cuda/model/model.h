@@ -27,6 +27,7 @@ Cost gather_cost(const WgmmaShape& shape, int slices, const ProductInfo& product
 Cost fragments_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
 Cost mma_cost(const MmaShape& shape, const ProductInfo& product, const DeviceInfo& device);
 Cost blocked_cost(const Selection& selection, const ProductInfo& product, const DeviceInfo& device);
+Cost window_cost(const WindowShape& shape, const ProductInfo& product, const DeviceInfo& device);
 Cost decode_cost(const DecodeShape& shape, const ProductInfo& product, const DeviceInfo& device);
 
 /// Of any selection, with what comes before the kernel (a transpose, a copy).

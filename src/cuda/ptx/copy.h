@@ -20,6 +20,9 @@ __device__ inline const std::byte* opaque(const std::byte* pointer) {
   return pointer;
 }
 
+/// Makes the compiler compute a value at this place, and wait here for what it is computed of.
+__device__ inline void compute_here(std::uint32_t& value) { asm volatile("" : "+r"(value)); }
+
 /// threadIdx.x, read at this place: what is computed of it is not computed before.
 __device__ inline int thread_index() {
   int index;

@@ -13,6 +13,15 @@ __device__ inline std::uint32_t load_once_4(const std::byte* global) {
   return v;
 }
 
+/// 16 bytes.
+__device__ inline uint4 load_once_16(const std::byte* global) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(global));
+  return v;
+}
+
 /// The lower 16 bits.
 __device__ inline void store_shared_2(std::uint32_t shared, std::uint32_t value) {
   asm volatile("st.shared.u16 [%0], %1;" ::"r"(shared), "h"(static_cast<std::uint16_t>(value))
