@@ -119,6 +119,8 @@ void BenchCommand::declare(CLI::App& app) {
                  "On a GPU: force how many token tiles are worked on together")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N");
+  app.add_flag("--quick", request_.quick,
+               "On a GPU: fewer replays, and outputs are not checked: for many kernels");
   app.add_flag("--tune", request_.tune,
                "On a GPU: measure which kernel is fastest, keep that in the tuning cache, and time "
                "the product untuned and tuned");
@@ -186,8 +188,8 @@ int BenchCommand::run() {
     request_.json = json_;
     return run_gpu_bench(request_);
   }
-  if (!request_.kernel.empty() || request_.token_group != 0 || request_.tune)
-    throw UsageError("--kernel, --token-group and --tune need --device cuda");
+  if (!request_.kernel.empty() || request_.token_group != 0 || request_.tune || request_.quick)
+    throw UsageError("--kernel, --token-group, --tune and --quick need --device cuda");
   if (gpu_wanted) request_.cases = cases(kCpuDefaults);
   return run_on_cpu();
 }

@@ -82,7 +82,8 @@ int run_gpu_bench(const GpuBenchRequest& request) {
   bench::GpuBench bench({.with_baseline = !request.no_baseline,
                          .kernel = request.kernel,
                          .token_group = request.token_group,
-                         .tune = request.tune});
+                         .tune = request.tune,
+                         .quick = request.quick});
   const bench::RunInfo info = {bench.gpu(), bench.driver(), today(), COPPICE_COMMIT};
   if (!request.json) print(bench::gpu_table_header() + "\n");
   Progress progress("timing");

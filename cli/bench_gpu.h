@@ -14,6 +14,7 @@ struct GpuBenchRequest {
   std::string csv;      ///< empty: none
   std::string kernel;   ///< see bench::GpuBenchOptions
   int token_group = 0;  ///< the same
+  bool quick = false;   ///< the same
   bool tune = false;    ///< the same
 };
 

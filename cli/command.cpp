@@ -34,8 +34,8 @@ constexpr const char* kFooter =
 
 std::vector<std::unique_ptr<Command>> all_commands() {
   std::vector<std::unique_ptr<Command>> commands;
-  for (auto* make : {&make_inspect, &make_explain, &make_prune, &make_pack, &make_unpack,
-                     &make_verify, &make_bench, &make_statistics})
+  for (auto* make : {&make_inspect, &make_explain, &make_plan, &make_prune, &make_pack,
+                     &make_unpack, &make_verify, &make_bench, &make_calibrate, &make_statistics})
     commands.push_back(make());
   return commands;
 }

@@ -53,6 +53,8 @@ std::unique_ptr<Command> make_pack();
 std::unique_ptr<Command> make_unpack();
 std::unique_ptr<Command> make_verify();
 std::unique_ptr<Command> make_bench();
+std::unique_ptr<Command> make_calibrate();
+std::unique_ptr<Command> make_plan();
 std::unique_ptr<Command> make_statistics();
 
 /// Parses a pattern that the user typed. Throws UsageError with the grammar.

@@ -23,6 +23,7 @@ struct GpuBenchOptions {
   std::string kernel;
   int token_group = 0;  ///< forced, for developers; 0: what the library chooses
   bool tune = false;    ///< tune every product (cuda_tuner.h), and time it untuned and tuned
+  bool quick = false;   ///< a fifth of the replays, and outputs are not checked
 };
 
 struct GpuResult {
@@ -40,7 +41,7 @@ struct GpuResult {
   Streaming streaming;            ///< rates only up to kDecodeTokens
   unsigned clock_mhz = 0, baseline_clock_mhz = 0;
   double error = 0, error_bound = 0;
-  bool correct = false;
+  bool checked = false, correct = false;
 
   double ratio() const;             ///< baseline time / candidate time; 0 without a baseline
   double cusparselt_ratio() const;  ///< the same for cuSPARSELt

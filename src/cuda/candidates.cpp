@@ -59,7 +59,8 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
         add(best);
       }
     }
-  } else if (all[0].family == Family::mma) {
+  } else if (!can_run(Family::wgmma, product, device) &&
+             !can_run(Family::expand, product, device)) {
     for (const MmaShape& shape : mma_shapes(product, device)) {
       best.mma = shape;
       add(best);

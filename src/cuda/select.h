@@ -12,11 +12,16 @@
 #include "coppice/pattern.h"
 #include "cuda/blocked/blocked_info.h"
 #include "cuda/decode_shape.h"
+#include "cuda/element/element_info.h"
 #include "cuda/kernels/expand_layout.h"
 #include "cuda/packed_layout.h"
 #include "cuda/window/window_layout.h"
 
 namespace coppice::cuda {
+
+namespace model {
+struct Constants;
+}
 
 /// What selection has to know about a device.
 struct DeviceInfo {
@@ -25,6 +30,8 @@ struct DeviceInfo {
   std::int64_t l2_bytes = 0;
   int shared_bytes = 0;    ///< that a thread block can use
   bool has_wgmma = false;  ///< compute capability 9.0, and the kernels were compiled in
+  /// Of the performance model (model/constants.h), of static storage; null: those of an H200.
+  const model::Constants* constants = nullptr;
 };
 
 /// Outputs leave a wgmma kernel through shared memory, 64 rows x kStoredTokens at a time.
@@ -190,8 +197,9 @@ struct ProductInfo {
   bool gathers = false;     ///< lists of columns for vectors that Family::gather multiplies
   bool runs = false;        ///< ... in runs that the copy engine brings of token-major ones, too
   WindowInfo window;        ///< of Family::window
+  ElementInfo element;
   // Of every packing:
-  std::int64_t cols = 0;
+  std::int64_t rows = 0, cols = 0;
   std::int64_t tokens = 0;
   bool token_major = false;      ///< activations
   bool aligned = true;           ///< 16-byte aligned rows of activations

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "coppice/error.h"
+#include "cuda/describe.h"
+#include "cuda/gpu_model.h"
 #include "cuda/pack_plan.h"
 #include "cuda/tuner/tune.h"
 
@@ -27,6 +29,7 @@ DeviceInfo read_device_info(int device) {
   info.l2_bytes = attribute(cudaDevAttrL2CacheSize);
   info.shared_bytes = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
   info.has_wgmma = COPPICE_CUDA_WGMMA != 0 && info.compute_capability == 90;
+  info.constants = &gpu_model(device, info).constants;
   return info;
 }
 
@@ -81,12 +84,6 @@ DeviceBuffer upload(std::span<const T> host) {
 
 }  // namespace
 
-bool can_multiply(const Pattern& pattern, Dtype dtype) {
-  const bool halves = dtype == Dtype::f16 || dtype == Dtype::bf16;
-  if (is_element_pattern(pattern)) return halves || dtype == Dtype::f32;
-  return pattern.fits_sparse_tensor_cores() && halves;
-}
-
 const DeviceInfo& device_info(int device) {
   static std::mutex mutex;
   static std::vector<std::unique_ptr<DeviceInfo>> known;
@@ -104,23 +101,18 @@ PackedWeight::Impl::Impl(std::shared_ptr<const Grid> g, Dtype type, bool has_per
   check(cudaGetDevice(&device), "asking for the current device");
   device_info = cuda::device_info(device);
   check_usable(device, device_info);
-  product.cols = grid->cols();
-  if (is_element_pattern(grid->pattern()))
-    element = ElementPacked(*grid, dtype, permuted, device_info, source, memory, product, stream);
-  else
+  if (is_element_pattern(grid->pattern())) {
+    const ElementPlan plan = plan_element(*grid, dtype, permuted);
+    product = describe(plan, *grid, device_info);
+    element = ElementPacked(plan, product, *grid, device_info, source, memory, stream);
+  } else {
     plan_records(source, stream);
+  }
 }
 
 void PackedWeight::Impl::plan_records(const MemorySource& source, Stream stream) {
   const PackPlan plan = plan_pack(*grid, permuted);
-  product.in_order = plan.in_order;
-  product.vector_blocks = plan.vector_blocks;
-  product.block_vectors = plan.block_vectors;
-  product.tile_lists = plan.tile_lists;
-  product.regular = plan.regular;
-  product.group = grid->pattern().group;
-  product.blocks = plan.blocks;
-  product.steps = plan.steps;
+  product = describe(plan, *grid);
   place_arrays(plan, source, stream);
 }
 
@@ -235,11 +227,12 @@ void PackedWeight::repack(const SparseDeviceView& weight, Stream stream) {
   const Grid& grid = *impl_->grid;
   if (weight.grid->pattern() != grid.pattern() || weight.grid->shape() != grid.shape() ||
       weight.dtype != impl_->dtype)
-    throw InvalidArgument(fmt::format(
-        "repack of a {} x {} weight in {} with one of {} x {} in {}: pattern, shape, segments and "
-        "dtype must be the same; make a new PackedWeight",
-        grid.rows(), grid.cols(), grid.pattern().to_string(), weight.grid->rows(),
-        weight.grid->cols(), weight.grid->pattern().to_string()));
+    throw InvalidArgument(
+        fmt::format("repack of a {} x {} weight in {} with one of {} x {} in {}: pattern, shape, "
+                    "segments and "
+                    "dtype must be the same; make a new PackedWeight",
+                    grid.rows(), grid.cols(), grid.pattern().to_string(), weight.grid->rows(),
+                    weight.grid->cols(), weight.grid->pattern().to_string()));
   if ((weight.input_permutation != nullptr) != impl_->permuted)
     throw InvalidArgument(fmt::format("repack of a weight {} input permutation with one {}",
                                       impl_->permuted ? "with an" : "without",

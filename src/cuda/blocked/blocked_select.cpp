@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
 
 #include "cuda/model/model.h"
 
@@ -128,11 +127,8 @@ bool prefers_blocked(const ProductInfo& p, const DeviceInfo& device) {
   if (!can_run_blocked(p, device)) return false;
   if (p.batch_invariant || p.f32_products != F32Products::automatic) return true;
   // Look-ups read the weight for every four tokens.
-  constexpr double kMemory = 2e12, kEnds = 4e-6;
-  const double bytes = 64.0 * static_cast<double>(p.blocked.pieces * p.blocked.rows);
-  const double passes = std::ceil(static_cast<double>(p.tokens) / 4);
   return p.tokens > 4 && model::predict(select_blocked(p, device), p, device).seconds <
-                             passes * bytes / kMemory + kEnds;
+                             model::lookup_cost(4, p, device).seconds;
 }
 
 }  // namespace coppice::cuda

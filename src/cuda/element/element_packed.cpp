@@ -4,46 +4,14 @@
 #include <cstring>
 #include <vector>
 
-#include "cuda/blocked/blocked_select.h"
 #include "cuda/element/fragment_config.h"
-#include "cuda/element/gather_lists.h"
 
 namespace coppice::cuda {
-namespace {
 
-constexpr int kResident = 2;  // thread blocks of 256 threads on a multiprocessor: registers
-
-// Which products by windows there are: of 16-bit values whose units have one list each.
-WindowInfo window_of(const ElementPlan& plan, const DeviceInfo& device) {
-  const ElementLayout& l = plan.layout;
-  WindowInfo info;
-  const bool shared = plan.row_vectors.empty() && l.vec_rows % kUnitRows == 0;
-  if (l.in_groups() || l.element_bytes != 2 || !shared || l.pieces == 0) return info;
-  for (const ChunkColumns& chunk : plan.chunks)
-    info.columns = std::max(info.columns, chunk.last - chunk.first);
-  info.pieces = l.pieces;
-  info.rows = l.rows;
-  info.vectors = kWindowUnits / window_shared_units(l.vec_rows);
-  info.boxes = device.has_wgmma && plan.sources == 0 && l.run < kTogether;
-  return info;
-}
-
-}  // namespace
-
-ElementPacked::ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const DeviceInfo& device,
-                             const MemorySource& source, PackedMemory& memory, ProductInfo& product,
-                             Stream stream) {
-  const ElementPlan plan = plan_element(grid, dtype, permuted);
-  overlaps = device.compute_capability >= 90;
-  split = split_element(plan, device.multiprocessors, kResident, overlaps);
-  fragment_splits = split_fragments(
-      plan, {device.multiprocessors, device.shared_bytes, overlaps, device.has_wgmma});
-  product.packing = Packing::elements;
-  product.fragment_tokens =
-      fragment_splits.empty() ? 0 : kFragmentTiles[fragment_splits.size() - 1];
-  product.blocked = describe_blocked(plan);
-  describe_gathered(plan, product);
-  window = product.window = window_of(plan, device);
+ElementPacked::ElementPacked(const ElementPlan& plan, const ProductInfo& product, const Grid& grid,
+                             const DeviceInfo& device, const MemorySource& source,
+                             PackedMemory& memory, Stream stream)
+    : info(product.element), window(product.window), overlaps(device.compute_capability >= 90) {
   const ElementPlaces at = plan.places();
   memory = source.take(at.bytes);
   auto* base = memory.as<std::byte>();

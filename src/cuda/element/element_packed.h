@@ -12,17 +12,17 @@ namespace coppice::cuda {
 struct ElementPacked {
   ElementWeight weight;
   ElementSource packing;  ///< all but the canonical arrays
-  ElementSplit split;
-  std::vector<FragmentSplit> fragment_splits;  ///< for each of kFragmentTiles that there is
-  WindowInfo window;                           ///< what selection has to know of Family::window
+  ElementInfo info;
+  WindowInfo window;      ///< what selection has to know of Family::window
   bool overlaps = false;  ///< the device has clusters and programmatic dependent launch
 
   /// Takes `memory` and uploads the tables in the order of `stream`, unless they are there; the
-  /// rest is left to `pack`. Sets what selection has to know of such a packing.
-  ElementPacked(const Grid& grid, Dtype dtype, bool permuted, const DeviceInfo& device,
-                const MemorySource& source, PackedMemory& memory, ProductInfo& product,
+  /// rest is left to `pack`.
+  ElementPacked(const ElementPlan& plan, const ProductInfo& product, const Grid& grid,
+                const DeviceInfo& device, const MemorySource& source, PackedMemory& memory,
                 Stream stream);
   ElementPacked() = default;
+
   /// Enqueues the packing.
   void pack(const SparseDeviceView& view, Stream stream) const;
 };

@@ -32,6 +32,8 @@ struct ElementPlan {
   bool staged = false;
 
   ElementPlaces places() const;
+  /// Whether all rows of every unit belong to one vector.
+  bool shares_vectors() const { return row_vectors.empty() && layout.vec_rows % kUnitRows == 0; }
 };
 
 /// Whether this packing is for such a pattern: element-wise but 2:4, vector-wise, block-wise.

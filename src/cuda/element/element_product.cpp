@@ -12,7 +12,7 @@ namespace {
 void multiply_fragments(const ElementProduct& product, int tile_tokens, const ElementPacked& packed,
                         Dtype dtype, Stream stream) {
   const auto tile = std::ranges::find(kFragmentTiles, tile_tokens) - kFragmentTiles.begin();
-  const FragmentArguments p{product, packed.fragment_splits[static_cast<std::size_t>(tile)]};
+  const FragmentArguments p{product, packed.info.fragment_splits[static_cast<std::size_t>(tile)]};
 #if COPPICE_CUDA_WGMMA
   if (p.split.wgmma) {
     const int form = fragment_form(p.weight.layout, shares_vectors(p.weight));
@@ -70,7 +70,8 @@ void multiply_element(const Selection& selection, const ElementPacked& packed, c
   else if (fragments)
     multiply_fragments(p, selection.tile_tokens, packed, dtype, stream);
   else
-    launch_element_lookup({p, packed.split}, dtype, selection.tile_tokens, packed.overlaps, stream);
+    launch_element_lookup({p, packed.info.lookup_split}, dtype, selection.tile_tokens,
+                          packed.overlaps, stream);
 }
 
 }  // namespace coppice::cuda

@@ -108,8 +108,7 @@ int needed_bytes(const FragmentForm& form, int tokens, const FragmentSplit& spli
 }  // namespace
 
 std::vector<FragmentSplit> split_fragments(const ElementPlan& plan, const FragmentDevice& device) {
-  const bool shared = plan.row_vectors.empty() && plan.layout.vec_rows % kUnitRows == 0;
-  const int number = fragment_form(plan.layout, shared);
+  const int number = fragment_form(plan.layout, plan.shares_vectors());
   if (number < 0 || plan.chunks.empty()) return {};
   const FragmentForm& form = kFragmentForms[static_cast<std::size_t>(number)];
   const auto steps = static_cast<int>(ceil_div(plan.layout.pieces, form.pieces()));

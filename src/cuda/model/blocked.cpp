@@ -32,7 +32,7 @@ Cost blocked_cost(const Selection& selection, const ProductInfo& p, const Device
   cost.launch = clocks * (rounds * c.fill_clocks + own * c.output_clocks * outputs * s.slices) +
                 c.ends_seconds;
   if (selection.transpose || selection.repack)
-    cost.launch += all.copy_seconds + 8 * static_cast<double>(p.cols * p.tokens) / c.copy_bytes;
+    cost.launch += c.copy_seconds + 8 * static_cast<double>(p.cols * p.tokens) / c.copy_bytes;
   cost.combine();
   return cost;
 }

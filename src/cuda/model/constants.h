@@ -7,24 +7,37 @@ namespace coppice::cuda::model {
 /// Built in: as measured on an H200. Rates of the whole GPU are in bytes or operations per second,
 /// rates of a multiprocessor in bytes per clock; times in seconds, unless a name says clocks.
 struct Constants {
-  // Levels of the GPU, for every family.
-  double clock_hz = 1.7e9;           ///< under products that fill it
-  double memory_bytes = 3.5e12;      ///< of tiled kernels, weights
-  double ends_seconds = 3e-6;        ///< of a launch that few tokens cannot hide
-  double copy_seconds = 2e-6;        ///< of a transpose or repack before the product, at least
-  double slice_clocks = 800;         ///< a cluster's start and barrier, for each further slice ...
-  double slice_output_clocks = 0.3;  ///< and sums from one thread block to another, an output
+  // Levels of the GPU, measured by themselves.
+  double clock_hz = 1.98e9;          ///< of multiprocessors that do not want for power
+  double memory_bytes = 4.63e12;     ///< streamed
+  double l2_bytes = 8.97e12;         ///< from L2 to the multiprocessors
+  double tensor_flops = 657e12;      ///< dense, 16 bits, as power allows: the best of cuBLAS
+  double core_flops = 51.4e12;       ///< fp32 without tensor cores: the same
+  double launch_seconds = 0.445e-6;  ///< of a kernel in a chain of them that does nothing
+
+  // What families make of them: shares of a level's rate, clocks and seconds of their own.
+  struct Transpose {  ///< or a copy, before the product
+    double memory_share = 1.08;
+    double ends_seconds = 2.51e-6;
+  } transpose;
 
   struct Wgmma {
-    double multiply = 1.5;           ///< times the tensor cores' clocks, as power allows
-    double order_bytes = 58;         ///< from L2, tiles in order: neighbours ask for the same lines
-    double gather_bytes = 43;        ///< from L2, gathered rows
-    double part_bytes = 39.6;        ///< the same if a vector does not fill its tile
-    double latency_clocks = 3100;    ///< of a copy, over the stages under way
-    double barrier_clocks = 60;      ///< of a step
-    double fill_clocks = 2200;       ///< of a tile
-    double fill_many_clocks = 1900;  ///< where many tiles follow each other, more buffers
-    double output_clocks = 0.08;     ///< an output
+    double multiply = 0.825;        ///< times the tensor cores' clocks
+    double power_share = 2.13;      ///< 2:4-effective, of the dense tensor rate
+    double order_bytes = 96.9;      ///< into a multiprocessor, tiles in order: lines are shared
+    double gather_bytes = 53.2;     ///< the same, gathered rows
+    double part_bytes = 46.8;       ///< the same if a vector does not fill its tile
+    double l2_share = 1.29;         ///< out of L2, all multiprocessors, gathered
+    double order_l2_share = 1.27;   ///< the same in order
+    double latency_clocks = 2120;   ///< of a copy, over the stages under way
+    double barrier_clocks = 185;    ///< of a step
+    double fill_clocks = 350;       ///< of a tile
+    double fill_many_clocks = 484;  ///< where many tiles follow each other, more buffers
+    double output_clocks = 0.183;   ///< an output
+    double slice_clocks = 24.2;     ///< a cluster's start and barrier, a further slice ...
+    double slice_output_clocks = 0.168;  ///< and sums from one thread block to another, an output
+    double memory_share = 0.514;
+    double ends_seconds = 5.2e-6;
   } wgmma;
 
   struct Gather {
@@ -36,31 +49,46 @@ struct Constants {
     double fill_clocks = 3660;    ///< of a tile
     double output_clocks = 0.02;  ///< an output
     double ends_seconds = 0.5e-6;
+    double clock_hz = 1.7e9;  ///< under products that fill the GPU
+    double memory_bytes = 3.5e12;
+    double copy_seconds = 2e-6;  ///< of a transpose before
+    double slice_clocks = 800, slice_output_clocks = 0.3;
     double clear = 0.8;  ///< of the time by fragments, from which on it is chosen
   } gather;
 
-  /// Fragments of a weight with lists: of a pass over it, microseconds.
-  struct Fragments {
+  struct Passes {  ///< fragments of a weight that can be gathered: of a pass, microseconds
     double pass = 4.5, pass_token = 0.085;
     double million = 0.3, million_token = 0.0225;  ///< of a million values
-  } fragments;
+  } passes;
 
   struct Expand {
-    double multiply = 1.13;
+    double multiply = 1.7;
+    double power_share = 1.84;   ///< of the 2:4 products that it makes
+    double five_multiply = 1.5;  ///< times that, for M = 5
     double incoming_bytes = 66;
-    double least_clocks = 460, least_token_clocks = 3;  ///< of a part, of each token of it
-    double fill_clocks = 3000;
+    double l2_share = 1.21;
+    double least_clocks = 325, least_token_clocks = 2.55;  ///< of a part, of each token of it
+    double fill_clocks = 15000;
+    double slice_clocks = 4.18, slice_output_clocks = 0.0505;
+    double memory_share = 0.93;
+    double ends_seconds = 5.47e-6;
   } expand;
 
   struct Mma {
-    double shared_bytes = 128, incoming_bytes = 40;
-    double small_window_passes = 2, window_passes = 2.4;  ///< bank conflicts of M <= 8, above
-    double two_stages = 1.2;                              ///< copies have too little time to arrive
-    double alone_clocks = 400;                            ///< of one warp for a step
-    double fill_clocks = 3000;
+    double shared_bytes = 111, incoming_bytes = 35.1;
+    double small_window_passes = 1.83, window_passes = 1.92;  ///< bank conflicts of M <= 8, above
+    double two_stages = 1.05;    ///< of a step with two stages: copies have little time to arrive
+    double alone_clocks = 1020;  ///< of one warp for a step
+    double fill_clocks = 25300;
+    double multiply = 1.41;
+    double power_share = 1.12;
+    double l2_share = 2.11;
+    double memory_share = 0.93;
+    double ends_seconds = 17.1e-6;
   } mma;
 
   struct Window {
+    double clock_hz = 1.7e9, ends_seconds = 3e-6;
     double latency_clocks = 860;  ///< of a piece's weights, asked for while one is multiplied
     double row_token_clocks = 0.016, list_clocks = 0.0061;  ///< a row and token, each list more
     double copied = 1.12;       ///< where all threads copy windows, not the copy engine
@@ -68,25 +96,200 @@ struct Constants {
   } window;
 
   struct Decode {
-    double memory_bytes = 4.5e12, l2_bytes = 5e12;
-    double ends_seconds = 1e-6;
-    double token_seconds = 0.27e-6;   ///< staged and summed, in every round of thread blocks
-    double barrier_seconds = 0.3e-6;  ///< of a cluster, for every doubling
-    double chunk_seconds = 1.5e-6;    ///< of a further chunk of activations
+    double memory_share = 0.941, l2_share = 6.51;
+    double vector_memory = 0.258;  ///< more for each further vector in a block of 64 rows
+    double ends_seconds = 83.4e-9;
+    double token_seconds = 0.351e-6;    ///< staged and summed, in every round of thread blocks
+    double column_seconds = 0.216e-9;   ///< of a column of a thread block, 8 tokens
+    double feature_staging = 5.29;      ///< times the staging of feature-major activations ...
+    double loose_staging = 0.754;       ///< and of those that do not lie on 16 bytes
+    double barrier_seconds = 0.624e-6;  ///< of a cluster, for every doubling
+    double chunk_seconds = 1.5e-6;      ///< of a further chunk of activations
   } decode;
 
   struct Blocked {
     /// Of a multiprocessor in a clock, with very many warps.
-    double fp32_products = 106, split_products = 121, tf32_products = 180;
+    double fp32_products = 91, split_products = 104, tf32_products = 155;
     double narrow = 0.78, tall = 1.6;  ///< of that with warps of 32 tokens, of 64 rows
     double few_warps = 3;              ///< at which the rate is half of it
-    double l2_bytes = 30;
-    double latency_clocks = 1000;  ///< of a copy, over the stages under way
-    double fill_clocks = 2500;     ///< of a tile
-    double output_clocks = 0.1;    ///< an output, for every slice
+    double l2_bytes = 25.8;
+    double latency_clocks = 1160;  ///< of a copy, over the stages under way
+    double fill_clocks = 2910;     ///< of a tile
+    double output_clocks = 0.116;  ///< an output, for every slice
     double ends_seconds = 2e-6;
-    double copy_bytes = 2.5e12;  ///< a transpose before, in and out
+    double copy_bytes = 2.5e12;  ///< a transpose before, in and out ...
+    double copy_seconds = 2e-6;  ///< and its start
   } blocked;
+
+  struct Lookup {
+    double memory_share = 0.804, l2_share = 0.499;
+    // A value's clocks of a warp's scheduler, and more for each token of the tile.
+    double value_clocks = 4, value_token_clocks = 2;         ///< of N:M
+    double list_clocks = 3, list_token_clocks = 2;           ///< of lists of columns
+    double half_clocks = 14.6;                               ///< of a token of 4 in 16 bits ...
+    double half_list_clocks = 17.1, half_run_clocks = 2.41;  ///< of lists; with runs of 8 and more
+    double slow_clocks = 40;                                 ///< read value by value
+    double ends_seconds = 0.67e-6;
+    double rank_seconds = 0.837e-6;    ///< of a cluster, for every doubling
+    double column_seconds = 0.461e-9;  ///< staged: a column and token of a thread block
+    double feature_staging = 4.35, loose_staging = 0.503;
+  } lookup;
+
+  struct Fragments {
+    double memory_share = 0.794, l2_share = 0.198;
+    double step_clocks = 75.9, step_token_clocks = 9.23;  ///< of a scheduler, 16 rows x 32 columns
+    double mask_clocks = 80.4, mask_token_clocks = 22.5;  ///< the same of masks
+    double list_clocks = 20, list_token_clocks = 16;  ///< the same where activations are gathered
+    double feature_steps = 1.07;  ///< times the clocks of feature-major activations ...
+    double loose_steps = 0.657;   ///< and of those that do not lie on 16 bytes
+    double ends_seconds = 5.59e-6;
+    double rank_seconds = 10.5e-9;
+    double round_seconds = 1.34e-6;
+  } fragments;
+
+  struct Dense {
+    double memory_share = 0.87;
+    double ends_seconds = 3.48e-6;
+    double f16_share = 1, f8_share = 1.91, tf32_share = 0.52;  ///< of the tensor rate
+    double f32_share = 0.989;                                  ///< of the cores' rate
+    double least_tokens = 22.2;                                ///< of a tile: fewer take as long
+  } dense;
 };
+
+/// Calls f("wgmma.latency_clocks", number) for every constant, of Constants or const Constants.
+template <typename AnyConstants, typename F>
+void for_each_constant(AnyConstants& c, F f) {
+  f("clock_hz", c.clock_hz);
+  f("memory_bytes", c.memory_bytes);
+  f("l2_bytes", c.l2_bytes);
+  f("tensor_flops", c.tensor_flops);
+  f("core_flops", c.core_flops);
+  f("launch_seconds", c.launch_seconds);
+  f("transpose.memory_share", c.transpose.memory_share);
+  f("transpose.ends_seconds", c.transpose.ends_seconds);
+  f("wgmma.multiply", c.wgmma.multiply);
+  f("wgmma.power_share", c.wgmma.power_share);
+  f("wgmma.order_bytes", c.wgmma.order_bytes);
+  f("wgmma.gather_bytes", c.wgmma.gather_bytes);
+  f("wgmma.part_bytes", c.wgmma.part_bytes);
+  f("wgmma.l2_share", c.wgmma.l2_share);
+  f("wgmma.order_l2_share", c.wgmma.order_l2_share);
+  f("wgmma.latency_clocks", c.wgmma.latency_clocks);
+  f("wgmma.barrier_clocks", c.wgmma.barrier_clocks);
+  f("wgmma.fill_clocks", c.wgmma.fill_clocks);
+  f("wgmma.fill_many_clocks", c.wgmma.fill_many_clocks);
+  f("wgmma.output_clocks", c.wgmma.output_clocks);
+  f("wgmma.slice_clocks", c.wgmma.slice_clocks);
+  f("wgmma.slice_output_clocks", c.wgmma.slice_output_clocks);
+  f("wgmma.memory_share", c.wgmma.memory_share);
+  f("wgmma.ends_seconds", c.wgmma.ends_seconds);
+  f("gather.multiply", c.gather.multiply);
+  f("gather.gather_bytes", c.gather.gather_bytes);
+  f("gather.run_bytes", c.gather.run_bytes);
+  f("gather.step_clocks", c.gather.step_clocks);
+  f("gather.copy_clocks", c.gather.copy_clocks);
+  f("gather.fill_clocks", c.gather.fill_clocks);
+  f("gather.output_clocks", c.gather.output_clocks);
+  f("gather.ends_seconds", c.gather.ends_seconds);
+  f("gather.clock_hz", c.gather.clock_hz);
+  f("gather.memory_bytes", c.gather.memory_bytes);
+  f("gather.copy_seconds", c.gather.copy_seconds);
+  f("gather.slice_clocks", c.gather.slice_clocks);
+  f("gather.slice_output_clocks", c.gather.slice_output_clocks);
+  f("gather.clear", c.gather.clear);
+  f("passes.pass", c.passes.pass);
+  f("passes.pass_token", c.passes.pass_token);
+  f("passes.million", c.passes.million);
+  f("passes.million_token", c.passes.million_token);
+  f("expand.multiply", c.expand.multiply);
+  f("expand.power_share", c.expand.power_share);
+  f("expand.five_multiply", c.expand.five_multiply);
+  f("expand.incoming_bytes", c.expand.incoming_bytes);
+  f("expand.l2_share", c.expand.l2_share);
+  f("expand.least_clocks", c.expand.least_clocks);
+  f("expand.least_token_clocks", c.expand.least_token_clocks);
+  f("expand.fill_clocks", c.expand.fill_clocks);
+  f("expand.slice_clocks", c.expand.slice_clocks);
+  f("expand.slice_output_clocks", c.expand.slice_output_clocks);
+  f("expand.memory_share", c.expand.memory_share);
+  f("expand.ends_seconds", c.expand.ends_seconds);
+  f("mma.shared_bytes", c.mma.shared_bytes);
+  f("mma.incoming_bytes", c.mma.incoming_bytes);
+  f("mma.small_window_passes", c.mma.small_window_passes);
+  f("mma.window_passes", c.mma.window_passes);
+  f("mma.two_stages", c.mma.two_stages);
+  f("mma.alone_clocks", c.mma.alone_clocks);
+  f("mma.fill_clocks", c.mma.fill_clocks);
+  f("mma.multiply", c.mma.multiply);
+  f("mma.power_share", c.mma.power_share);
+  f("mma.l2_share", c.mma.l2_share);
+  f("mma.memory_share", c.mma.memory_share);
+  f("mma.ends_seconds", c.mma.ends_seconds);
+  f("window.clock_hz", c.window.clock_hz);
+  f("window.ends_seconds", c.window.ends_seconds);
+  f("window.latency_clocks", c.window.latency_clocks);
+  f("window.row_token_clocks", c.window.row_token_clocks);
+  f("window.list_clocks", c.window.list_clocks);
+  f("window.copied", c.window.copied);
+  f("window.fill_clocks", c.window.fill_clocks);
+  f("decode.memory_share", c.decode.memory_share);
+  f("decode.l2_share", c.decode.l2_share);
+  f("decode.vector_memory", c.decode.vector_memory);
+  f("decode.ends_seconds", c.decode.ends_seconds);
+  f("decode.token_seconds", c.decode.token_seconds);
+  f("decode.column_seconds", c.decode.column_seconds);
+  f("decode.feature_staging", c.decode.feature_staging);
+  f("decode.loose_staging", c.decode.loose_staging);
+  f("decode.barrier_seconds", c.decode.barrier_seconds);
+  f("decode.chunk_seconds", c.decode.chunk_seconds);
+  f("blocked.fp32_products", c.blocked.fp32_products);
+  f("blocked.split_products", c.blocked.split_products);
+  f("blocked.tf32_products", c.blocked.tf32_products);
+  f("blocked.narrow", c.blocked.narrow);
+  f("blocked.tall", c.blocked.tall);
+  f("blocked.few_warps", c.blocked.few_warps);
+  f("blocked.l2_bytes", c.blocked.l2_bytes);
+  f("blocked.latency_clocks", c.blocked.latency_clocks);
+  f("blocked.fill_clocks", c.blocked.fill_clocks);
+  f("blocked.output_clocks", c.blocked.output_clocks);
+  f("blocked.ends_seconds", c.blocked.ends_seconds);
+  f("blocked.copy_bytes", c.blocked.copy_bytes);
+  f("blocked.copy_seconds", c.blocked.copy_seconds);
+  f("lookup.memory_share", c.lookup.memory_share);
+  f("lookup.l2_share", c.lookup.l2_share);
+  f("lookup.value_clocks", c.lookup.value_clocks);
+  f("lookup.value_token_clocks", c.lookup.value_token_clocks);
+  f("lookup.list_clocks", c.lookup.list_clocks);
+  f("lookup.list_token_clocks", c.lookup.list_token_clocks);
+  f("lookup.half_clocks", c.lookup.half_clocks);
+  f("lookup.half_list_clocks", c.lookup.half_list_clocks);
+  f("lookup.half_run_clocks", c.lookup.half_run_clocks);
+  f("lookup.slow_clocks", c.lookup.slow_clocks);
+  f("lookup.ends_seconds", c.lookup.ends_seconds);
+  f("lookup.rank_seconds", c.lookup.rank_seconds);
+  f("lookup.column_seconds", c.lookup.column_seconds);
+  f("lookup.feature_staging", c.lookup.feature_staging);
+  f("lookup.loose_staging", c.lookup.loose_staging);
+  f("fragments.memory_share", c.fragments.memory_share);
+  f("fragments.l2_share", c.fragments.l2_share);
+  f("fragments.step_clocks", c.fragments.step_clocks);
+  f("fragments.step_token_clocks", c.fragments.step_token_clocks);
+  f("fragments.mask_clocks", c.fragments.mask_clocks);
+  f("fragments.mask_token_clocks", c.fragments.mask_token_clocks);
+  f("fragments.list_clocks", c.fragments.list_clocks);
+  f("fragments.list_token_clocks", c.fragments.list_token_clocks);
+  f("fragments.feature_steps", c.fragments.feature_steps);
+  f("fragments.loose_steps", c.fragments.loose_steps);
+  f("fragments.ends_seconds", c.fragments.ends_seconds);
+  f("fragments.rank_seconds", c.fragments.rank_seconds);
+  f("fragments.round_seconds", c.fragments.round_seconds);
+  f("dense.memory_share", c.dense.memory_share);
+  f("dense.ends_seconds", c.dense.ends_seconds);
+  f("dense.f16_share", c.dense.f16_share);
+  f("dense.f8_share", c.dense.f8_share);
+  f("dense.tf32_share", c.dense.tf32_share);
+  f("dense.f32_share", c.dense.f32_share);
+  f("dense.least_tokens", c.dense.least_tokens);
+}
 
 }  // namespace coppice::cuda::model

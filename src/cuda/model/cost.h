@@ -8,7 +8,7 @@
 namespace coppice::cuda::model {
 
 /// What a product waits for most of the time.
-enum class Limit : std::uint8_t { memory, tensor, l2, shared, latency, launch };
+enum class Limit : std::uint8_t { memory, tensor, cores, l2, shared, latency, launch };
 
 /// Such as "shared memory".
 std::string_view limit_name(Limit limit);
@@ -16,7 +16,8 @@ std::string_view limit_name(Limit limit);
 /// Seconds of every level as if the others were free, and of the whole.
 struct Cost {
   double memory = 0;   ///< bytes over the memory's rate
-  double tensor = 0;   ///< operations of tensor cores, or of CUDA cores where those multiply
+  double tensor = 0;   ///< operations of tensor cores
+  double cores = 0;    ///< instructions of CUDA cores
   double l2 = 0;       ///< bytes from L2 to the multiprocessors
   double shared = 0;   ///< bytes through shared memory
   double latency = 0;  ///< of steps that are too short for their copies
@@ -33,8 +34,8 @@ struct Cost {
     Level slowest{launch, Limit::launch};
     double longest = 0;
     for (const Level& level :
-         {Level{memory, Limit::memory}, Level{tensor, Limit::tensor}, Level{l2, Limit::l2},
-          Level{shared, Limit::shared}, Level{latency, Limit::latency}}) {
+         {Level{memory, Limit::memory}, Level{tensor, Limit::tensor}, Level{cores, Limit::cores},
+          Level{l2, Limit::l2}, Level{shared, Limit::shared}, Level{latency, Limit::latency}}) {
       longest = std::max(longest, level.seconds);
       if (level.seconds > slowest.seconds) slowest = level;
     }

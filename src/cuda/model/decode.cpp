@@ -12,7 +12,8 @@ namespace coppice::cuda::model {
 // staged and sums passed on, which grow with the tokens, in every round of thread blocks;
 // activations out of L2; barriers of a cluster.
 Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
-  const Constants::Decode& c = constants_of(device).decode;
+  const Constants& levels = constants_of(device);
+  const Constants::Decode& c = levels.decode;
   const auto count = [](auto value) { return static_cast<double>(value); };
   const double token_tiles = count(ceil_div(p.tokens, s.tokens));
   const std::int64_t row_tiles = ceil_div(p.blocks, s.row_warps);
@@ -22,10 +23,18 @@ Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& d
   const double chunks =
       std::ceil(count(ceil_div(p.steps, s.slices())) / count(std::max(1, s.chunk_steps)));
   const double columns = count(p.regular ? p.steps * kStepQuads * p.group : p.cols * s.cluster);
+  const double staging =
+      (p.token_major ? 1 : c.feature_staging) * (p.aligned ? 1 : c.loose_staging);
+  const double reading = 1 + c.vector_memory * (p.block_vectors - 1);
   Cost cost;
-  cost.memory = count(p.blocks * p.steps * kRecordBytes) * token_tiles / c.memory_bytes;
-  cost.l2 = count(row_tiles) * columns * count(p.tokens) * 2 / c.l2_bytes;
-  cost.launch = c.ends_seconds + rounds * c.token_seconds * s.tokens +
+  cost.memory = reading * count(p.blocks * p.steps * kRecordBytes) * token_tiles /
+                (levels.memory_bytes * c.memory_share);
+  cost.l2 =
+      staging * count(row_tiles) * columns * count(p.tokens) * 2 / (levels.l2_bytes * c.l2_share);
+  // Every thread block stages the columns of its slices, or their first chunk, before it
+  // multiplies.
+  const double staged = c.column_seconds * columns / s.cluster / chunks * (s.tokens / 8.0);
+  cost.launch = c.ends_seconds + rounds * (c.token_seconds * s.tokens + staging * staged) +
                 c.barrier_seconds * std::log2(s.cluster) +
                 c.chunk_seconds * std::max(0.0, chunks - 1);
   cost.combine();

@@ -6,8 +6,8 @@ namespace coppice::cuda::model {
 
 // A weight is read once for a tile of tokens; how long that takes grows with the tile. Fitted to
 // vectors of 32 to 128 rows.
-Cost fragments_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
-  const Constants::Fragments& c = constants_of(device).fragments;
+Cost passes_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants::Passes& c = constants_of(device).passes;
   const double millions = 1e-6 * static_cast<double>(p.blocks * p.steps) * kBlockRows * kStepCols;
   const auto passes = static_cast<double>(ceil_div(p.tokens, tile_tokens));
   Cost cost;

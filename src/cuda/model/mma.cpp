@@ -10,8 +10,9 @@ namespace coppice::cuda::model {
 // shared memory for what comes in and for what the warps read (values, and rows of activations, of
 // which eight at a time have bank conflicts in a window); L2 for what comes in.
 Cost mma_cost(const MmaShape& s, const ProductInfo& p, const DeviceInfo& device) {
-  const Constants& constants = constants_of(device);
-  const Constants::Mma& c = constants.mma;
+  const Constants& levels = constants_of(device);
+  const double clock = levels.clock_hz;
+  const Constants::Mma& c = levels.mma;
   const MmaKernel& k = s.config();
   const double tokens = k.tile_tokens(), blocks = k.row_warps;
   const double weights = blocks * (kValueBytes / 2 + kMetadataBytes / k.halves);
@@ -24,13 +25,18 @@ Cost mma_cost(const MmaShape& s, const ProductInfo& p, const DeviceInfo& device)
   const std::int64_t tiles = ceil_div(p.blocks, k.row_warps) * ceil_div(p.tokens, k.tile_tokens());
   const auto [together, rounds] = rounds_of(tiles, s.resident, device);
   const double steps = rounds * static_cast<double>(2 * p.steps);
-  const double each = steps * together * late / constants.clock_hz;
+  const double all_steps = static_cast<double>(tiles * 2 * p.steps);
+  const double each = steps * together * late / clock;
   Cost cost;
-  cost.tensor = each * blocks * tokens;
+  cost.tensor = std::max(each * c.multiply * blocks * tokens,
+                         all_steps * blocks * tokens * 2 * kBlockRows * kStepCols / 2 /
+                             (c.power_share * levels.tensor_flops));
   cost.shared = each * (incoming + read) / c.shared_bytes;
-  cost.l2 = each * incoming / c.incoming_bytes;
-  cost.latency = steps * c.alone_clocks / constants.clock_hz;
-  cost.launch = rounds * c.fill_clocks / constants.clock_hz;
+  cost.l2 = std::max(each * incoming / c.incoming_bytes,
+                     all_steps * incoming / (levels.l2_bytes * c.l2_share));
+  cost.latency = steps * c.alone_clocks / clock;
+  cost.memory = moved_bytes(p) / (levels.memory_bytes * c.memory_share);
+  cost.launch = c.ends_seconds + rounds * c.fill_clocks / clock;
   cost.combine();
   return cost;
 }

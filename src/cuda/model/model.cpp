@@ -10,6 +10,8 @@ std::string_view limit_name(Limit limit) {
       return "memory";
     case Limit::tensor:
       return "tensor";
+    case Limit::cores:
+      return "CUDA cores";
     case Limit::l2:
       return "L2";
     case Limit::shared:
@@ -22,9 +24,9 @@ std::string_view limit_name(Limit limit) {
   return "";
 }
 
-const Constants& constants_of(const DeviceInfo&) {
+const Constants& constants_of(const DeviceInfo& device) {
   static constexpr Constants kBuiltIn;
-  return kBuiltIn;
+  return device.constants != nullptr ? *device.constants : kBuiltIn;
 }
 
 namespace {
@@ -47,9 +49,10 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
     case Family::gather:
       return gather_cost(tile(), s.slices, p, device);
     case Family::fragments:
-      return p.gathers ? fragments_cost(s.tile_tokens, p, device) : Cost{};
+      return p.gathers ? passes_cost(s.tile_tokens, p, device)
+                       : fragments_cost(s.tile_tokens, p, device);
     case Family::lookup:
-      break;
+      return lookup_cost(s.tile_tokens, p, device);
     case Family::blocked:
       return blocked_cost(s, p, device);
   }
@@ -58,22 +61,22 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
 
 }  // namespace
 
+// A transpose or copy reads and writes all activations, and the product then waits for its end.
 Cost predict(const Selection& s, const ProductInfo& p, const DeviceInfo& device) {
   Cost cost = kernel_cost(s, p, device);
-  if (s.family == Family::decode || is_element_family(s.family) || s.family == Family::blocked)
+  // Of a blocked product it is in its own cost.
+  if ((!s.transpose && !s.repack) || s.family == Family::blocked) return cost;
+  if (s.family == Family::gather || s.family == Family::window) {
+    cost.launch += constants_of(device).gather.copy_seconds;
+    cost.seconds += constants_of(device).gather.copy_seconds;
     return cost;
-  const Constants& c = constants_of(device);
-  const int block_bytes = s.family == Family::gather ? kBlockRows * kStepCols * 2 : kRecordBytes;
-  const double weight = static_cast<double>(p.blocks * p.steps) * block_bytes;
-  cost.memory = weight / c.memory_bytes;
-  if (cost.memory > cost.seconds) {
-    cost.seconds = cost.memory;
-    cost.limit = Limit::memory;
   }
-  const double ends = s.family == Family::gather ? c.gather.ends_seconds : c.ends_seconds;
-  const double outside = ends + (s.transpose || s.repack ? c.copy_seconds : 0);
-  cost.launch += outside;
-  cost.seconds += outside;
+  const Constants::Transpose& c = constants_of(device).transpose;
+  const double bytes = 4.0 * static_cast<double>(p.cols) * static_cast<double>(p.tokens);
+  const double before =
+      c.ends_seconds + bytes / (constants_of(device).memory_bytes * c.memory_share);
+  cost.launch += before;
+  cost.seconds += before;
   return cost;
 }
 

@@ -24,11 +24,17 @@ Cost expand_cost(const WgmmaShape& shape, int slices, const ProductInfo& product
 Cost gather_cost(const WgmmaShape& shape, int slices, const ProductInfo& product,
                  const DeviceInfo& device);
 /// Of a weight that Family::gather can multiply as well.
-Cost fragments_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
+Cost passes_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
 Cost mma_cost(const MmaShape& shape, const ProductInfo& product, const DeviceInfo& device);
 Cost blocked_cost(const Selection& selection, const ProductInfo& product, const DeviceInfo& device);
 Cost window_cost(const WindowShape& shape, const ProductInfo& product, const DeviceInfo& device);
 Cost decode_cost(const DecodeShape& shape, const ProductInfo& product, const DeviceInfo& device);
+Cost lookup_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
+Cost fragments_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
+
+/// Of the fastest dense product of the libraries. f8_e4m3: with f16 outputs.
+Cost dense_cost(Dtype dtype, std::int64_t rows, std::int64_t cols, std::int64_t tokens,
+                const DeviceInfo& device);
 
 /// Of any selection, with what comes before the kernel (a transpose, a copy).
 Cost predict(const Selection& selection, const ProductInfo& product, const DeviceInfo& device);

@@ -10,6 +10,12 @@ namespace coppice::cuda::model {
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+/// Bytes that a product of Packing::records reads and writes at least once.
+inline double moved_bytes(const ProductInfo& p) {
+  return static_cast<double>(p.blocks * p.steps) * kRecordBytes +
+         2.0 * static_cast<double>(p.tokens) * static_cast<double>(p.rows + p.cols);
+}
+
 /// Row tiles if vectors of `vector_blocks` are cut into tiles of at most `tile_blocks`.
 inline std::int64_t row_tiles(const ProductInfo& p, int tile_blocks) {
   if (p.vector_blocks == 0) return ceil_div(p.blocks, tile_blocks);

@@ -7,38 +7,51 @@
 namespace coppice::cuda::model {
 namespace {
 
+// 2:4-effective operations of a block of 64 rows in a step of 64 columns, for every token.
+constexpr double kBlockFlops = 2.0 * kBlockRows * kStepCols;
+
 // A cluster's start and barrier, and sums from one thread block to another.
-double slice_clocks(const Constants& c, const WgmmaShape& s, int slices) {
-  return (slices - 1) * (c.slice_clocks + c.slice_output_clocks * s.rows() * s.tile_tokens());
+double slice_clocks(double start, double output, const WgmmaShape& s, int slices) {
+  return (slices - 1) * (start + output * s.rows() * s.tile_tokens());
 }
 
 }  // namespace
 
 // Per step of 64 columns a tile needs the tensor cores, N / 2 + 16 clocks for every m64nNk32 with
-// A in shared memory; L2 for what comes in; and no step is faster than the latency of a copy over
-// the stages that are under way. A tile's ends cost as its outputs do.
+// A in shared memory; the multiprocessor's port for what comes in; and no step is faster than the
+// latency of a copy over the stages that are under way. All together must not need more than L2
+// gives, nor more power than there is. A tile's ends cost as its outputs do.
 Cost wgmma_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const DeviceInfo& device) {
-  const Constants& constants = constants_of(device);
-  const Constants::Wgmma& c = constants.wgmma;
+  const Constants& levels = constants_of(device);
+  const double clock = levels.clock_hz;
+  const Constants::Wgmma& c = levels.wgmma;
   // Rows behind a vector's end are neither copied nor multiplied.
   const double blocks = std::min(s.blocks(), std::max(p.vector_blocks, 1));
   const double multiply = c.multiply * 2 * blocks * s.token_groups * (s.tokens / 2.0 + 16);
-  const double rate = p.in_order            ? c.order_bytes
+  const double port = p.in_order            ? c.order_bytes
                       : blocks < s.blocks() ? c.part_bytes
                                             : c.gather_bytes;
-  const double copies = (s.activation_bytes() + blocks * kRecordBytes) / rate;
-  const auto [together, rounds] =
-      rounds_of(tile_count(s, Family::wgmma, p) * slices, s.thread_blocks, device);
+  const double incoming = s.activation_bytes() + blocks * kRecordBytes;
+  const std::int64_t tiles = tile_count(s, Family::wgmma, p) * slices;
+  const auto [together, rounds] = rounds_of(tiles, s.thread_blocks, device);
   // More buffers for outputs pay where many tiles follow each other, more stages where few do.
   const double fill = rounds > 3 && s.staging > 2 ? c.fill_many_clocks : c.fill_clocks;
   const double outputs = together * blocks * kBlockRows * s.tile_tokens();
-  const double steps = rounds * static_cast<double>(ceil_div(p.steps, slices));
+  const auto tile_steps = static_cast<double>(ceil_div(p.steps, slices));
+  const double steps = rounds * tile_steps;
+  const double all_steps = static_cast<double>(tiles) * tile_steps;
   Cost cost;
-  cost.tensor = steps * (together * multiply + c.barrier_clocks) / constants.clock_hz;
-  cost.l2 = steps * (together * copies + c.barrier_clocks) / constants.clock_hz;
-  cost.latency = steps * (c.latency_clocks / s.stages + c.barrier_clocks) / constants.clock_hz;
-  cost.launch = (rounds * (fill + c.output_clocks * outputs) + slice_clocks(constants, s, slices)) /
-                constants.clock_hz;
+  cost.tensor = std::max(
+      steps * (together * multiply + c.barrier_clocks) / clock,
+      all_steps * blocks * kBlockFlops * s.tile_tokens() / (c.power_share * levels.tensor_flops));
+  cost.l2 = std::max(
+      steps * (together * incoming / port + c.barrier_clocks) / clock,
+      all_steps * incoming / (levels.l2_bytes * (p.in_order ? c.order_l2_share : c.l2_share)));
+  cost.latency = steps * (c.latency_clocks / s.stages + c.barrier_clocks) / clock;
+  cost.memory = moved_bytes(p) / (levels.memory_bytes * c.memory_share);
+  cost.launch = c.ends_seconds + (rounds * (fill + c.output_clocks * outputs) +
+                                  slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
+                                     clock;
   cost.combine();
   return cost;
 }
@@ -59,13 +72,15 @@ Cost gather_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const De
   const double steps =
       rounds * static_cast<double>(ceil_div(p.steps * kStepCols / s.step_cols(), slices));
   Cost cost;
-  cost.tensor = steps * together * multiply / constants.clock_hz;
-  cost.l2 =
-      steps * together * incoming / (p.runs ? c.run_bytes : c.gather_bytes) / constants.clock_hz;
-  cost.latency = p.runs ? 0 : steps * copies / constants.clock_hz;
-  cost.launch =
-      (rounds * (c.fill_clocks + c.output_clocks * outputs) + slice_clocks(constants, s, slices)) /
-      constants.clock_hz;
+  cost.tensor = steps * together * multiply / c.clock_hz;
+  cost.l2 = steps * together * incoming / (p.runs ? c.run_bytes : c.gather_bytes) / c.clock_hz;
+  cost.latency = p.runs ? 0 : steps * copies / c.clock_hz;
+  cost.launch = (rounds * (c.fill_clocks + c.output_clocks * outputs) +
+                 slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
+                c.clock_hz;
+  cost.launch += c.ends_seconds;
+  cost.memory =
+      static_cast<double>(p.blocks * p.steps) * kBlockRows * kStepCols * 2 / c.memory_bytes;
   cost.combine();
   return cost;
 }
@@ -73,21 +88,29 @@ Cost gather_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const De
 // A part of a step: products of A in registers, N / 2 clocks each, what comes in, and no less than
 // it takes to fill the registers and multiply by them.
 Cost expand_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const DeviceInfo& device) {
-  const Constants& constants = constants_of(device);
-  const Constants::Expand& c = constants.expand;
+  const Constants& levels = constants_of(device);
+  const double clock = levels.clock_hz;
+  const Constants::Expand& c = levels.expand;
   const expand::Parts parts = expand::parts(p.group == 5);
   const double products = static_cast<double>(parts.products * s.blocks() * s.token_groups);
-  const double multiply = c.multiply * products * (s.tokens / 2.0 + 16);
+  const double multiply =
+      (p.group == 5 ? c.five_multiply : 1) * c.multiply * products * (s.tokens / 2.0 + 16);
   const double incoming = s.expand_part_bytes(p.group == 5) + s.weight_bytes() / parts.count;
-  const auto [together, rounds] =
-      rounds_of(tile_count(s, Family::expand, p) * slices, s.thread_blocks, device);
-  const double count = rounds * static_cast<double>(ceil_div(p.steps, slices) * parts.count);
+  const std::int64_t tiles = tile_count(s, Family::expand, p) * slices;
+  const auto [together, rounds] = rounds_of(tiles, s.thread_blocks, device);
+  const auto tile_parts = static_cast<double>(ceil_div(p.steps, slices) * parts.count);
+  const double count = rounds * tile_parts, all_parts = static_cast<double>(tiles) * tile_parts;
   Cost cost;
-  cost.tensor = count * together * multiply / constants.clock_hz;
-  cost.l2 = count * together * incoming / c.incoming_bytes / constants.clock_hz;
-  cost.latency =
-      count * (c.least_clocks + c.least_token_clocks * s.tile_tokens()) / constants.clock_hz;
-  cost.launch = (rounds * c.fill_clocks + slice_clocks(constants, s, slices)) / constants.clock_hz;
+  cost.tensor = std::max(
+      count * together * multiply / clock,
+      all_parts * products * kBlockFlops / 2 * s.tokens / (c.power_share * levels.tensor_flops));
+  cost.l2 = std::max(count * together * incoming / c.incoming_bytes / clock,
+                     all_parts * incoming / (levels.l2_bytes * c.l2_share));
+  cost.latency = count * (c.least_clocks + c.least_token_clocks * s.tile_tokens()) / clock;
+  cost.memory = moved_bytes(p) / (levels.memory_bytes * c.memory_share);
+  cost.launch = c.ends_seconds + (rounds * c.fill_clocks +
+                                  slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
+                                     clock;
   cost.combine();
   return cost;
 }

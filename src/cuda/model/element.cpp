@@ -1,0 +1,110 @@
+// Element-wise, vector-wise and block-wise weights of few tokens: look-ups and fragments.
+#include <algorithm>
+#include <cmath>
+
+#include "cuda/model/model.h"
+#include "cuda/model/tiles.h"
+
+namespace coppice::cuda::model {
+namespace {
+
+double count(auto value) { return static_cast<double>(value); }
+
+double weight_bytes(const ElementLayout& l) { return count(value_bytes(l) + choice_bytes(l)); }
+
+// A weight that stays in L2 comes from there for all tiles of tokens but the first.
+double weight_seconds(const ElementLayout& l, double tiles, double memory_bytes, double l2_bytes,
+                      const DeviceInfo& device) {
+  const double bytes = weight_bytes(l);
+  const double again = bytes < 0.6 * count(device.l2_bytes) ? l2_bytes : memory_bytes;
+  return bytes / memory_bytes + (tiles - 1) * bytes / again;
+}
+
+// Of a value of a lane and all tokens of a tile. Four tokens of 16 bits are looked up as they are,
+// fewer as floats.
+double value_clocks(const Constants::Lookup& c, const ElementInfo& e, int tile_tokens) {
+  const bool list = e.layout.form == ChoiceForm::list;
+  if (!e.staged) return c.slow_clocks * tile_tokens;
+  if (e.layout.element_bytes == 2 && tile_tokens == 4)
+    return 4 * (!list ? c.half_clocks : e.layout.run < 8 ? c.half_list_clocks : c.half_run_clocks);
+  return list ? c.list_clocks + c.list_token_clocks * tile_tokens
+              : c.value_clocks + c.value_token_clocks * tile_tokens;
+}
+
+// Of 16 rows x 32 columns and all tokens of a tile.
+double part_clocks(const Constants::Fragments& c, const FragmentForm& form, int tile_tokens) {
+  const double octets = tile_tokens / 8.0;
+  if (form.gathers()) return c.list_clocks + c.list_token_clocks * octets;
+  return form.form == ChoiceForm::mask ? c.mask_clocks + c.mask_token_clocks * octets
+                                       : c.step_clocks + c.step_token_clocks * octets;
+}
+
+}  // namespace
+
+// The weight from memory; a few instructions for every value of a lane and more for each of the
+// tile's tokens; activations into the shared memory of every thread block.
+Cost lookup_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& levels = constants_of(device);
+  const Constants::Lookup& c = levels.lookup;
+  const ElementInfo& e = p.element;
+  const double tiles = count(ceil_div(p.tokens, tile_tokens));
+  const double schedulers = 4.0 * device.multiprocessors * levels.clock_hz;
+  const double warp_values = tiles * count(e.layout.units()) * 2 * e.layout.entries;
+  const double value = value_clocks(c, e, tile_tokens);
+  const double staging =
+      (p.token_major ? 1 : c.feature_staging) * (p.aligned ? 1 : c.loose_staging);
+  const double columns =
+      e.staged
+          ? count(e.lookup_split.pass_columns) *
+                count(ceil_div(e.lookup_split.rank_chunks, std::max(1, e.lookup_split.pass_chunks)))
+          : count(p.cols);
+  const double blocks = count(ceil_div(e.layout.units(), std::max(1, e.lookup_split.units)));
+  const double rounds =
+      std::max(1.0, tiles * blocks * e.lookup_split.ranks / (2.0 * device.multiprocessors));
+  Cost cost;
+  cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
+                               levels.l2_bytes * c.l2_share, device);
+  cost.cores = warp_values * value / schedulers;
+  cost.l2 = tiles * blocks * count(p.cols) * tile_tokens * e.layout.element_bytes /
+            (levels.l2_bytes * c.l2_share);
+  cost.launch = c.ends_seconds + c.rank_seconds * std::log2(e.lookup_split.ranks) +
+                staging * c.column_seconds * columns * tile_tokens * std::ceil(rounds);
+  cost.combine();
+  return cost;
+}
+
+// The weight from memory; for 16 rows x 32 columns of a step the expansion and products of 8
+// tokens, on the schedulers of the multiprocessors.
+Cost fragments_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& levels = constants_of(device);
+  const Constants::Fragments& c = levels.fragments;
+  const ElementInfo& e = p.element;
+  const auto tile = std::ranges::find(kFragmentTiles, tile_tokens) - kFragmentTiles.begin();
+  const FragmentSplit& split = e.fragment_splits[static_cast<std::size_t>(tile)];
+  const FragmentForm& form = kFragmentForms[static_cast<std::size_t>(std::max(0, e.fragment_form))];
+  const double tiles = count(ceil_div(p.tokens, tile_tokens));
+  const double blocks = count(ceil_div(e.layout.units(), split.block_units())) * split.ranks;
+  const double at_once = count(device.multiprocessors * fragment_residents(tile_tokens));
+  const double rounds = std::max(1.0, std::ceil(tiles * blocks / at_once));
+  // Of a thread block: its units, 32 dense columns (or kept ones, where activations are gathered)
+  // at a time.
+  const double parts =
+      count(split.rank_steps) *
+      (form.gathers() ? count(kChunkEntries * kElementLanes) : count(form.step_columns())) / 32;
+  const double part = part_clocks(c, form, tile_tokens) * (p.token_major ? 1 : c.feature_steps) *
+                      (p.aligned ? 1 : c.loose_steps);
+  const double residents = std::min(count(fragment_residents(tile_tokens)),
+                                    std::max(1.0, tiles * blocks / device.multiprocessors));
+  const double columns = form.gathers() ? count(p.cols) : count(e.layout.groups * e.layout.group);
+  Cost cost;
+  cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
+                               levels.l2_bytes * c.l2_share, device);
+  cost.cores = rounds * residents * parts * part * split.block_units() / 4 / levels.clock_hz;
+  cost.l2 =
+      tiles * blocks / split.ranks * columns * tile_tokens * 2 / (levels.l2_bytes * c.l2_share);
+  cost.launch = c.ends_seconds + c.rank_seconds * std::log2(split.ranks) + c.round_seconds * rounds;
+  cost.combine();
+  return cost;
+}
+
+}  // namespace coppice::cuda::model
