@@ -7,6 +7,7 @@
 #include "cpu/random_weight.h"
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/candidates.h"
+#include "cuda/describe.h"
 #include "cuda/model/model.h"
 
 namespace coppice::cuda {
@@ -17,11 +18,8 @@ constexpr DeviceInfo kH200{132, 90, 60 << 20, 227 * 1024, true};
 ProductInfo product(const char* pattern, std::int64_t rows, std::int64_t cols, std::int64_t tokens,
                     const std::vector<std::int64_t>& row_segments = {}, Dtype dtype = Dtype::f32) {
   const Grid grid(Pattern::parse(pattern), {rows, cols, row_segments, {}});
-  ProductInfo p;
-  p.packing = Packing::elements;
-  p.cols = cols;
+  ProductInfo p = describe(grid, dtype, false, kH200);
   p.tokens = tokens;
-  p.blocked = describe_blocked(plan_element(grid, dtype, false));
   return p;
 }
 
