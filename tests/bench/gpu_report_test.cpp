@@ -33,7 +33,7 @@ GpuResult example() {
   r.fp8_seconds = 18e-6;
   r.gemv_seconds = 44e-6;
   r.streaming = {{40'000'000, 6'000'000, 4'000'000}, {5e12, 4e12}, 20e-6};
-  r.correct = true;
+  r.checked = r.correct = true;
   return r;
 }
 
@@ -67,6 +67,9 @@ TEST(GpuReport, CsvAndJsonHaveTheSameColumns) {
   EXPECT_EQ(json[0]["gpu"], "NVIDIA H200");
   EXPECT_EQ(json[0]["commit"], "0123456789ab");
   EXPECT_EQ(json[0]["check"], "ok");
+  GpuResult quick = example();
+  quick.checked = quick.correct = false;
+  EXPECT_EQ(nlohmann::json::parse(gpu_to_json({&quick, 1}, kInfo))[0]["check"], "skipped");
 }
 
 TEST(GpuReport, TheTableSaysWhatMatters) {
