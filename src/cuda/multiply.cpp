@@ -191,7 +191,7 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
                      stream);
     return;
   }
-  if (is_element_family(selection.family)) {
+  if (is_element_family(selection.family) || selection.family == Family::window) {
     multiply_element(selection, impl.element, x, epilogue_arguments(y, epilogue), impl.dtype,
                      impl.device_info, stream);
     return;
