@@ -26,7 +26,7 @@ else
   note "no GPU with nvcc: building for the CPU only"
 fi
 mkdir -p "$build"
-cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCOPPICE_BUILD_TESTS=OFF -DCOPPICE_BUILD_EXAMPLES=OFF \
+cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCOPPICE_BUILD_TESTS=OFF -DCOPPICE_BUILD_EXAMPLES=OFF -DCOPPICE_BUILD_MEASURING=OFF \
   -DCOPPICE_BUILD_TOOLS=ON "-DCOPPICE_WERROR=${COPPICE_WERROR:-OFF}" "${cuda[@]}" >"$log" 2>&1 || { tail -n 30 "$log"; die "CMake failed"; }
 cmake --build "$build" -j "$coppice_jobs" >>"$log" 2>&1 || { tail -n 40 "$log"; die "the build failed"; }
 coppice=$build/cli/coppice

@@ -14,7 +14,7 @@ trap 'rm -rf "$work"' EXIT
 build=${1:-build/install-check}
 if [ $# -eq 0 ]; then
   cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCOPPICE_CUDA=OFF -DCOPPICE_BUILD_TESTS=OFF \
-    -DCOPPICE_BUILD_EXAMPLES=OFF -DCOPPICE_BUILD_TOOLS=ON >/dev/null
+    -DCOPPICE_BUILD_EXAMPLES=OFF -DCOPPICE_BUILD_MEASURING=OFF -DCOPPICE_BUILD_TOOLS=ON >/dev/null
   cmake --build "$build" -j "$coppice_jobs" >/dev/null
 fi
 cmake --install "$build" --prefix "$work/prefix" >/dev/null
