@@ -308,7 +308,8 @@ TEST(CudaProduct, TokensDoNotDependOnTheirNumber) {
   for (const char* pattern : {"2:4", "16:2:8", "64:2:8", "128:2:8", "256:2:16"}) {
     const Operands all = make_operands(pattern, 1024, 10);
     const MultiplyOptions invariant{.batch_invariant = true};
-    const GpuBytes workspace(512 * 1024 * 2);  // for a copy of x: its whole rows are tiles of tokens
+    const GpuBytes workspace(512 * 1024 *
+                             2);  // for a copy of x: its whole rows are tiles of tokens
     multiply(all.packed, all.x_matrix, all.y_matrix, {}, {}, nullptr, invariant);
     ASSERT_EQ(cudaDeviceSynchronize(), cudaSuccess);
     const std::vector<std::byte> want = all.y.read();
