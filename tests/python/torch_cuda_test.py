@@ -352,3 +352,17 @@ def test_memory_goes_with_the_layer():
     assert torch.cuda.memory_allocated() > used + 8 * layer.weight.nbytes - (1 << 20)
     del layers, one
     assert torch.cuda.memory_allocated() == used
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_the_second_gpu():
+    other = torch.device("cuda", 1)
+    for pattern in ("2:4", "64:2:8", "2:8"):
+        layer = layer_of(512, 256, pattern)
+        elsewhere = copy.deepcopy(layer).to(other)
+        x = torch.randn(40, 512, device=CUDA, dtype=torch.float16)
+        with torch.no_grad():
+            y = elsewhere(x.to(other))  # while device 0 is the current one
+            assert y.device == other and torch.equal(y.to(CUDA), layer(x))
+            with pytest.raises((RuntimeError, ValueError), match="cuda:0|device 0"):
+                elsewhere(x)

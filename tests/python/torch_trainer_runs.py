@@ -56,12 +56,12 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def train_together(rank, directory, port, size):
+def train_together(rank, directory, port, size, device="cpu"):
     """Two runs of one of several processes: a start, and what goes on."""
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(size), LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     for steps in (3, 0):
-        trainer = make_trainer(directory, model_seed=rank, noise=0.0)  # the trainer makes the models equal
+        trainer = make_trainer(directory, model_seed=rank, noise=0.0, device=device)  # the trainer makes the models equal
         for _ in range(steps or STEPS - trainer.step):
             row = trainer._step()
         trainer._log(row)
