@@ -9,7 +9,11 @@ target_compile_options(coppice_warnings INTERFACE
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<BOOL:${COPPICE_WERROR}>>:-Werror>)
 # For the command line and the tests, which take longer to compile than to run: no kernels there.
 add_library(coppice_quick_compile INTERFACE)
-target_compile_options(coppice_quick_compile INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O1>)
+if(COPPICE_SANITIZE)
+  target_compile_options(coppice_quick_compile INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-O0>)
+else()
+  target_compile_options(coppice_quick_compile INTERFACE $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-O1>)
+endif()
 if(COPPICE_SANITIZE)
   # Instrumented code takes long to optimise; line tables are all that a report needs.
   add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-O1> $<$<COMPILE_LANGUAGE:CXX>:-g1>)

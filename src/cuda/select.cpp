@@ -157,12 +157,24 @@ bool prefers_gather(const ProductInfo& p, const DeviceInfo& device) {
   return p.tokens > kFragments && seconds(Family::gather) < clear * seconds(Family::fragments);
 }
 
+// Fewer tokens, and those of batch-invariant products, are left to fragments.
+bool prefers_window(const ProductInfo& p, const DeviceInfo& device) {
+  if (p.batch_invariant || p.tokens <= kFragmentTiles.back()) return false;
+  if (!can_run(Family::window, p, device)) return false;
+  if (!can_run(Family::fragments, p, device)) return true;
+  const auto seconds = [&](Family family) {
+    return model::predict(select_of(family, p, device), p, device).seconds;
+  };
+  return seconds(Family::window) < seconds(Family::fragments);
+}
+
 // The best of the other families. Of 2:4 and V:2:M it is one for many tokens, and does not look at
 // their number: a token's result must not depend on it.
 Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) {
   if (p.packing == Packing::elements) {
     if (prefers_blocked(p, device)) return Family::blocked;
     if (prefers_gather(p, device)) return Family::gather;
+    if (prefers_window(p, device)) return Family::window;
     // From two tokens on tensor cores are as fast as for one, and look-ups are not; but activations
     // that cannot be copied 16 bytes at a time take longer there.
     const bool few = p.tokens <= (p.aligned ? 1 : 2) && !p.batch_invariant;

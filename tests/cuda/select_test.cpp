@@ -82,6 +82,15 @@ TEST(Select, ElementWeightsAreLookedUpOrMultipliedByFragments) {
   EXPECT_FALSE(can_run(Family::lookup, two_four(64, 64, 1), hopper()));
 }
 
+// Of 16-bit weights of so many columns alive.
+ElementInfo lists(std::int64_t rows, std::int64_t alive) {
+  ElementInfo e;
+  e.fragment_form = kExpandedForms;  // the one behind them
+  e.layout.rows = static_cast<std::int32_t>(rows);
+  e.layout.pieces = static_cast<std::int32_t>(alive / 32);
+  return e;
+}
+
 // Vector-wise weights of so many rows in a vector, a quarter kept.
 ProductInfo gathered(int vec_rows, std::int64_t rows, std::int64_t cols, std::int64_t tokens,
                      bool runs = false) {
@@ -95,6 +104,7 @@ ProductInfo gathered(int vec_rows, std::int64_t rows, std::int64_t cols, std::in
   p.cols = cols;
   p.tokens = tokens;
   p.runs = runs;
+  p.element = lists(rows, cols / 4);
   return p;
 }
 
@@ -169,19 +179,22 @@ ProductInfo listed(std::int64_t rows, std::int64_t tokens) {
   p.tokens = tokens;
   p.fragment_tokens = 64;
   p.window = {.columns = 520, .pieces = 32, .rows = rows, .vectors = 2, .boxes = true};
+  p.element = lists(rows, 1024);
   return p;
 }
 
-// Not chosen by themselves before the GPU tests ran with them (docs/performance/window.md).
-TEST(Select, WindowsAreCandidatesForManyTokensOfLists) {
+TEST(Select, WindowsAreForManyTokensOfLists) {
   const auto best = [](const ProductInfo& p) { return select_of(Family::window, p, hopper()); };
   EXPECT_EQ(selection_name(best(listed(4096, 4096))), "window 512x64");
   EXPECT_EQ(selection_name(best(listed(14336, 4096))), "window 512x64");
   EXPECT_EQ(selection_name(best(listed(4096, 64))), "window 128x32");
-  EXPECT_EQ(select(listed(4096, 4096), hopper()).family, Family::fragments);
+  EXPECT_EQ(select(listed(4096, 4096), hopper()).family, Family::window);
+  EXPECT_EQ(select(listed(4096, 64), hopper()).family, Family::fragments);
   const std::vector<Selection> all = candidates(listed(4096, 4096), hopper());
   EXPECT_EQ(std::ranges::count(all, Family::window, &Selection::family), std::ssize(kWindowShapes));
   ProductInfo p = listed(4096, 4096);
+  p.batch_invariant = true;
+  EXPECT_EQ(select(p, hopper()).family, Family::fragments) << "few tokens are fragments";
   p.token_major = true;
   EXPECT_TRUE(best(p).transpose) << "windows are feature-major";
   p.token_major = p.aligned = false;

@@ -56,11 +56,6 @@ struct Constants {
     double clear = 0.8;  ///< of the time by fragments, from which on it is chosen
   } gather;
 
-  struct Passes {  ///< fragments of a weight that can be gathered: of a pass, microseconds
-    double pass = 4.5, pass_token = 0.085;
-    double million = 0.3, million_token = 0.0225;  ///< of a million values
-  } passes;
-
   struct Expand {
     double multiply = 1.7;
     double power_share = 1.84;   ///< of the 2:4 products that it makes
@@ -88,11 +83,11 @@ struct Constants {
   } mma;
 
   struct Window {
-    double clock_hz = 1.7e9, ends_seconds = 3e-6;
-    double latency_clocks = 860;  ///< of a piece's weights, asked for while one is multiplied
-    double row_token_clocks = 0.016, list_clocks = 0.0061;  ///< a row and token, each list more
-    double copied = 1.12;       ///< where all threads copy windows, not the copy engine
-    double fill_clocks = 5000;  ///< of a tile: first window, outputs
+    double ends_seconds = 2.94e-6;
+    double latency_clocks = 1150;  ///< of a piece's weights, asked for while one is multiplied
+    double row_token_clocks = 0.0014, list_clocks = 0.0158;  ///< a row and token, each list more
+    double copied = 1.64;       ///< where all threads copy windows, not the copy engine
+    double fill_clocks = 2280;  ///< of a tile: first window, outputs
   } window;
 
   struct Decode {
@@ -136,15 +131,18 @@ struct Constants {
   } lookup;
 
   struct Fragments {
-    double memory_share = 0.794, l2_share = 0.198;
-    double step_clocks = 75.9, step_token_clocks = 9.23;  ///< of a scheduler, 16 rows x 32 columns
-    double mask_clocks = 80.4, mask_token_clocks = 22.5;  ///< the same of masks
-    double list_clocks = 20, list_token_clocks = 16;  ///< the same where activations are gathered
-    double feature_steps = 1.07;  ///< times the clocks of feature-major activations ...
-    double loose_steps = 0.657;   ///< and of those that do not lie on 16 bytes
-    double ends_seconds = 5.59e-6;
-    double rank_seconds = 10.5e-9;
-    double round_seconds = 1.34e-6;
+    double memory_share = 0.702, l2_share = 0.566;
+    double step_clocks = 46.4, step_token_clocks = 15.8;  ///< of a scheduler, 16 rows x 32 columns
+    double mask_clocks = 48.7, mask_token_clocks = 25.5;  ///< the same of masks
+    // Where activations are gathered: of a pass over the weight, and of a value on all
+    // multiprocessors, and of each token of a tile.
+    double list_clocks = 2360, list_token_clocks = 352;
+    double list_value_clocks = 0.105, list_value_token_clocks = 0.00434;
+    double feature_steps = 1.4;  ///< times the clocks of feature-major activations ...
+    double loose_steps = 0.762;  ///< and of those that do not lie on 16 bytes
+    double ends_seconds = 1.2e-6;
+    double rank_seconds = 126e-9;
+    double round_seconds = 4.55e-6;
   } fragments;
 
   struct Dense {
@@ -197,10 +195,6 @@ void for_each_constant(AnyConstants& c, F f) {
   f("gather.slice_clocks", c.gather.slice_clocks);
   f("gather.slice_output_clocks", c.gather.slice_output_clocks);
   f("gather.clear", c.gather.clear);
-  f("passes.pass", c.passes.pass);
-  f("passes.pass_token", c.passes.pass_token);
-  f("passes.million", c.passes.million);
-  f("passes.million_token", c.passes.million_token);
   f("expand.multiply", c.expand.multiply);
   f("expand.power_share", c.expand.power_share);
   f("expand.five_multiply", c.expand.five_multiply);
@@ -225,7 +219,6 @@ void for_each_constant(AnyConstants& c, F f) {
   f("mma.l2_share", c.mma.l2_share);
   f("mma.memory_share", c.mma.memory_share);
   f("mma.ends_seconds", c.mma.ends_seconds);
-  f("window.clock_hz", c.window.clock_hz);
   f("window.ends_seconds", c.window.ends_seconds);
   f("window.latency_clocks", c.window.latency_clocks);
   f("window.row_token_clocks", c.window.row_token_clocks);
@@ -278,6 +271,8 @@ void for_each_constant(AnyConstants& c, F f) {
   f("fragments.mask_token_clocks", c.fragments.mask_token_clocks);
   f("fragments.list_clocks", c.fragments.list_clocks);
   f("fragments.list_token_clocks", c.fragments.list_token_clocks);
+  f("fragments.list_value_clocks", c.fragments.list_value_clocks);
+  f("fragments.list_value_token_clocks", c.fragments.list_value_token_clocks);
   f("fragments.feature_steps", c.fragments.feature_steps);
   f("fragments.loose_steps", c.fragments.loose_steps);
   f("fragments.ends_seconds", c.fragments.ends_seconds);

@@ -34,9 +34,22 @@ double value_clocks(const Constants::Lookup& c, const ElementInfo& e, int tile_t
 // Of 16 rows x 32 columns and all tokens of a tile.
 double part_clocks(const Constants::Fragments& c, const FragmentForm& form, int tile_tokens) {
   const double octets = tile_tokens / 8.0;
-  if (form.gathers()) return c.list_clocks + c.list_token_clocks * octets;
   return form.form == ChoiceForm::mask ? c.mask_clocks + c.mask_token_clocks * octets
                                        : c.step_clocks + c.step_token_clocks * octets;
+}
+
+// Fragments that gather activations: a pass over the weight for every tile of tokens.
+Cost list_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& levels = constants_of(device);
+  const Constants::Fragments& c = levels.fragments;
+  const ElementLayout& l = p.element.layout;
+  const double passes = count(ceil_div(p.tokens, tile_tokens)) / levels.clock_hz;
+  const double values = count(value_bytes(l)) / l.element_bytes / device.multiprocessors;
+  Cost cost;
+  cost.launch = passes * (c.list_clocks + c.list_token_clocks * tile_tokens);
+  cost.shared = passes * values * (c.list_value_clocks + c.list_value_token_clocks * tile_tokens);
+  cost.combine();
+  return cost;
 }
 
 }  // namespace
@@ -82,20 +95,18 @@ Cost fragments_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& dev
   const auto tile = std::ranges::find(kFragmentTiles, tile_tokens) - kFragmentTiles.begin();
   const FragmentSplit& split = e.fragment_splits[static_cast<std::size_t>(tile)];
   const FragmentForm& form = kFragmentForms[static_cast<std::size_t>(std::max(0, e.fragment_form))];
+  if (form.gathers()) return list_cost(tile_tokens, p, device);
   const double tiles = count(ceil_div(p.tokens, tile_tokens));
   const double blocks = count(ceil_div(e.layout.units(), split.block_units())) * split.ranks;
   const double at_once = count(device.multiprocessors * fragment_residents(tile_tokens));
   const double rounds = std::max(1.0, std::ceil(tiles * blocks / at_once));
-  // Of a thread block: its units, 32 dense columns (or kept ones, where activations are gathered)
-  // at a time.
-  const double parts =
-      count(split.rank_steps) *
-      (form.gathers() ? count(kChunkEntries * kElementLanes) : count(form.step_columns())) / 32;
+  // Of a thread block: its units, 32 dense columns at a time.
+  const double parts = count(split.rank_steps) * count(form.step_columns()) / 32;
   const double part = part_clocks(c, form, tile_tokens) * (p.token_major ? 1 : c.feature_steps) *
                       (p.aligned ? 1 : c.loose_steps);
   const double residents = std::min(count(fragment_residents(tile_tokens)),
                                     std::max(1.0, tiles * blocks / device.multiprocessors));
-  const double columns = form.gathers() ? count(p.cols) : count(e.layout.groups * e.layout.group);
+  const double columns = count(e.layout.groups * e.layout.group);
   Cost cost;
   cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
                                levels.l2_bytes * c.l2_share, device);

@@ -49,8 +49,7 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
     case Family::gather:
       return gather_cost(tile(), s.slices, p, device);
     case Family::fragments:
-      return p.gathers ? passes_cost(s.tile_tokens, p, device)
-                       : fragments_cost(s.tile_tokens, p, device);
+      return fragments_cost(s.tile_tokens, p, device);
     case Family::lookup:
       return lookup_cost(s.tile_tokens, p, device);
     case Family::blocked:

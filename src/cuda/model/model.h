@@ -23,8 +23,6 @@ Cost expand_cost(const WgmmaShape& shape, int slices, const ProductInfo& product
                  const DeviceInfo& device);
 Cost gather_cost(const WgmmaShape& shape, int slices, const ProductInfo& product,
                  const DeviceInfo& device);
-/// Of a weight that Family::gather can multiply as well.
-Cost passes_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
 Cost mma_cost(const MmaShape& shape, const ProductInfo& product, const DeviceInfo& device);
 Cost blocked_cost(const Selection& selection, const ProductInfo& product, const DeviceInfo& device);
 Cost window_cost(const WindowShape& shape, const ProductInfo& product, const DeviceInfo& device);

@@ -10,17 +10,17 @@ namespace coppice::cuda::model {
 // little is multiplied, and reads of shared memory and products for every row and token, more of
 // the former with more lists.
 Cost window_cost(const WindowShape& s, const ProductInfo& p, const DeviceInfo& device) {
-  const Constants& constants = constants_of(device);
-  const Constants::Window& c = constants.window;
+  const double clock_hz = constants_of(device).clock_hz;
+  const Constants::Window& c = constants_of(device).window;
   const WindowStage stage = window_stage(s, p.window.columns, device.shared_bytes);
   const std::int64_t tiles = ceil_div(p.window.rows, s.rows()) * ceil_div(p.tokens, s.tokens);
   const auto [together, rounds] = rounds_of(tiles, std::max(1, stage.residents), device);
-  const double pieces = rounds * p.window.pieces / c.clock_hz;
+  const double pieces = rounds * p.window.pieces / clock_hz;
   const double outputs =
       s.rows() * s.tokens * (c.row_token_clocks + c.list_clocks * p.window.vectors);
   Cost cost;
   cost.latency = pieces * (c.latency_clocks + together * outputs) * (p.window.boxes ? 1 : c.copied);
-  cost.launch = rounds * c.fill_clocks / c.clock_hz + c.ends_seconds;
+  cost.launch = rounds * c.fill_clocks / clock_hz + c.ends_seconds;
   cost.combine();
   return cost;
 }
