@@ -29,6 +29,8 @@ struct BenchCase {
   Dtype dtype = Dtype::f32;
   Layout layout = Layout::token_major;  ///< of both x and y
   std::string set{}, name{};            ///< where the shape comes from, for the table only
+  std::string kind{};                   ///< of a grid (grid.h): which of its kinds of patterns
+  int sparsity = 0;                     ///< and which of its sparsities, nominal, in percent
 };
 
 struct BenchOptions {

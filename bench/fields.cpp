@@ -2,9 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <string_view>
-#include <vector>
-
 namespace coppice::bench {
 
 Field number(const char* name, double value, const char* format) {
@@ -32,6 +29,20 @@ std::string csv_texts(std::span<const Field> fields) {
   std::vector<std::string_view> texts;
   for (const Field& field : fields) texts.emplace_back(field.text);
   return fmt::format("{}", fmt::join(texts, ","));
+}
+
+std::vector<std::string> csv_split(std::string_view line) {
+  std::vector<std::string> fields(1);
+  bool quoted = false;
+  for (const char c : line) {
+    if (c == '"')
+      quoted = !quoted;
+    else if (c == ',' && !quoted)
+      fields.emplace_back();
+    else
+      fields.back() += c;
+  }
+  return fields;
 }
 
 nlohmann::ordered_json json_object(std::span<const Field> fields) {

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "coppice/linear.h"
 
@@ -26,6 +28,9 @@ Field word(const char* name, const std::string& value);
 std::string csv_names(std::span<const Field> fields);
 std::string csv_texts(std::span<const Field> fields);
 nlohmann::ordered_json json_object(std::span<const Field> fields);
+
+/// The texts of such a line. Quotes keep commas together and are dropped.
+std::vector<std::string> csv_split(std::string_view line);
 
 /// "feature" or "token".
 std::string layout_name(Layout layout);

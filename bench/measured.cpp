@@ -8,25 +8,11 @@
 #include <iterator>
 #include <map>
 
+#include "bench/fields.h"
 #include "coppice/error.h"
 
 namespace coppice::bench {
 namespace {
-
-// Quotes keep commas together and are dropped.
-std::vector<std::string> fields_of(std::string_view line) {
-  std::vector<std::string> fields(1);
-  bool quoted = false;
-  for (const char c : line) {
-    if (c == '"')
-      quoted = !quoted;
-    else if (c == ',' && !quoted)
-      fields.emplace_back();
-    else
-      fields.back() += c;
-  }
-  return fields;
-}
 
 class Line {
  public:
@@ -131,7 +117,7 @@ std::vector<MeasuredProduct> parse_measured(std::string_view csv, const std::str
     ++number;
     if (text.ends_with('\r')) text.remove_suffix(1);
     if (text.empty() || text.starts_with('#')) continue;
-    std::vector<std::string> fields = fields_of(text);
+    std::vector<std::string> fields = csv_split(text);
     if (columns.empty()) {
       for (std::size_t i = 0; i < fields.size(); ++i) columns.emplace(fields[i], i);
       continue;

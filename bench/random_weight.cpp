@@ -65,7 +65,7 @@ void fill_normal(std::span<float> out, std::uint64_t seed) {
 }
 
 SparseMatrix random_weight(const Pattern& pattern, std::int64_t rows, std::int64_t cols,
-                           Dtype dtype, std::uint64_t seed) {
+                           Dtype dtype, std::uint64_t seed, std::vector<std::byte> values) {
   SparseMatrix weight;
   WeightShape shape;
   shape.rows = rows;
@@ -73,6 +73,8 @@ SparseMatrix random_weight(const Pattern& pattern, std::int64_t rows, std::int64
   weight.grid = std::make_shared<const Grid>(pattern, shape);
   weight.dtype = dtype;
   const Grid& grid = *weight.grid;
+  const bool given = std::ssize(values) == grid.values_bytes(dtype);
+  weight.values = std::move(values);
   weight.values.resize(static_cast<std::size_t>(grid.values_bytes(dtype)));
   weight.columns.resize(static_cast<std::size_t>(grid.columns_bytes()));
   weight.metadata.resize(static_cast<std::size_t>(grid.metadata_bytes()));
@@ -80,10 +82,12 @@ SparseMatrix random_weight(const Pattern& pattern, std::int64_t rows, std::int64
   const std::int64_t row_values = rows > 0 ? grid.values_bytes(dtype) / rows : 0;
   in_chunks(rows, [&](std::int64_t first, std::int64_t end) {
     RandomChoice choice(3 * (seed + 1) + static_cast<std::uint64_t>(first) * kStride);
-    std::vector<float> values(static_cast<std::size_t>(grid.kept()));
+    std::vector<float> floats(given ? 0 : static_cast<std::size_t>(grid.kept()));
     for (std::int64_t r = first; r < end; ++r) {
-      fill_normal(values, seed + static_cast<std::uint64_t>(r) * kStride);
-      from_float(dtype, values, weight.values.data() + r * row_values);
+      if (!given) {
+        fill_normal(floats, seed + static_cast<std::uint64_t>(r) * kStride);
+        from_float(dtype, floats, weight.values.data() + r * row_values);
+      }
       if (!grid.has_metadata()) continue;
       BitWriter writer(weight.metadata.data() + r * grid.metadata_bytes_per_row());
       for (const ColumnGroup& group : grid.groups())

@@ -10,7 +10,6 @@
 namespace coppice::bench {
 namespace {
 
-constexpr int kSamples = 12;
 constexpr std::int64_t kSampledTokens = 3;
 
 // Squared norms of an error and of its reference.
@@ -36,13 +35,14 @@ void add_error(const SparseMatrix& weight, const OutputBlock& block, const Fetch
 
 }  // namespace
 
-double sampled_error(const SparseMatrix& weight, std::int64_t tokens, const FetchBlock& fetch) {
+double sampled_error(const SparseMatrix& weight, std::int64_t tokens, const FetchBlock& fetch,
+                     int samples) {
   const auto vectors = weight.grid->vectors();
   const std::int64_t span = std::min(tokens, kSampledTokens);
   std::mt19937_64 random(11);
   const auto below = [&](std::size_t end) { return static_cast<std::int64_t>(random() % end); };
   ErrorSum sum;
-  for (int sample = 0; sample < kSamples; ++sample) {
+  for (int sample = 0; sample < samples; ++sample) {
     const std::int64_t last_vector = std::ssize(vectors) - 1, last_token = tokens - span;
     const std::int64_t v = sample == 0   ? 0
                            : sample == 1 ? last_vector

@@ -19,8 +19,11 @@ struct OutputBlock {
 using FetchBlock =
     std::function<void(const OutputBlock& block, std::span<float> x, std::span<float> y)>;
 
+inline constexpr int kErrorSamples = 12;
+
 /// |y - reference| / |reference| (Frobenius norms) over the first, the last and some random vectors
-/// of rows, at the first, the last and some random tokens.
-double sampled_error(const SparseMatrix& weight, std::int64_t tokens, const FetchBlock& fetch);
+/// of rows, at the first, the last and some random tokens; `samples` together.
+double sampled_error(const SparseMatrix& weight, std::int64_t tokens, const FetchBlock& fetch,
+                     int samples = kErrorSamples);
 
 }  // namespace coppice::bench

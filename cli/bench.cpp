@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "bench/grid.h"
 #include "bench/report.h"
 #include "bench/shapes.h"
 #include "bench_gpu.h"
@@ -23,13 +24,17 @@ constexpr const char* kDetails =
     "  coppice bench --shapes bench/shapes.csv --pattern vw32/8:32 --csv results.csv\n"
     "  coppice bench --device cuda --pattern 2:4,128:2:8 --shape 14336x4096 --tokens 512,4096 "
     "--dtype f16,bf16 --layout feature,token\n"
+    "  coppice bench --device cuda --grid nmsparse --csv grid.csv --resume\n"
     "\n"
     "Shapes are ROWSxCOLS = OUTPUTSxINPUTS. A shapes file has the columns "
     "set,name,tokens,cols,rows; "
     "--tokens replaces its tokens.\n"
     "Both sides use the same number of threads and find their weights in memory, not in a cache; "
     "every product is checked before it is timed. On a GPU the dense library is the fastest of "
-    "cuBLAS and cuBLASLt in the same type, and cuSPARSELt for 2:4, where they are installed.";
+    "cuBLAS and cuBLASLt in the same type, and cuSPARSELt for 2:4, where they are installed. "
+    "--grid nmsparse is every kind of pattern that nmSPARSE has (EW, VW4, VW32, VW64, BW4x4, "
+    "BW64x64) at 50, 75 and 90 % on its shapes M1 to M32, or on those of --shapes, in f16 and f32, "
+    "with cuSPARSE beside them.";
 
 constexpr const char* kLegend =
     "time: the sparse product; dense: the same product by the dense library in fp32 ({}); speedup: "
@@ -80,13 +85,16 @@ class BenchCommand final : public Command {
   int run() override;
 
  private:
+  void declare_gpu(CLI::App& app);
   std::vector<bench::BenchCase> cases(const Defaults& defaults) const;
+  std::vector<bench::BenchCase> grid_cases() const;
+  void check_gpu_options() const;
   std::vector<bench::Shape> shapes(const Defaults& defaults) const;
   int run_on_cpu();
 
   std::vector<std::string> patterns_, shape_names_, dtypes_, layouts_;
   std::vector<std::int64_t> tokens_;
-  std::string shapes_file_;
+  std::string shapes_file_, grid_;
   GpuBenchRequest request_;
 };
 
@@ -111,6 +119,13 @@ void BenchCommand::declare(CLI::App& app) {
   app.add_flag("--no-baseline", request_.no_baseline, "Do not time the dense libraries");
   app.add_option("--csv", request_.csv, "Write the results to this CSV file as well")
       ->type_name("FILE");
+  declare_gpu(app);
+  add_threads(app);
+  add_device(app, "Where products are timed", "cpu");
+  add_json(app);
+}
+
+void BenchCommand::declare_gpu(CLI::App& app) {
   app.add_option("--kernel", request_.kernel,
                  "On a GPU: time every kernel whose name begins so, or all, instead of the "
                  "one that would be chosen")
@@ -124,9 +139,14 @@ void BenchCommand::declare(CLI::App& app) {
   app.add_flag("--tune", request_.tune,
                "On a GPU: measure which kernel is fastest, keep that in the tuning cache, and time "
                "the product untuned and tuned");
-  add_threads(app);
-  add_device(app, "Where products are timed", "cpu");
-  add_json(app);
+  auto* grid = app.add_option("--grid", grid_, "On a GPU: a named grid of patterns and shapes")
+                   ->check(CLI::IsMember({std::string(bench::kNmsparse)}))
+                   ->type_name("NAME");
+  for (const char* set_by_it : {"--pattern", "--shape", "--tokens", "--layout", "--kernel",
+                                "--token-group", "--tune", "--quick", "--no-baseline"})
+    grid->excludes(app.get_option(set_by_it));
+  app.add_flag("--resume", request_.resume,
+               "On a GPU: keep the lines that the --csv file has, and measure the others");
 }
 
 std::vector<bench::Shape> BenchCommand::shapes(const Defaults& defaults) const {
@@ -180,16 +200,35 @@ std::vector<bench::BenchCase> BenchCommand::cases(const Defaults& defaults) cons
   return all;
 }
 
+std::vector<bench::BenchCase> BenchCommand::grid_cases() const {
+  const auto dtypes = parse_names(
+      dtypes_.empty() ? std::vector<std::string>{"f16", "f32"} : dtypes_, "--dtype", kDtypes);
+  const auto shapes = shapes_file_.empty() ? bench::built_in_shapes(bench::kNmsparse)
+                                           : bench::read_shapes(shapes_file_);
+  return bench::nmsparse_grid(shapes, dtypes);
+}
+
+void BenchCommand::check_gpu_options() const {
+  if (!request_.resume) return;
+  if (request_.csv.empty()) throw UsageError("--resume needs --csv");
+  if (!request_.kernel.empty() || request_.tune)
+    throw UsageError("--resume does not go with --kernel and --tune: their cases have many lines");
+}
+
 int BenchCommand::run() {
   // Usage mistakes come before what this machine lacks.
   const bool gpu_wanted = asked_device() != "cpu";
-  request_.cases = cases(gpu_wanted ? kGpuDefaults : kCpuDefaults);
+  request_.grid = !grid_.empty();
+  if (gpu_wanted) check_gpu_options();
+  request_.cases = request_.grid ? grid_cases() : cases(gpu_wanted ? kGpuDefaults : kCpuDefaults);
   if (device() == Device::cuda) {
     request_.json = json_;
     return run_gpu_bench(request_);
   }
-  if (!request_.kernel.empty() || request_.token_group != 0 || request_.tune || request_.quick)
-    throw UsageError("--kernel, --token-group, --tune and --quick need --device cuda");
+  if (!request_.kernel.empty() || request_.token_group != 0 || request_.tune || request_.quick ||
+      request_.grid || request_.resume)
+    throw UsageError(
+        "--kernel, --token-group, --tune, --quick, --grid and --resume need --device cuda");
   if (gpu_wanted) request_.cases = cases(kCpuDefaults);
   return run_on_cpu();
 }

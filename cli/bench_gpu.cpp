@@ -13,6 +13,7 @@
 #if COPPICE_HAS_CUDA
 #include "bench/cuda/gpu_bench.h"
 #include "bench/cuda/gpu_report.h"
+#include "bench/finished_lines.h"
 #include "coppice_commit.h"
 #endif
 
@@ -75,26 +76,53 @@ std::string ceiling_text(const std::vector<bench::GpuResult>& results) {
   return "";
 }
 
+// Lines of the CSV file that are there already; cases that they are of are taken out of `cases`.
+std::vector<std::string> finished_lines(const GpuBenchRequest& request,
+                                        std::vector<bench::BenchCase>& cases) {
+  if (!request.resume) return {bench::gpu_csv_header()};
+  const bench::FinishedLines finished(request.csv, bench::gpu_csv_header());
+  const std::size_t before = cases.size();
+  std::erase_if(cases, [&](const bench::BenchCase& one) { return finished.has(one); });
+  note(fmt::format("{} of {} products are in '{}'", before - cases.size(), before, request.csv));
+  return finished.lines();
+}
+
+// Of a grid, a product that cannot be measured is a line that says so: the others are wanted.
+std::vector<bench::GpuResult> run_case(bench::GpuBench& bench, const bench::BenchCase& one,
+                                       bool grid) {
+  if (!grid) return bench.run(one);
+  try {
+    return bench.run(one);
+  } catch (const std::exception& error) {
+    bench::GpuResult failed;
+    failed.bench_case = one;
+    failed.kernel = fmt::format("none: {}", error.what());
+    failed.checked = true;
+    return {failed};
+  }
+}
+
 }  // namespace
 
 int run_gpu_bench(const GpuBenchRequest& request) {
-  const std::vector<bench::BenchCase> cases = possible_cases(request.cases);
+  std::vector<bench::BenchCase> cases = possible_cases(request.cases);
+  std::vector<std::string> csv = finished_lines(request, cases);
   bench::GpuBench bench({.with_baseline = !request.no_baseline,
                          .kernel = request.kernel,
                          .token_group = request.token_group,
                          .tune = request.tune,
-                         .quick = request.quick});
+                         .quick = request.quick,
+                         .grid = request.grid});
   const bench::RunInfo info = {bench.gpu(), bench.driver(), today(), COPPICE_COMMIT};
   if (!request.json) print(bench::gpu_table_header() + "\n");
   Progress progress("timing");
   std::vector<bench::GpuResult> results;
-  std::vector<std::string> csv = {bench::gpu_csv_header()};
   bool correct = true;
   std::int64_t done = 0;
   for (const bench::BenchCase& one : cases) {
     throw_if_cancelled();
     progress.update(done++, std::ssize(cases), one.pattern.to_string());
-    for (bench::GpuResult& result : bench.run(one)) {
+    for (bench::GpuResult& result : run_case(bench, one, request.grid)) {
       progress.clear();
       csv.push_back(bench::gpu_csv_row(result, info));
       correct = correct && result.correct;

@@ -16,6 +16,8 @@ struct GpuBenchRequest {
   int token_group = 0;  ///< the same
   bool quick = false;   ///< the same
   bool tune = false;    ///< the same
+  bool grid = false;    ///< the same
+  bool resume = false;  ///< keep the lines of `csv`, and leave their cases out
 };
 
 /// Times the cases and prints them. @returns the exit code. Throws DeviceError in a build without

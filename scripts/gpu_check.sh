@@ -16,6 +16,8 @@
 # bench-decode     1 to 64 tokens of fp16 at three shapes, every kind of pattern, against the goals of docs/performance/decode.md
 # bench-steps      1 to 72 tokens, one at a time: what a token more costs; fails where that is too much
 # bench-fp32       4096 tokens of 32-bit weights over the llama and venom shapes, by CUDA cores and by tensor cores; small products
+# bench-grid       nmSPARSE's shapes M1 to M32, its kinds of patterns at 50, 75 and 90 %, fp16 and fp32, beside cuBLAS and cuSPARSE;
+#                  goes on where the CSV file ends
 # bench-spmv       one token of fp32 over nmSPARSE's shapes M1 to M8, beside its times (bench/peer_times.csv)
 #
 # Logs and CSV files (with GPU, driver, date and commit in every line) go to the --out directory.
@@ -34,7 +36,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#stages[@]} -gt 0 ] || stages=(build test python memcheck racecheck bench bench-512 bench-few bench-layouts bench-portable
-  bench-decode bench-steps bench-fp32 bench-spmv)
+  bench-decode bench-steps bench-fp32 bench-grid bench-spmv)
 mkdir -p "$out"
 
 export COPPICE_REQUIRE_GPU=1
@@ -160,6 +162,10 @@ stage_bench-fp32() {
   gpu_bench bench-fp32-tensor-cores --dtype f32 --shapes "$out/shapes.csv" --tokens 4096 --pattern vw32/8:32 --kernel 'blocked 3xtf32 32x256'
   gpu_bench bench-fp32-tf32 --dtype f32 --shape 4096x4096 --tokens 4096 --pattern vw32/8:32,vw128/8:32 --kernel 'blocked'
   gpu_bench bench-fp32-small --dtype f32 --shape 1024x1024 --tokens 256 --pattern "$vectors" --kernel 'blocked'
+}
+
+stage_bench-grid() {
+  gpu_bench bench-grid --grid nmsparse --resume
 }
 
 stage_bench-spmv() {

@@ -3,6 +3,7 @@
 #if __has_include(<cusparseLt.h>)
 
 #include <cusparseLt.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -17,6 +18,7 @@ namespace {
 struct Library {
 #define COPPICE_FUNCTION(name) decltype(&cusparseLt##name) name = nullptr
   COPPICE_FUNCTION(Init);
+  COPPICE_FUNCTION(GetProperty);
   COPPICE_FUNCTION(DenseDescriptorInit);
   COPPICE_FUNCTION(StructuredDescriptorInit);
   COPPICE_FUNCTION(MatmulDescriptorInit);
@@ -35,6 +37,7 @@ struct Library {
     bool all = true;
 #define COPPICE_FIND(name) all = all && file.find(name, "cusparseLt" #name)
     COPPICE_FIND(Init);
+    COPPICE_FIND(GetProperty);
     COPPICE_FIND(DenseDescriptorInit);
     COPPICE_FIND(StructuredDescriptorInit);
     COPPICE_FIND(MatmulDescriptorInit);
@@ -49,7 +52,18 @@ struct Library {
 #undef COPPICE_FIND
     return all;
   }
+
+  std::string version() const {
+    int major = 0, minor = 0, patch = 0;
+    GetProperty(MAJOR_VERSION, &major);
+    GetProperty(MINOR_VERSION, &minor);
+    GetProperty(PATCH_LEVEL, &patch);
+    return fmt::format("{}.{}.{}", major, minor, patch);
+  }
 };
+
+// Numbers of tokens that the library takes in 16-bit types; others are "not supported" (10).
+constexpr std::int64_t kTokens = 8;
 
 void check_lt(cusparseStatus_t status, const char* doing) {
   if (status != CUSPARSE_STATUS_SUCCESS)
@@ -151,6 +165,10 @@ std::unique_ptr<CusparseLtProduct> make_cusparselt(const DenseProblem& problem, 
     *reason = "libcusparseLt.so.0 not found (COPPICE_CUSPARSELT can name the file)";
     return nullptr;
   }
+  if (problem.tokens % kTokens != 0) {
+    *reason = fmt::format("it multiplies by multiples of {} tokens", kTokens);
+    return nullptr;
+  }
   std::unique_ptr<Product> best;
   double best_seconds = 0;
   for (bool token_major : {true, false}) {
@@ -162,7 +180,9 @@ std::unique_ptr<CusparseLtProduct> make_cusparselt(const DenseProblem& problem, 
       best_seconds = seconds;
       best = std::move(product);
     } catch (const std::runtime_error& error) {
-      *reason = error.what();
+      *reason = fmt::format("{} (library {}, built with the header of {}.{}.{})", error.what(),
+                            library.version(), CUSPARSELT_VER_MAJOR, CUSPARSELT_VER_MINOR,
+                            CUSPARSELT_VER_PATCH);
     }
   }
   return best;

@@ -183,13 +183,19 @@ DenseProduct::~DenseProduct() {
 }
 
 bool DenseProduct::choose() {
+  // A call of some length tells by itself that an algorithm is slow; short ones need a graph.
+  constexpr double kSeconds = 2e-3, kLong = 100e-6, kHopeless = 1.3;
   double best = 0;
   for (const Candidate& candidate : impl_->candidates()) {
     if (!impl_->enqueue(candidate, 0)) continue;
     check_cuda(cudaStreamSynchronize(impl_->stream), "dense product");
-    ReplayedCall replayed([&](int i, cudaStream_t) { impl_->enqueue(candidate, i); }, impl_->stream,
-                          4e-3);
-    const double seconds = std::min(replayed.replay(), replayed.replay());
+    const DeviceCall call = [&](int i, cudaStream_t) { impl_->enqueue(candidate, i); };
+    double seconds = seconds_of_call(call, 1, impl_->stream);
+    if (best != 0 && seconds > kLong && seconds > kHopeless * best) continue;
+    if (seconds < 4 * kSeconds) {
+      ReplayedCall replayed(call, impl_->stream, kSeconds);
+      seconds = std::min(replayed.replay(), replayed.replay());
+    }
     if (best != 0 && seconds >= best) continue;
     best = seconds;
     impl_->chosen = candidate;

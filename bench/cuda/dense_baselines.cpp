@@ -6,7 +6,6 @@
 #include <stdexcept>
 
 #include "bench/cuda/gemv.h"
-#include "bench/cuda/protocol.h"
 
 namespace coppice::bench {
 namespace {
@@ -35,7 +34,7 @@ double DenseBaselines::time(const DeviceCall& call) const {
 void DenseBaselines::time_library(DenseBaseline& baseline, const DenseProblem& problem) {
   auto product = std::make_unique<DenseProduct>(problem, weights(problem.dtype), stream_);
   if (!product->choose()) throw std::runtime_error("no dense product runs");
-  baseline.replayed = std::make_unique<ReplayedCall>(product->call(), stream_, kReplaySeconds);
+  baseline.replayed = std::make_unique<ReplayedCall>(product->call(), stream_, seconds_);
   baseline.product = std::move(product);
 }
 
@@ -75,7 +74,7 @@ const DenseBaseline& DenseBaselines::of(const BenchCase& c) {
   DenseBaseline& baseline = *known_.back();
   baseline.shape = c;
   const DenseProblem problem{c.rows, c.cols, c.tokens, c.dtype};
-  if (gemv_takes(problem)) time_gemv(baseline, problem);
+  if (!alone_ && gemv_takes(problem)) time_gemv(baseline, problem);
   try {
     time_library(baseline, problem);
   } catch (const std::runtime_error& error) {
@@ -84,7 +83,7 @@ const DenseBaseline& DenseBaselines::of(const BenchCase& c) {
     return baseline;
   }
   try {
-    if (c.dtype != Dtype::f32) time_fp8(baseline, problem);
+    if (!alone_ && c.dtype != Dtype::f32) time_fp8(baseline, problem);
   } catch (const std::runtime_error& error) {
     note_(fmt::format("no dense product in fp8: {}", error.what()));
   }

@@ -10,6 +10,7 @@
 
 #include "bench/bench.h"
 #include "bench/cuda/dense.h"
+#include "bench/cuda/protocol.h"
 
 namespace coppice::bench {
 
@@ -26,9 +27,11 @@ struct DenseBaseline {
 
 class DenseBaselines {
  public:
-  /// `note` is told what is missing.
-  DenseBaselines(cudaStream_t stream, std::function<void(const std::string&)> note)
-      : stream_(stream), note_(std::move(note)) {}
+  /// `note` is told what is missing. `alone`: only the libraries' products in the same type are
+  /// timed, for `seconds` a replay.
+  DenseBaselines(cudaStream_t stream, std::function<void(const std::string&)> note,
+                 bool alone = false, double seconds = kReplaySeconds)
+      : stream_(stream), note_(std::move(note)), alone_(alone), seconds_(seconds) {}
 
   /// Keeps what it made until a case of another shape comes.
   const DenseBaseline& of(const BenchCase& c);
@@ -46,6 +49,8 @@ class DenseBaselines {
   };
   cudaStream_t stream_;
   std::function<void(const std::string&)> note_;
+  bool alone_;
+  double seconds_;
   std::int64_t rows_ = 0, cols_ = 0;
   std::vector<Weights> weights_;
   std::vector<std::unique_ptr<DenseBaseline>> known_;

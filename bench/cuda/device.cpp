@@ -1,12 +1,11 @@
 #include "bench/cuda/device.h"
 
 #include <algorithm>
-#include <array>
-#include <cmath>
-#include <cstring>
+#include <map>
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace coppice::bench {
 
@@ -44,63 +43,129 @@ namespace {
 
 constexpr std::size_t kTable = std::size_t{1} << 23;
 
-// kTable numbers of a type.
-const std::vector<std::byte>& random_table(Dtype dtype) {
-  static std::array<std::vector<std::byte>, 3> tables;
-  std::vector<std::byte>& table = tables[dtype == Dtype::f16 ? 0 : dtype == Dtype::bf16 ? 1 : 2];
-  if (table.empty()) {
+// kTable numbers of a type, in the memory of the current device. They stay there until the process
+// ends.
+const std::byte* random_table(Dtype dtype) {
+  static std::map<std::pair<int, Dtype>, void*> tables;
+  int device = 0;
+  check_cuda(cudaGetDevice(&device), "asking for the current device");
+  void*& table = tables[{device, dtype}];
+  if (table == nullptr) {
     std::mt19937_64 random(1);
     std::normal_distribution<float> normal;
     std::vector<float> floats(kTable);
     for (float& v : floats) v = normal(random);
-    table.resize(kTable * static_cast<std::size_t>(dtype_bytes(dtype)));
-    from_float(dtype, floats, table.data());
+    std::vector<std::byte> values(kTable * static_cast<std::size_t>(dtype_bytes(dtype)));
+    from_float(dtype, floats, values.data());
+    void* memory = nullptr;
+    check_cuda(cudaMalloc(&memory, values.size()), "cudaMalloc");
+    check_cuda(cudaMemcpy(memory, values.data(), values.size(), cudaMemcpyHostToDevice),
+               "cudaMemcpy");
+    table = memory;
   }
-  return table;
+  return static_cast<const std::byte*>(table);
 }
 
 }  // namespace
 
 DeviceMemory random_values(std::int64_t values, Dtype dtype, std::uint64_t seed) {
   if (dtype == Dtype::f8_e4m3) return random_values((values + 1) / 2, Dtype::f16, seed);
-  const std::vector<std::byte>& table = random_table(dtype);
+  const std::byte* table = random_table(dtype);
   const auto size = static_cast<std::size_t>(dtype_bytes(dtype));
   const auto count = static_cast<std::size_t>(values);
   DeviceMemory memory(count * size);
   // Copies of the table beside each other, each begun at another place.
   for (std::size_t at = 0; at < count; at += kTable / 2) {
     const std::size_t from = (seed * 7919 + at / 3) % (kTable / 2);
-    check_cuda(cudaMemcpy(memory.data() + at * size, table.data() + from * size,
-                          std::min(kTable / 2, count - at) * size, cudaMemcpyHostToDevice),
+    check_cuda(cudaMemcpyAsync(memory.data() + at * size, table + from * size,
+                               std::min(kTable / 2, count - at) * size, cudaMemcpyDeviceToDevice,
+                               cudaStreamLegacy),
                "cudaMemcpy");
   }
+  check_cuda(cudaStreamSynchronize(cudaStreamLegacy), "copying random values");
   return memory;
+}
+
+namespace {
+
+// Two events around calls on a stream.
+class Stopwatch {
+ public:
+  explicit Stopwatch(cudaStream_t stream) : stream_(stream) {
+    check_cuda(cudaEventCreate(&begin_), "cudaEventCreate");
+    check_cuda(cudaEventCreate(&end_), "cudaEventCreate");
+    check_cuda(cudaEventRecord(begin_, stream_), "cudaEventRecord");
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+  ~Stopwatch() {
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
+  }
+  // Seconds since it was made; waits for the stream.
+  double stop() {
+    check_cuda(cudaEventRecord(end_, stream_), "cudaEventRecord");
+    check_cuda(cudaStreamSynchronize(stream_), "calls");
+    float milliseconds = 0;
+    check_cuda(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
+    return 1e-3 * milliseconds;
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaEvent_t begin_ = nullptr, end_ = nullptr;
+};
+
+}  // namespace
+
+double seconds_of_call(const DeviceCall& call, int i, cudaStream_t stream) {
+  Stopwatch watch(stream);
+  call(i, stream);
+  return watch.stop();
 }
 
 ReplayedCall::ReplayedCall(const DeviceCall& call, cudaStream_t stream, double seconds)
     : stream_(stream) {
+  estimate(call, seconds);
+  const int least = is_slow() ? 1 : estimate_ > seconds ? 2 : 4;
+  calls_ = static_cast<int>(
+      std::clamp<double>(seconds / estimate_, static_cast<double>(least), kMostCalls));
   check_cuda(cudaEventCreate(&begin_), "cudaEventCreate");
   check_cuda(cudaEventCreate(&end_), "cudaEventCreate");
-  for (int i = 0; i < 3; ++i) call(i, stream);
-  check_cuda(cudaStreamSynchronize(stream), "first calls");
-  check_cuda(cudaEventRecord(begin_, stream), "cudaEventRecord");
-  for (int i = 0; i < 4; ++i) call(i, stream);
-  check_cuda(cudaEventRecord(end_, stream), "cudaEventRecord");
-  check_cuda(cudaStreamSynchronize(stream), "calls");
-  float milliseconds = 0;
-  check_cuda(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
-  calls_ = std::clamp(static_cast<int>(seconds * 1e3 * 4 / milliseconds), 4, kMostCalls);
+  capture(call);
+  if (!is_slow()) replay();
+}
+
+// The first call may load a kernel: only a second long one is believed.
+void ReplayedCall::estimate(const DeviceCall& call, double seconds) {
+  estimate_ = seconds_of_call(call, 0, stream_);
+  if (estimate_ > seconds) estimate_ = seconds_of_call(call, 1, stream_);
+  if (estimate_ > seconds) return;
+  for (int i = 1; i < 3; ++i) call(i, stream_);
+  Stopwatch watch(stream_);
+  for (int i = 0; i < 4; ++i) call(i, stream_);
+  estimate_ = watch.stop() / 4;
+}
+
+void ReplayedCall::capture(const DeviceCall& call) {
   cudaGraph_t graph = nullptr;
-  check_cuda(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture");
-  for (int i = 0; i < calls_; ++i) call(i, stream);
-  check_cuda(cudaStreamEndCapture(stream, &graph), "capture");
-  check_cuda(cudaGraphInstantiate(&graph_, graph, 0), "cudaGraphInstantiate");
-  check_cuda(cudaGraphDestroy(graph), "cudaGraphDestroy");
-  replay();
+  check_cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture");
+  try {
+    for (int i = 0; i < calls_; ++i) call(i, stream_);
+  } catch (...) {
+    // The stream is to be usable again.
+    cudaStreamEndCapture(stream_, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    throw;
+  }
+  check_cuda(cudaStreamEndCapture(stream_, &graph), "capture");
+  const cudaError_t made = cudaGraphInstantiate(&graph_, graph, 0);
+  cudaGraphDestroy(graph);
+  check_cuda(made, "cudaGraphInstantiate");
 }
 
 ReplayedCall::~ReplayedCall() {
-  cudaGraphExecDestroy(graph_);
+  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
   cudaEventDestroy(begin_);
   cudaEventDestroy(end_);
 }

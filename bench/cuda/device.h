@@ -40,16 +40,23 @@ inline constexpr std::int64_t kRotatedBytes = std::int64_t{160} << 20;
 /// calls goes through.
 std::int64_t rotated_copies(std::int64_t bytes);
 
-/// `count` normally distributed numbers of f16, bf16 or f32, copied from a table of 8 M of them.
+/// `count` normally distributed numbers of f16, bf16 or f32, copied from a table of 8 M of them on
+/// the device.
 /// f8_e4m3: random bits (some of them NaN), for time alone.
 DeviceMemory random_values(std::int64_t count, Dtype dtype, std::uint64_t seed);
 
 /// Enqueues call number `i` on a stream; operands are rotated by `i`.
 using DeviceCall = std::function<void(int, cudaStream_t)>;
 
-/// A graph of back-to-back calls of about `seconds`, ready to be replayed.
+/// Seconds of call number `i` alone.
+double seconds_of_call(const DeviceCall& call, int i, cudaStream_t stream);
+
+/// A graph of back-to-back calls of about `seconds`, ready to be replayed: at least four, of calls
+/// that take longer two, and of such as take longer than kSlowCall one.
 class ReplayedCall {
  public:
+  static constexpr double kSlowCall = 20e-3;
+
   ReplayedCall(const DeviceCall& call, cudaStream_t stream, double seconds);
   ReplayedCall(const ReplayedCall&) = delete;
   ReplayedCall& operator=(const ReplayedCall&) = delete;
@@ -61,11 +68,16 @@ class ReplayedCall {
   /// Seconds of one call, over one replay. `meanwhile` is called once the replay is enqueued.
   double replay(const std::function<void()>& meanwhile = {});
 
+  bool is_slow() const { return estimate_ > kSlowCall; }
+
  private:
+  void estimate(const DeviceCall& call, double seconds);
+  void capture(const DeviceCall& call);
   cudaStream_t stream_;
   cudaGraphExec_t graph_ = nullptr;
   cudaEvent_t begin_ = nullptr, end_ = nullptr;
   int calls_ = 1;
+  double estimate_ = 0;  // seconds of a call, before there was a graph
 };
 
 }  // namespace coppice::bench

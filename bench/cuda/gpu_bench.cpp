@@ -3,17 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <optional>
-#include <thread>
+#include <utility>
 
 #include "bench/cuda/cusparselt.h"
 #include "bench/cuda/dense_baselines.h"
+#include "bench/cuda/operands.h"
 #include "bench/cuda/protocol.h"
+#include "bench/cuda/samples.h"
 #include "bench/cuda/sm_clock.h"
-#include "bench/cuda/sparse_product.h"
 #include "bench/cuda/stream_read.h"
+#include "bench/sampled_error.h"
 #include "coppice/cuda_tuner.h"
 #include "coppice/error.h"
 #include "cuda/blocked/blocked_select.h"
@@ -58,29 +59,6 @@ GpuRates rates_of(int device) {
   return gpu_rates(gpu);
 }
 
-// Replays of one call and the clock meanwhile.
-class Samples {
- public:
-  explicit Samples(const SmClock& clock) : clock_(clock) {}
-  /// @param seconds of the replay.
-  void add(ReplayedCall& call, double seconds = kReplaySeconds) {
-    // In the middle of the replay: the clock falls within milliseconds where power is short.
-    seconds_.push_back(call.replay([&] {
-      std::this_thread::sleep_for(std::chrono::duration<double>(seconds / 2));
-      clocks_.push_back(clock_.read());
-    }));
-  }
-  Timing timing() const {
-    const auto [least, most] = std::ranges::minmax(seconds_);
-    return {median(seconds_), least, most, static_cast<int>(seconds_.size())};
-  }
-  unsigned clock() const { return static_cast<unsigned>(median(clocks_)); }
-
- private:
-  const SmClock& clock_;
-  std::vector<double> seconds_, clocks_;
-};
-
 std::string names(const cuda::Selection& selection) {
   return cuda::selection_name(selection) + "; " + cuda::configuration_name(selection);
 }
@@ -92,6 +70,22 @@ void check_case(const BenchCase& c) {
   if (!cuda::can_multiply(c.pattern, c.dtype))
     throw InvalidArgument(fmt::format("{} in {} is not multiplied on the GPU; time it on the CPU",
                                       c.pattern.to_string(), dtype_name(c.dtype)));
+}
+
+// How often and how long everything is replayed.
+struct Rounds {
+  double seconds = kReplaySeconds;
+  int replays = kReplays;
+  int per_baseline = 1;           // replays of the sparse product between two of the dense one
+  std::size_t clocks = kReplays;  // replays during which the clock is read
+  int samples = kErrorSamples;
+};
+
+Rounds rounds_of(const GpuBenchOptions& options) {
+  if (options.grid)
+    return {kGridSeconds, kReplays, kGridPerBaseline, kGridClocks, kGridErrorSamples};
+  if (options.quick) return {kQuickSeconds, kQuickReplays, 1, kQuickReplays, kErrorSamples};
+  return {};
 }
 
 // The roofline of sparse tensor cores; of other patterns what memory alone allows.
@@ -113,6 +107,9 @@ double GpuResult::fp8_ratio() const { return bench::ratio(fp8_seconds, candidate
 double GpuResult::gemv_ratio() const {
   return bench::ratio(gemv_seconds, candidate.median_seconds);
 }
+double GpuResult::cusparse_ratio() const {
+  return bench::ratio(cusparse.seconds, candidate.median_seconds);
+}
 double GpuResult::tflops() const {
   const BenchCase& c = bench_case;
   const double weights = static_cast<double>(c.rows) * static_cast<double>(c.cols);
@@ -124,6 +121,7 @@ double GpuResult::bound_fraction() const {
 
 struct GpuBench::Impl {
   GpuBenchOptions options;
+  Rounds rounds;
   int device = 0;
   cuda::GpuIdentity identity;
   GpuRates rates;
@@ -132,20 +130,24 @@ struct GpuBench::Impl {
   std::vector<std::string> notes;
   std::optional<DenseBaselines> baselines;
   std::optional<StreamCeiling> ceiling;
-  std::vector<std::unique_ptr<RotatedWeight>> weights;  // of one shape
+  std::optional<Operands> operands;
 
   explicit Impl(GpuBenchOptions o)
       : options(std::move(o)),
+        rounds(rounds_of(options)),
         device(current_device()),
         identity(cuda::gpu_identity(device)),
         rates(rates_of(device)),
         clock(device) {
     check_cuda(cudaStreamCreate(&stream), "cudaStreamCreate");
-    baselines.emplace(stream, [this](const std::string& text) { note(text); });
+    const auto told = [this](const std::string& text) { note(text); };
+    baselines.emplace(stream, told, options.grid, rounds.seconds);
+    operands.emplace(options.grid, told);
     ceiling.emplace(stream);
   }
   ~Impl() {
     baselines.reset();
+    operands.reset();
     cudaStreamDestroy(stream);
   }
 
@@ -153,26 +155,13 @@ struct GpuBench::Impl {
     if (std::ranges::find(notes, text) == notes.end()) notes.push_back(text);
   }
 
-  RotatedWeight& weight_for(const BenchCase& c);
   double time_cusparselt(const BenchCase& c, const DenseBaseline& dense);
-  std::vector<cuda::Selection> selections(SparseProduct& product, RotatedWeight& weight,
+  std::vector<cuda::Selection> selections(const SparseProduct& product, RotatedWeight& weight,
                                           const BenchCase& c);
-  GpuResult time(SparseProduct& product, const cuda::Selection& selection, const BenchCase& c,
+  GpuResult time(const SparseProduct& product, const cuda::Selection& selection, const BenchCase& c,
                  const DenseBaseline* dense);
   Streaming streaming(const BenchCase& c, double seconds);
 };
-
-RotatedWeight& GpuBench::Impl::weight_for(const BenchCase& c) {
-  // Tuning leaves its marks on a weight: it must not meet the next case.
-  const bool other = !weights.empty() && (weights[0]->matrix().rows() != c.rows ||
-                                          weights[0]->matrix().cols() != c.cols);
-  if (other || options.tune) weights.clear();
-  const auto found =
-      std::ranges::find_if(weights, [&](const auto& weight) { return weight->fits(c); });
-  if (found != weights.end()) return **found;
-  weights.push_back(std::make_unique<RotatedWeight>(c));
-  return *weights.back();
-}
 
 double GpuBench::Impl::time_cusparselt(const BenchCase& c, const DenseBaseline& dense) {
   std::string reason;
@@ -182,22 +171,22 @@ double GpuBench::Impl::time_cusparselt(const BenchCase& c, const DenseBaseline& 
     return 0;
   }
   ReplayedCall replayed(product->call(), stream, kReplaySeconds);
-  Samples samples(clock);
+  Samples samples(clock, 0);
   for (int i = 0; i < kReplays; ++i) {
     if (dense.replayed) dense.replayed->replay();  // as warm as the others
-    samples.add(replayed);
+    samples.add(replayed, kReplaySeconds);
   }
   return samples.timing().median_seconds;
 }
 
 Streaming GpuBench::Impl::streaming(const BenchCase& c, double seconds) {
   Streaming result{traffic(c), {}, seconds};
-  if (c.tokens <= kDecodeTokens && !options.quick)
+  if (c.tokens <= kDecodeTokens && !options.quick && !options.grid)
     result.rates = {ceiling->bandwidth(), ceiling->bandwidth_of(result.bytes.total())};
   return result;
 }
 
-std::vector<cuda::Selection> GpuBench::Impl::selections(SparseProduct& product,
+std::vector<cuda::Selection> GpuBench::Impl::selections(const SparseProduct& product,
                                                         RotatedWeight& weight, const BenchCase& c) {
   std::vector<cuda::Selection> wanted;
   if (options.kernel.empty()) {
@@ -221,28 +210,28 @@ std::vector<cuda::Selection> GpuBench::Impl::selections(SparseProduct& product,
   return wanted;
 }
 
-GpuResult GpuBench::Impl::time(SparseProduct& product, const cuda::Selection& selection,
+GpuResult GpuBench::Impl::time(const SparseProduct& product, const cuda::Selection& selection,
                                const BenchCase& c, const DenseBaseline* dense) {
   GpuResult result;
   result.bench_case = c;
   result.kernel = cuda::selection_name(selection);
   result.configuration = cuda::configuration_name(selection);
   result.checked = !options.quick;
-  if (result.checked) result.error = product.error(selection, stream);
+  if (result.checked) result.error = product.error(selection, rounds.samples, stream);
   result.bound = bound_of(c, rates);
 
   // A B A B ... A.
-  const double seconds = options.quick ? kQuickSeconds : kReplaySeconds;
-  const int replays = options.quick ? kQuickReplays : kReplays;
-  ReplayedCall replayed(product.call(selection), stream, seconds);
-  Samples ours(clock), theirs(clock);
+  ReplayedCall replayed(product.call(selection), stream, rounds.seconds);
+  const int replays = options.grid && replayed.is_slow() ? kSlowReplays : rounds.replays;
+  Samples ours(clock, rounds.clocks), theirs(clock, rounds.clocks);
   ReplayedCall* baseline = dense != nullptr ? dense->replayed.get() : nullptr;
-  if (baseline != nullptr) theirs.add(*baseline);
+  if (baseline != nullptr) theirs.add(*baseline, rounds.seconds);
   // As warm as beside a baseline: the clock depends on what ran before.
   for (int i = 0; i < replays && baseline == nullptr; ++i) replayed.replay();
-  for (int i = 0; i < replays; ++i) {
-    ours.add(replayed, seconds);
-    if (baseline != nullptr) theirs.add(*baseline);
+  for (int i = 1; i <= replays; ++i) {
+    ours.add(replayed, rounds.seconds);
+    if (baseline != nullptr && (i % rounds.per_baseline == 0 || i == replays))
+      theirs.add(*baseline, rounds.seconds);
   }
   result.candidate = ours.timing();
   result.clock_mhz = ours.clock();
@@ -270,8 +259,10 @@ void GpuBench::check(const BenchCase& bench_case) { check_case(bench_case); }
 std::vector<GpuResult> GpuBench::run(const BenchCase& c) {
   check_case(c);
   const DenseBaseline* dense = impl_->options.with_baseline ? &impl_->baselines->of(c) : nullptr;
-  RotatedWeight& weight = impl_->weight_for(c);
-  SparseProduct product(weight, c);
+  // Tuning leaves its marks on a weight: it must not meet the next case.
+  if (impl_->options.tune) impl_->operands->forget_weights();
+  RotatedWeight& weight = impl_->operands->weight(c);
+  const SparseProduct product(weight, impl_->operands->activations(c), c);
   const double cusparselt = dense != nullptr && c.pattern.is_two_four() && c.dtype != Dtype::f32
                                 ? impl_->time_cusparselt(c, *dense)
                                 : 0;
@@ -282,6 +273,7 @@ std::vector<GpuResult> GpuBench::run(const BenchCase& c) {
     result.packed_bytes = weight[0].bytes();
     result.error_bound = error_bound(c, weight.matrix().grid->kept(), selection);
     result.correct = !result.checked || result.error <= result.error_bound;
+    if (impl_->options.grid) result.cusparse = impl_->operands->cusparse_time(c, impl_->stream);
   }
   return results;
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bench/bench.h"
+#include "bench/cuda/cusparse_time.h"
 #include "bench/decode.h"
 #include "bench/gpu_bound.h"
 
@@ -24,6 +25,10 @@ struct GpuBenchOptions {
   int token_group = 0;  ///< forced, for developers; 0: what the library chooses
   bool tune = false;    ///< tune every product (cuda_tuner.h), and time it untuned and tuned
   bool quick = false;   ///< a fifth of the replays, and outputs are not checked
+  /// Many cases, weight after weight (grid.h): shorter replays (protocol.h), fewer outputs checked,
+  /// cuSPARSE beside it where it has the format, and nothing else (no fp8, dense product of our
+  /// own, or bandwidth).
+  bool grid = false;
 };
 
 struct GpuResult {
@@ -36,6 +41,7 @@ struct GpuResult {
   std::int64_t fp8_tokens = 0;  ///< with which it ran: more where the library refuses so few
   double gemv_seconds = 0;      ///< our own dense product of up to 8 tokens; 0 if not measured
   double cusparselt_seconds = 0;
+  CusparseTime cusparse;  ///< in the format that suits the pattern; none for most
   GpuBound bound;
   std::int64_t packed_bytes = 0;  ///< of device memory that the weight takes
   Streaming streaming;            ///< rates only up to kDecodeTokens
@@ -45,6 +51,7 @@ struct GpuResult {
 
   double ratio() const;             ///< baseline time / candidate time; 0 without a baseline
   double cusparselt_ratio() const;  ///< the same for cuSPARSELt
+  double cusparse_ratio() const;    ///< the same for cuSPARSE
   double fp8_ratio() const;         ///< the same for fp8
   double gemv_ratio() const;        ///< the same for our own dense product
   double tflops() const;            ///< dense-equivalent

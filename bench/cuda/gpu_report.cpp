@@ -9,6 +9,14 @@
 namespace coppice::bench {
 namespace {
 
+// Of the weights, exactly.
+double kept_share(const BenchCase& c) {
+  WeightShape shape;
+  shape.rows = c.rows;
+  shape.cols = c.cols;
+  return Grid(c.pattern, shape).density();
+}
+
 std::vector<Field> fields_of(const GpuResult& r, const RunInfo& info) {
   const BenchCase& c = r.bench_case;
   const auto microseconds = [](const char* name, double seconds) {
@@ -17,7 +25,10 @@ std::vector<Field> fields_of(const GpuResult& r, const RunInfo& info) {
   return {
       word("set", c.set),
       word("name", c.name),
+      word("kind", c.kind),
+      whole("sparsity", c.sparsity),
       word("pattern", c.pattern.to_string()),
+      number("kept", kept_share(c), "{:.4f}"),
       word("dtype", std::string(dtype_name(c.dtype))),
       word("layout", layout_name(c.layout)),
       whole("tokens", c.tokens),
@@ -28,12 +39,18 @@ std::vector<Field> fields_of(const GpuResult& r, const RunInfo& info) {
       microseconds("us", r.candidate.median_seconds),
       microseconds("us_min", r.candidate.min_seconds),
       microseconds("us_max", r.candidate.max_seconds),
+      whole("replays", r.candidate.samples),
       number("tflops", r.tflops(), "{:.1f}"),
       microseconds("dense_us", r.baseline.median_seconds),
       word("dense", r.baseline_name),
       number("ratio", r.ratio(), "{:.4f}"),
       microseconds("cusparselt_us", r.cusparselt_seconds),
       number("ratio_cusparselt", r.cusparselt_ratio(), "{:.4f}"),
+      microseconds("cusparse_us", r.cusparse.seconds),
+      word("cusparse", r.cusparse.name),
+      whole("cusparse_replays", r.cusparse.replays),
+      number("cusparse_error", r.cusparse.error, "{:.2e}"),
+      number("ratio_cusparse", r.cusparse_ratio(), "{:.4f}"),
       microseconds("fp8_us", r.fp8_seconds),
       whole("fp8_tokens", r.fp8_tokens),
       number("ratio_fp8", r.fp8_ratio(), "{:.4f}"),
@@ -101,6 +118,8 @@ std::string gpu_table_row(const GpuResult& r) {
       streams ? fmt::format("{:.0f}%", 100 * r.streaming.of_ceiling()) : "-",
       100 * r.bound_fraction(), r.kernel);
   if (r.cusparselt_seconds > 0) row += fmt::format(", {:.2f}x cuSPARSELt", r.cusparselt_ratio());
+  if (r.cusparse.seconds > 0)
+    row += fmt::format(", {:.1f}x cuSPARSE {}", r.cusparse_ratio(), r.cusparse.name);
   if (!r.correct) row += fmt::format("  FAILED: error {:.1e}", r.error);
   return row;
 }

@@ -12,4 +12,12 @@ inline constexpr double kReplaySeconds = 8e-3;  // of a graph of back-to-back ca
 inline constexpr int kQuickReplays = 3;
 inline constexpr double kQuickSeconds = 4e-3;
 
+/// The same for a grid of a thousand products: shorter replays, and the dense product, which all
+/// kinds of weights share, runs before, after, and between every three of the sparse ones.
+inline constexpr double kGridSeconds = 3e-3;
+inline constexpr int kGridPerBaseline = 3;
+inline constexpr int kGridClocks = 1, kGridErrorSamples = 4;
+/// Of calls slower than ReplayedCall::kSlowCall.
+inline constexpr int kSlowReplays = 3;
+
 }  // namespace coppice::bench

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "bench/bench.h"
 #include "bench/cuda/device.h"
+#include "bench/cuda/rotated_activations.h"
 #include "coppice/cuda.h"
 #include "cuda/select.h"
 
@@ -15,27 +17,34 @@ namespace coppice::bench {
 /// elsewhere.
 class RotatedWeight {
  public:
+  /// @param before a weight whose values are taken over if there are as many of the same dtype.
   /// Throws InvalidArgument if the library does not multiply by such a weight.
-  explicit RotatedWeight(const BenchCase& c);
+  explicit RotatedWeight(const BenchCase& c, std::unique_ptr<RotatedWeight> before = nullptr);
 
   bool fits(const BenchCase& c) const {
     return c.pattern == matrix_.pattern() && c.dtype == matrix_.dtype && c.rows == matrix_.rows() &&
            c.cols == matrix_.cols();
   }
   const SparseMatrix& matrix() const { return matrix_; }
+  /// matrix().values in device memory.
+  const std::byte* device_values() const { return values_->data(); }
   std::size_t count() const { return copies_.size(); }
   cuda::PackedWeight& operator[](std::size_t i) { return copies_[i]; }
   const cuda::PackedWeight& operator[](std::size_t i) const { return copies_[i]; }
 
  private:
+  void take_over(RotatedWeight& before, const BenchCase& c);
+
   SparseMatrix matrix_;
+  std::unique_ptr<DeviceMemory> values_;
   std::vector<cuda::PackedWeight> copies_;
 };
 
 class SparseProduct {
  public:
-  /// `weight` must outlive it and fit the case.
-  SparseProduct(const RotatedWeight& weight, const BenchCase& bench_case);
+  /// `weight` and `activations` must outlive it and fit the case.
+  SparseProduct(const RotatedWeight& weight, const RotatedActivations& activations,
+                const BenchCase& bench_case);
 
   /// What the library would run.
   cuda::Selection chosen() const;
@@ -45,15 +54,14 @@ class SparseProduct {
 
   /// Runs one call into a poisoned output. @returns the error of sampled outputs (NaN if one was
   /// left unwritten).
-  double error(const cuda::Selection& selection, cudaStream_t stream);
+  double error(const cuda::Selection& selection, int samples, cudaStream_t stream) const;
 
  private:
   const RotatedWeight& weight_;
-  std::int64_t tokens_;
-  std::vector<DeviceMemory> x_, y_, workspace_;
-  std::vector<cuda::Matrix> inputs_;
-  std::vector<cuda::MutableMatrix> outputs_;
-  std::int64_t workspace_bytes_ = 0;
+  const RotatedActivations& activations_;
+  std::size_t copies_;
+  std::int64_t workspace_bytes_;
+  DeviceMemory workspace_;
 };
 
 }  // namespace coppice::bench

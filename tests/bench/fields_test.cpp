@@ -51,5 +51,12 @@ TEST(Fields, LayoutsHaveTheNamesOfTheOption) {
   EXPECT_EQ(layout_name(Layout::feature_major), "feature");
 }
 
+TEST(Fields, ALineIsSplitAgain) {
+  const std::vector<Field> fields = {word("a", "x"), word("b", "1, 2"), word("c", ""),
+                                     whole("d", 4)};
+  EXPECT_EQ(csv_split(csv_texts(fields)), (std::vector<std::string>{"x", "1, 2", "", "4"}));
+  EXPECT_EQ(csv_split(""), std::vector<std::string>{""});
+}
+
 }  // namespace
 }  // namespace coppice::bench

@@ -22,13 +22,16 @@ GpuResult example() {
                   .cols = 2048,
                   .tokens = 512,
                   .dtype = Dtype::bf16,
-                  .layout = Layout::token_major};
+                  .layout = Layout::token_major,
+                  .kind = "EW",
+                  .sparsity = 50};
   r.kernel = "wgmma 256x128";
   r.configuration = "wgmma 2x2 by 1x128";
   r.candidate = {.median_seconds = 20e-6, .min_seconds = 19e-6, .max_seconds = 22e-6, .samples = 7};
   r.baseline = {.median_seconds = 30e-6, .min_seconds = 29e-6, .max_seconds = 31e-6, .samples = 8};
   r.baseline_name = "cublasGemmEx TN token-major";
   r.cusparselt_seconds = 15e-6;
+  r.cusparse = {80e-6, "SpMM CSR_ALG2", 3, 2e-4};
   r.bound = {10e-6, "shared memory"};
   r.fp8_seconds = 18e-6;
   r.gemv_seconds = 44e-6;
@@ -41,6 +44,7 @@ TEST(GpuResult, Derived) {
   GpuResult r = example();
   EXPECT_DOUBLE_EQ(r.ratio(), 1.5);
   EXPECT_DOUBLE_EQ(r.cusparselt_ratio(), 0.75);
+  EXPECT_DOUBLE_EQ(r.cusparse_ratio(), 4);
   EXPECT_DOUBLE_EQ(r.fp8_ratio(), 0.9);
   EXPECT_DOUBLE_EQ(r.gemv_ratio(), 2.2);
   EXPECT_DOUBLE_EQ(r.bound_fraction(), 0.5);
@@ -62,6 +66,13 @@ TEST(GpuReport, CsvAndJsonHaveTheSameColumns) {
   EXPECT_NEAR(json[0]["own_tb_s"].get<double>(), 2.5, 1e-9);
   EXPECT_NEAR(json[0]["stream_fraction"].get<double>(), 0.5, 1e-9);
   EXPECT_NEAR(json[0]["read_us"].get<double>(), 12.5, 1e-9);
+  EXPECT_NEAR(json[0]["cusparse_us"].get<double>(), 80, 1e-9);
+  EXPECT_EQ(json[0]["cusparse"], "SpMM CSR_ALG2");
+  EXPECT_EQ(json[0]["cusparse_replays"], 3);
+  EXPECT_EQ(json[0]["kind"], "EW");
+  EXPECT_EQ(json[0]["sparsity"], 50);
+  EXPECT_EQ(json[0]["kept"], 0.5);
+  EXPECT_EQ(json[0]["replays"], 7);
   EXPECT_EQ(json[0]["own_bytes"], 40'000'000);
   EXPECT_EQ(json[0]["moved_bytes"], 50'000'000);
   EXPECT_EQ(json[0]["gpu"], "NVIDIA H200");
@@ -76,6 +87,7 @@ TEST(GpuReport, TheTableSaysWhatMatters) {
   GpuResult r = example();
   EXPECT_THAT(gpu_table_row(r), HasSubstr("1.50x"));
   EXPECT_THAT(gpu_table_row(r), HasSubstr("0.75x cuSPARSELt"));
+  EXPECT_THAT(gpu_table_row(r), HasSubstr("4.0x cuSPARSE SpMM CSR_ALG2"));
   EXPECT_THAT(gpu_table_row(r), HasSubstr("0.90x"));
   EXPECT_THAT(gpu_table_row(r), HasSubstr("2.20x"));
   EXPECT_THAT(gpu_table_row(r), HasSubstr("2.50    50%    50%"));

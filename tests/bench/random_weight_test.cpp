@@ -25,6 +25,20 @@ TEST(RandomWeight, IsAValidCanonicalWeightOfEveryKind) {
   }
 }
 
+TEST(RandomWeight, TakesOverValuesOfTheSameNumber) {
+  const SparseMatrix first = random_weight(Pattern::parse("8:32"), 70, 320, Dtype::f16, 1);
+  const SparseMatrix second =
+      random_weight(Pattern::parse("vw4/8:32"), 70, 320, Dtype::f16, 2, first.values);
+  EXPECT_NO_THROW(validate(second.view()));
+  EXPECT_EQ(second.values, first.values);
+  const SparseMatrix alone = random_weight(Pattern::parse("vw4/8:32"), 70, 320, Dtype::f16, 2);
+  EXPECT_EQ(second.columns, alone.columns);
+  // As many are needed.
+  const SparseMatrix other = random_weight(Pattern::parse("4:32"), 70, 320, Dtype::f16, 1);
+  EXPECT_EQ(random_weight(Pattern::parse("8:32"), 70, 320, Dtype::f16, 1, other.values).values,
+            first.values);
+}
+
 TEST(FillNormal, HasMeanZeroAndVarianceOneAndDependsOnTheSeed) {
   std::vector<float> a(100'000), b(a.size());
   fill_normal(a, 1);

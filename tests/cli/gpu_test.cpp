@@ -56,6 +56,14 @@ TEST(Gpu, UsageMistakesComeFirst) {
                            {"bench", "--device", "tpu"},
                            {"bench", "--tune"},
                            {"bench", "--kernel", "all", "--device", "cpu"},
+                           {"bench", "--grid", "nmsparse"},
+                           {"bench", "--device", "cuda", "--grid", "spatha"},
+                           {"bench", "--device", "cuda", "--grid", "nmsparse", "--pattern", "2:4"},
+                           {"bench", "--device", "cuda", "--grid", "nmsparse", "--shape", "8x8"},
+                           {"bench", "--device", "cuda", "--grid", "nmsparse", "--dtype", "f8"},
+                           {"bench", "--device", "cuda", "--resume"},
+                           {"bench", "--device", "cuda", "--resume", "--csv", "x", "--tune"},
+                           {"bench", "--resume", "--csv", "x"},
                            {"pack", "x", "-o", "y", "--device", "tpu"}}) {
     Result result = coppice(args);
     EXPECT_EQ(result.exit_code, 2) << result.err;
@@ -158,6 +166,33 @@ TEST(Gpu, BenchWritesCsvAndJson) {
   Result refused = coppice({"bench", "--device", "cuda", "--pattern", "64:3/6:8"});
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_EQ(refused.err_lines(), 1) << refused.err;
+}
+
+TEST(Gpu, BenchGoesThroughAGridAndGoesOnWithIt) {
+  COPPICE_NEEDS_GPU();
+  TempDir dir;
+  const std::string csv = dir / "grid.csv", shapes = dir / "shapes.csv";
+  testing::write_file(shapes, "nmsparse,S1,1,1024,256\nnmsparse,S2,64,1024,256\n");
+  const std::vector<std::string> command = {"bench", "--device", "cuda",     "--grid", "nmsparse",
+                                            "--csv", csv,        "--shapes", shapes,   "--resume"};
+  std::vector<std::string> half = command;
+  half.insert(half.end(), {"--dtype", "f16"});
+  Result result = coppice(half);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  const auto lines_of = [&] {
+    std::ifstream in(csv);
+    std::vector<std::string> lines;
+    for (std::string line; std::getline(in, line);) lines.push_back(line);
+    return lines;
+  };
+  const auto first = lines_of();
+  EXPECT_EQ(first.size(), 1u + 2 * 3 * 6);
+  result = coppice(command);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("36 of 72 products"));
+  const auto all = lines_of();
+  ASSERT_EQ(all.size(), 1u + 2 * 3 * 6 * 2);
+  EXPECT_TRUE(std::equal(first.begin(), first.end(), all.begin())) << "lines are kept as they are";
 }
 
 TEST(Gpu, BenchReportsBandwidthOfFewTokensAndLeavesOutWhatCannotRun) {

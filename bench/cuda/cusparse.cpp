@@ -1,0 +1,337 @@
+#include "bench/cuda/cusparse.h"
+
+#include <fmt/format.h>
+
+namespace coppice::bench {
+
+bool cusparse_format(const BenchCase& c, CusparseFormat* format) {
+  const Pattern& p = c.pattern;
+  if (p.is_dense() || p.fits_sparse_tensor_cores()) return false;
+  if (p.vec_rows == 1 && p.block_cols == 1) {
+    *format = CusparseFormat::csr;
+    return true;
+  }
+  *format = CusparseFormat::blocked_ell;
+  return p.vec_rows == p.block_cols && c.rows % p.vec_rows == 0 && c.cols % p.block_cols == 0;
+}
+
+}  // namespace coppice::bench
+
+#if __has_include(<cusparse.h>)
+
+#include <algorithm>
+#include <array>
+#include <span>
+#include <stdexcept>
+#include <vector>
+
+#include "bench/cuda/cusparse_library.h"
+#include "bench/decode.h"
+#include "bench/timing.h"
+#include "core/parallel_for.h"
+#include "format/choice_code.h"
+
+namespace coppice::bench {
+namespace {
+
+// Baselines that lose by far: short replays, and one call of what takes longer than kSlow.
+constexpr double kSeconds = 2e-3, kSlow = 15e-3;
+constexpr int kReplaysOfBaseline = 3;
+constexpr int kSamples = 3;
+// An algorithm this much slower than another is not timed any further, nor for the next tokens.
+constexpr double kHopeless = 1.5;
+// Of outputs in the type. fp32 by TF32 is let pass: its error is told.
+constexpr double kError16 = 5e-3, kError32 = 2e-3;
+
+cudaDataType type_of(Dtype dtype) {
+  return dtype == Dtype::f32 ? CUDA_R_32F : dtype == Dtype::bf16 ? CUDA_R_16BF : CUDA_R_16F;
+}
+
+DeviceMemory upload(std::span<const std::int32_t> host) {
+  DeviceMemory memory(host.size_bytes());
+  check_cuda(cudaMemcpy(memory.data(), host.data(), host.size_bytes(), cudaMemcpyHostToDevice),
+             "copying indices");
+  return memory;
+}
+
+DeviceMemory copy(const std::byte* device, std::size_t bytes) {
+  DeviceMemory memory(bytes);
+  check_cuda(cudaMemcpy(memory.data(), device, bytes, cudaMemcpyDeviceToDevice),
+             "copying a weight");
+  return memory;
+}
+
+// Columns of every row (CSR), or block columns of every row of blocks, in the order of the values.
+// `block` is 1 or the side of a block.
+std::vector<std::int32_t> indices_of(const SparseMatrix& matrix, std::int64_t block) {
+  const std::int64_t kept = matrix.grid->kept() / block;
+  std::vector<std::int32_t> indices(static_cast<std::size_t>(matrix.rows() / block * kept));
+  const auto vectors = matrix.grid->vectors();
+  parallel_ranges(
+      std::ssize(vectors), available_threads(), [&](std::int64_t first, std::int64_t end, int) {
+        StoredColumns stored(matrix.view());
+        for (std::int64_t v = first; v < end; ++v) {
+          stored.seek(v);
+          const std::int64_t row = vectors[static_cast<std::size_t>(v)].row;
+          const auto columns = stored.row(row);
+          auto* out = indices.data() + row / block * kept;
+          for (std::int64_t i = 0; i < kept; ++i)
+            out[i] =
+                columns[static_cast<std::size_t>(i * block)] / static_cast<std::int32_t>(block);
+        }
+      });
+  return indices;
+}
+
+// One way to run a product. Matrix-vector and matrix-matrix algorithms have enumerations of their
+// own.
+struct Algorithm {
+  const char* name;
+  bool vector;
+  int number;
+};
+constexpr std::array kCsrMatrix = {Algorithm{"SpMM default", false, CUSPARSE_SPMM_ALG_DEFAULT},
+                                   Algorithm{"SpMM CSR_ALG2", false, CUSPARSE_SPMM_CSR_ALG2}};
+constexpr std::array kCsrVector = {Algorithm{"SpMV default", true, CUSPARSE_SPMV_ALG_DEFAULT},
+                                   Algorithm{"SpMV CSR_ALG2", true, CUSPARSE_SPMV_CSR_ALG2}};
+constexpr std::array kBlockedEll = {
+    Algorithm{"SpMM BLOCKED_ELL_ALG1", false, CUSPARSE_SPMM_BLOCKED_ELL_ALG1}};
+
+std::span<const Algorithm> algorithms(CusparseFormat format, std::int64_t tokens) {
+  if (format == CusparseFormat::blocked_ell) return kBlockedEll;
+  return tokens == 1 ? std::span<const Algorithm>(kCsrVector) : kCsrMatrix;
+}
+
+class Weight final : public CusparseWeight {
+ public:
+  Weight(const CusparseLibrary& lib, const RotatedWeight& weight, CusparseFormat format);
+  CusparseTime time(const RotatedActivations& activations, const BenchCase& c,
+                    cudaStream_t stream) const override;
+
+  const CusparseLibrary& lib;
+  std::size_t count() const { return values_.size(); }
+  std::int64_t bytes() const { return bytes_; }
+  cusparseSpMatDescr_t describe(std::size_t i) const;
+
+ private:
+  const SparseMatrix& matrix_;
+  CusparseFormat format_;
+  std::int64_t bytes_ = 0;
+  std::vector<DeviceMemory> values_, indices_, offsets_;
+  mutable std::vector<const Algorithm*> hopeless_;  // for this weight
+};
+
+Weight::Weight(const CusparseLibrary& library, const RotatedWeight& weight, CusparseFormat format)
+    : lib(library), matrix_(weight.matrix()), format_(format) {
+  const std::int64_t block = format == CusparseFormat::csr ? 1 : matrix_.pattern().block_cols;
+  const std::vector<std::int32_t> indices = indices_of(matrix_, block);
+  std::vector<std::int32_t> offsets(static_cast<std::size_t>(matrix_.rows() + 1));
+  for (std::size_t r = 0; r < offsets.size(); ++r)
+    offsets[r] = static_cast<std::int32_t>(static_cast<std::int64_t>(r) * matrix_.grid->kept());
+  const DeviceMemory index = upload(indices), offset = upload(offsets);
+  bytes_ = std::ssize(matrix_.values) + 4 * std::ssize(indices);
+  for (std::int64_t i = 0, n = rotated_copies(bytes_); i < n; ++i) {
+    values_.push_back(copy(weight.device_values(), matrix_.values.size()));
+    indices_.push_back(copy(index.data(), 4 * indices.size()));
+    offsets_.push_back(copy(offset.data(), 4 * offsets.size()));
+  }
+}
+
+cusparseSpMatDescr_t Weight::describe(std::size_t i) const {
+  const std::int64_t rows = matrix_.rows(), cols = matrix_.cols(), kept = matrix_.grid->kept();
+  const cudaDataType type = type_of(matrix_.dtype);
+  cusparseSpMatDescr_t matrix = nullptr;
+  if (format_ == CusparseFormat::csr)
+    check_sparse(lib.CreateCsr(&matrix, rows, cols, rows * kept, offsets_[i].data(),
+                               indices_[i].data(), values_[i].data(), CUSPARSE_INDEX_32I,
+                               CUSPARSE_INDEX_32I, CUSPARSE_INDEX_BASE_ZERO, type),
+                 "CSR weight");
+  else
+    check_sparse(lib.CreateBlockedEll(&matrix, rows, cols, matrix_.pattern().block_cols, kept,
+                                      indices_[i].data(), values_[i].data(), CUSPARSE_INDEX_32I,
+                                      CUSPARSE_INDEX_BASE_ZERO, type),
+                 "blocked-ELL weight");
+  return matrix;
+}
+
+// Descriptors and buffers of one algorithm's products.
+class Product {
+ public:
+  Product(const Weight& weight, const RotatedActivations& activations, const BenchCase& c,
+          const Algorithm& algorithm)
+      : lib_(weight.lib), algorithm_(algorithm) {
+    const std::int64_t bytes = weight.bytes() + traffic(c).activations + traffic(c).outputs;
+    const std::size_t copies = std::min(
+        {weight.count(), activations.count(), static_cast<std::size_t>(rotated_copies(bytes))});
+    // Freed by the destructor only if this one ends: leaked where the library refuses.
+    for (std::size_t i = 0; i < copies; ++i) add(weight, activations, c, i);
+  }
+  Product(const Product&) = delete;
+  Product& operator=(const Product&) = delete;
+  ~Product() {
+    for (const Turn& t : turns_) {
+      lib_.DestroySpMat(t.weight);
+      if (algorithm_.vector) {
+        lib_.DestroyDnVec(t.x_vector);
+        lib_.DestroyDnVec(t.y_vector);
+      } else {
+        lib_.DestroyDnMat(t.x);
+        lib_.DestroyDnMat(t.y);
+      }
+    }
+  }
+
+  DeviceCall call() const {
+    return [this](int i, cudaStream_t stream) {
+      check_sparse(lib_.SetStream(lib_.handle, stream), "stream");
+      run(turns_[static_cast<std::size_t>(i) % turns_.size()]);
+    };
+  }
+
+ private:
+  struct Turn {
+    cusparseSpMatDescr_t weight = nullptr;
+    cusparseDnMatDescr_t x = nullptr, y = nullptr;
+    cusparseDnVecDescr_t x_vector = nullptr, y_vector = nullptr;
+    std::byte* buffer = nullptr;
+  };
+
+  void add(const Weight& weight, const RotatedActivations& activations, const BenchCase& c,
+           std::size_t i) {
+    Turn t;
+    const cudaDataType type = type_of(c.dtype);
+    auto* x = const_cast<void*>(activations.input(i).data);
+    void* y = activations.output(i).data;
+    t.weight = weight.describe(i);
+    if (algorithm_.vector) {
+      check_sparse(lib_.CreateDnVec(&t.x_vector, c.cols, x, type), "activations");
+      check_sparse(lib_.CreateDnVec(&t.y_vector, c.rows, y, type), "output");
+    } else {
+      const bool rows = c.layout == Layout::feature_major;
+      const cusparseOrder_t order = rows ? CUSPARSE_ORDER_ROW : CUSPARSE_ORDER_COL;
+      check_sparse(
+          lib_.CreateDnMat(&t.x, c.cols, c.tokens, rows ? c.tokens : c.cols, x, type, order),
+          "activations");
+      check_sparse(
+          lib_.CreateDnMat(&t.y, c.rows, c.tokens, rows ? c.tokens : c.rows, y, type, order),
+          "output");
+    }
+    prepare(t);
+    turns_.push_back(t);
+  }
+
+  void prepare(Turn& t) {
+    std::size_t bytes = 0;
+    const auto no = CUSPARSE_OPERATION_NON_TRANSPOSE;
+    if (algorithm_.vector)
+      check_sparse(lib_.SpMV_bufferSize(lib_.handle, no, &one_, t.weight, t.x_vector, &zero_,
+                                        t.y_vector, CUDA_R_32F, vector_algorithm(), &bytes),
+                   "buffer");
+    else
+      check_sparse(lib_.SpMM_bufferSize(lib_.handle, no, no, &one_, t.weight, t.x, &zero_, t.y,
+                                        CUDA_R_32F, matrix_algorithm(), &bytes),
+                   "buffer");
+    buffers_.emplace_back(bytes);
+    t.buffer = buffers_.back().data();
+    if (algorithm_.vector)
+      check_sparse(lib_.SpMV_preprocess(lib_.handle, no, &one_, t.weight, t.x_vector, &zero_,
+                                        t.y_vector, CUDA_R_32F, vector_algorithm(), t.buffer),
+                   "preparation");
+    else
+      check_sparse(lib_.SpMM_preprocess(lib_.handle, no, no, &one_, t.weight, t.x, &zero_, t.y,
+                                        CUDA_R_32F, matrix_algorithm(), t.buffer),
+                   "preparation");
+  }
+
+  void run(const Turn& t) const {
+    const auto no = CUSPARSE_OPERATION_NON_TRANSPOSE;
+    if (algorithm_.vector)
+      check_sparse(lib_.SpMV(lib_.handle, no, &one_, t.weight, t.x_vector, &zero_, t.y_vector,
+                             CUDA_R_32F, vector_algorithm(), t.buffer),
+                   algorithm_.name);
+    else
+      check_sparse(lib_.SpMM(lib_.handle, no, no, &one_, t.weight, t.x, &zero_, t.y, CUDA_R_32F,
+                             matrix_algorithm(), t.buffer),
+                   algorithm_.name);
+  }
+
+  cusparseSpMVAlg_t vector_algorithm() const {
+    return static_cast<cusparseSpMVAlg_t>(algorithm_.number);
+  }
+  cusparseSpMMAlg_t matrix_algorithm() const {
+    return static_cast<cusparseSpMMAlg_t>(algorithm_.number);
+  }
+
+  static constexpr float one_ = 1, zero_ = 0;
+  const CusparseLibrary& lib_;
+  Algorithm algorithm_;
+  std::vector<Turn> turns_;
+  std::vector<DeviceMemory> buffers_;
+};
+
+// Sets error, seconds and replays. The first call, which may load a kernel, is the checked one.
+void check_and_time(const Product& product, const SparseMatrix& matrix,
+                    const RotatedActivations& activations, double best, cudaStream_t stream,
+                    CusparseTime& time) {
+  time.error = activations.error(matrix, product.call(), kSamples, stream);
+  if (!(time.error <= (matrix.dtype == Dtype::f32 ? kError32 : kError16)))
+    throw std::runtime_error(fmt::format("{} is wrong, error {:.1e}", time.name, time.error));
+  time.seconds = seconds_of_call(product.call(), 1, stream);
+  time.replays = 1;
+  if (time.seconds > kSlow || (best > 0 && time.seconds > kHopeless * best)) return;
+  ReplayedCall replayed(product.call(), stream, kSeconds);
+  std::vector<double> seconds;
+  for (int i = 0; i < kReplaysOfBaseline; ++i) seconds.push_back(replayed.replay());
+  time.seconds = median(seconds);
+  time.replays = kReplaysOfBaseline;
+}
+
+CusparseTime Weight::time(const RotatedActivations& activations, const BenchCase& c,
+                          cudaStream_t stream) const {
+  CusparseTime best;
+  for (const Algorithm& algorithm : algorithms(format_, c.tokens)) {
+    if (std::ranges::find(hopeless_, &algorithm) != hopeless_.end()) continue;
+    CusparseTime time;
+    time.name = algorithm.name;
+    try {
+      const Product product(*this, activations, c, algorithm);
+      check_and_time(product, matrix_, activations, best.seconds, stream, time);
+    } catch (const std::runtime_error& error) {
+      time = {};
+      time.name = fmt::format("none: {}", error.what());
+    }
+    if (best.seconds > 0 && time.seconds > kHopeless * best.seconds)
+      hopeless_.push_back(&algorithm);
+    const bool faster = time.seconds > 0 && (best.seconds == 0 || time.seconds < best.seconds);
+    if (faster || best.name.empty()) best = time;
+  }
+  return best;
+}
+
+}  // namespace
+
+std::unique_ptr<CusparseWeight> make_cusparse(const RotatedWeight& weight, CusparseFormat format,
+                                              std::string* reason) {
+  const CusparseLibrary* library = CusparseLibrary::load();
+  if (library == nullptr) {
+    *reason = "libcusparse.so.12 not found (COPPICE_CUSPARSE can name the file)";
+    return nullptr;
+  }
+  return std::make_unique<Weight>(*library, weight, format);
+}
+
+}  // namespace coppice::bench
+
+#else
+
+namespace coppice::bench {
+
+std::unique_ptr<CusparseWeight> make_cusparse(const RotatedWeight&, CusparseFormat,
+                                              std::string* reason) {
+  *reason = "built without cusparse.h";
+  return nullptr;
+}
+
+}  // namespace coppice::bench
+
+#endif
