@@ -51,7 +51,6 @@ struct Constants {
     double ends_seconds = 0.5e-6;
     double clock_hz = 1.7e9;  ///< under products that fill the GPU
     double memory_bytes = 3.5e12;
-    double copy_seconds = 2e-6;  ///< of a transpose before
     double slice_clocks = 800, slice_output_clocks = 0.3;
     double clear = 0.8;  ///< of the time by fragments, from which on it is chosen
   } gather;
@@ -191,7 +190,6 @@ void for_each_constant(AnyConstants& c, F f) {
   f("gather.ends_seconds", c.gather.ends_seconds);
   f("gather.clock_hz", c.gather.clock_hz);
   f("gather.memory_bytes", c.gather.memory_bytes);
-  f("gather.copy_seconds", c.gather.copy_seconds);
   f("gather.slice_clocks", c.gather.slice_clocks);
   f("gather.slice_output_clocks", c.gather.slice_output_clocks);
   f("gather.clear", c.gather.clear);

@@ -65,11 +65,6 @@ Cost predict(const Selection& s, const ProductInfo& p, const DeviceInfo& device)
   Cost cost = kernel_cost(s, p, device);
   // Of a blocked product it is in its own cost.
   if ((!s.transpose && !s.repack) || s.family == Family::blocked) return cost;
-  if (s.family == Family::gather || s.family == Family::window) {
-    cost.launch += constants_of(device).gather.copy_seconds;
-    cost.seconds += constants_of(device).gather.copy_seconds;
-    return cost;
-  }
   const Constants::Transpose& c = constants_of(device).transpose;
   const double bytes = 4.0 * static_cast<double>(p.cols) * static_cast<double>(p.tokens);
   const double before =
