@@ -7,8 +7,8 @@ from .. import Pattern, score_mask
 
 # Exchanges of columns that V:N:M tries after the greedy choice; few blocks want more.
 SWAPS = 16
-
-
+# Of those exchanges, after how many it looks whether any gains still: a GPU waits for nothing in between.
+LOOKS = 4
 # Weights whose masks are chosen in one go: a layer by itself is too small for a GPU.
 TOGETHER = 1 << 26
 
@@ -112,15 +112,15 @@ def _vnm(blocks, kept, inner):
 
 def _exchange(blocks, columns, inner):
     """Exchanges a chosen column for another, the best exchange of each block first, until none gains."""
-    n, _, group = blocks.shape
-    kept = columns.shape[1]
-    for _ in range(SWAPS if kept < group else 0):
+    group, kept = blocks.shape[2], columns.shape[1]
+    for turn in range(SWAPS if kept < group else 0):
         score, gains = _exchanges(blocks, columns, inner)
         best, place = gains.flatten(1).max(1)
-        better = (best > score * (1 + 1e-6)).nonzero()[:, 0]
-        if not len(better):
+        better = best > score * (1 + 1e-6)
+        if turn % LOOKS == 0 and not better.any():
             break
-        columns[better, place[better] // group] = place[better] % group
+        out = better[:, None] & (torch.arange(kept, device=columns.device) == (place // group)[:, None])
+        columns = torch.where(out, (place % group)[:, None], columns)
     return columns
 
 

@@ -140,7 +140,7 @@ class Trainer:
         parts = self._parts(self.order(self.step))
         for number, indices in enumerate(parts):
             batch = self.collate([self.dataset[i] for i in indices])
-            batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+            batch = {name: self._moved(value) for name, value in batch.items()}
             last = number == len(parts) - 1
             with contextlib.nullcontext() if last or self.processes.size == 1 else self.wrapped.no_sync():
                 with torch.autocast(self.device.type, DTYPES[options.dtype], enabled=options.dtype != "float32"):
@@ -154,6 +154,12 @@ class Trainer:
         self.scaler.update()
         self.step += 1
         return {"loss": total, "rate": now, "norm": norm}
+
+    def _moved(self, value):
+        """On the device. From pinned memory, or a GPU that is still busy with the last step would be waited for."""
+        if self.device.type == "cuda" and value.device.type == "cpu":
+            value = value.pin_memory()
+        return value.to(self.device, non_blocking=True)
 
     def _parts(self, indices):
         size = -(-len(indices) // self.options.accumulate)

@@ -1,0 +1,57 @@
+"""coppice.training on a GPU. Skipped without one, which COPPICE_REQUIRE_GPU=1 makes a failure."""
+
+import os
+
+import pytest
+
+from torch_support import torch
+
+import coppice
+import coppice.torch
+from coppice.training.masks import select_masks, tensor_masks
+from torch_trainer_runs import METHODS, STEPS, make_trainer, rows
+
+if os.environ.get("COPPICE_REQUIRE_GPU") == "1":
+    assert torch.cuda.is_available()
+elif not torch.cuda.is_available():
+    pytest.skip("needs a GPU", allow_module_level=True)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "8:32", "vw32/8:32", "bw4x4/1:4", "64:2:5", "64:2:8", "16:2:16"])
+def test_masks_keep_what_the_cpus_keep(pattern):
+    weights = [torch.randn(shape) for shape in ((1, 1), (70, 90), (130, 257), (384, 1536))]
+    kept = select_masks([weight.cuda() for weight in weights], pattern)
+    for weight, mask, want in zip(weights, kept, tensor_masks(weights, coppice.Pattern(pattern))):
+        assert mask.device.type == "cuda" and mask.dtype == torch.bool
+        coppice.compress(weight, mask.cpu().numpy(), pattern)  # refuses what is not of the pattern
+        scores = [weight.double().abs()[one].sum() for one in (mask.cpu(), want)]
+        torch.testing.assert_close(*scores, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_that_is_stopped_goes_on(method, dtype, tmp_path):
+    part = make_trainer(tmp_path, method, dtype=dtype, device="cuda")
+    for _ in range(11):  # in the middle of what structure decay gathers
+        part._log(part._step())
+    part.save()
+    again = make_trainer(tmp_path, method, model_seed=3, dtype=dtype, device="cuda")
+    assert again.step == 11
+    for one, other in zip(part.model.state_dict().values(), again.model.state_dict().values()):
+        assert other.device.type == "cuda" and torch.equal(one, other)
+    assert again.run() and again.step == STEPS
+    losses = [float(row["loss"]) for row in rows(tmp_path)]
+    assert len(losses) == STEPS and losses[-1] < losses[0]
+    if method != "dense":
+        report = coppice.torch.sparsify_(again.finish().cpu())
+        assert len(report.sparse) == 2
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_losses_are_the_cpus(method, tmp_path):
+    for device in ("cpu", "cuda"):
+        make_trainer(tmp_path / device, method, noise=0.0, device=device).run()
+    cpu, gpu = ([float(row["loss"]) for row in rows(tmp_path / device)] for device in ("cpu", "cuda"))
+    # LoRA draws its factors from the device's generator; masks of V:N:M may differ on a GPU, and what was kept differs from there on.
+    same = {"dense": STEPS, "sr-ste": STEPS, "decay": 7, "lora": 1}[method]
+    torch.testing.assert_close(cpu[:same], gpu[:same], rtol=2e-3, atol=1e-5)
