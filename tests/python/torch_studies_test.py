@@ -90,6 +90,7 @@ def test_jobs_go_on(tmp_path):
     assert jobs._one(lambda *_: None, table[0], args, time.time() + 9) is None and jobs.write_table(table, args.output) == 0
     assert jobs._one(lambda *_: {"m": 2.0}, table[1], args, time.time() - 1) is None
     assert jobs._one(lambda *_: {"m": 2.0}, table[1], args, time.time() + 9)["m"] == 2.0
+    assert jobs.expected(table[0], args.output / "results") >= 0 == jobs.expected({"way": "y"}, args.output / "results")
     assert jobs.write_table(table, args.output) == 1
     with open(tmp_path / "out" / "results.csv", newline="") as file:
         assert [row["seed"] for row in csv.DictReader(file)] == ["1"]
@@ -108,6 +109,18 @@ def test_verdicts_and_diversity(tmp_path, capsys):
     found = report.read(tmp_path / "results.csv", "test_loss")
     said = report.verdicts(found, True, report.STUDIES["gpt"][3])
     assert "at once: **confirmed**" in said and "both gradual: **contradicted**" in said and "better in 8 of 8 pairs" in said
-    assert "sr-ste, M = 8: rank correlation +1.00 over 4 patterns" in report.correlation(found, "sr-ste", True)
-    assert "| `64:2:8` | 4.381 (0.00071), +9.5 % |" in report.table({k: v for k, v in found.items() if k[1] in ("dense", "sr-ste")},
-                                                                     ("dense", "dense")).replace("|  | ", "| ")
+    assert "sr-ste, M = 8: rank correlation +1.00 over 4 patterns" in report.correlation(found, "sr-ste", ("dense", "dense"), True)
+    assert "| `64:2:8` |  | 4.381 (0.00071), +9.5 % | 4.381" in report.tables(found, ("dense", "dense"))
+
+
+def test_changes_are_against_the_dense_model_of_the_same_seed(tmp_path):
+    rows = ["dense,dense,0,4.0", "dense,dense,1,5.0", "2:4,decay,1,5.1", "2:4,obs,0,4.2", "2:4,obs,1,5.25"]
+    (tmp_path / "results.csv").write_text("\n".join(["pattern,way,seed,test_loss", *rows]) + "\n")
+    found = report.read(tmp_path / "results.csv", "test_loss")
+    assert "| `2:4` |  | 5.1, +2.0 %, 1 seed | 4.725 (0.74), +5.0 % |" in report.tables(found, ("dense", "dense"))
+    assert len(report.differences(found, "decay", "obs")) == 1
+    rows = ["once,dense,dense,0,0.8", "once,2:4,magnitude,0,0.4", "recovered,2:4,fixed,1,0.6"]
+    (tmp_path / "results.csv").write_text("\n".join(["stage,pattern,way,seed,recall@10", *rows]) + "\n")
+    found = report.read(tmp_path / "results.csv", "recall@10")
+    one, other = report.tables(found, ("dense", "once dense")).split("\n\n")  # a dense model that no seed changes stands for each
+    assert "| `2:4` |  | 0.4, -50.0 % |" in one and "| `2:4` | 0.6, -25.0 % |" in other

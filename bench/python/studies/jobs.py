@@ -3,6 +3,7 @@
 import argparse
 import concurrent.futures
 import csv
+import ctypes
 import json
 import multiprocessing
 import os
@@ -18,11 +19,11 @@ def parser_of(description):
     add("--device", default="cpu")
     add("--dtype", default="float32", help="of autocast (default: %(default)s)")
     add("--processes", type=int, default=1, help="that share the device (default: %(default)s)")
-    add("--seconds", type=float, default=1e9, help="after which nothing new is begun and runs stop with a checkpoint")
+    add("--seconds", type=float, default=1e9, help="after which runs stop with a checkpoint; what takes longer, by the runs before, is not begun")
     add("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2], help="(default: 0,1,2)")
     add("--steps", type=int, help="of every run")
     add("--batch", type=int, help="samples of a step")
-    add("--only", default="", metavar="TEXT", help="runs whose name has this in it")
+    add("--only", default="", metavar="TEXT,...", help="runs whose name has one of these in it")
     add("--list", action="store_true", help="names of the runs, and which are done")
     return parser
 
@@ -32,18 +33,19 @@ def name_of(job):
 
 
 def run_jobs(jobs, work, args):
-    """work(job, args, directory, deadline) -> {measure: number}, or None if the time was up. Jobs are dicts; what they give, with the seconds
-    of the last process that worked on them, goes into OUT_DIR/results.csv."""
+    """work(job, args, directory, deadline) -> {measure: number}, or None if the time was up. Jobs are dicts, the most wanted first; what they give,
+    with the seconds of the last process that worked on them, goes into OUT_DIR/results.csv."""
     results = args.output / "results"
     results.mkdir(parents=True, exist_ok=True)
-    jobs = [job for job in jobs if args.only in name_of(job)]
+    jobs = [job for job in jobs if any(text in name_of(job) for text in args.only.split(","))]
     left = [job for job in jobs if not (results / f"{name_of(job)}.json").exists()]
     if args.list:
         for job in jobs:
             print(name_of(job), "" if job in left else "done")
         return
     deadline = time.time() + args.seconds
-    with concurrent.futures.ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn"), _begin, (args.processes,)) as pool:
+    with concurrent.futures.ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn"), _begin,
+                                                (args.processes, args.device)) as pool:
         running = {pool.submit(_one, work, job, args, deadline): job for job in left}
         for future in concurrent.futures.as_completed(running):
             name, error = name_of(running[future]), future.exception()
@@ -57,16 +59,36 @@ def run_jobs(jobs, work, args):
         raise SystemExit("some runs failed")
 
 
-def _begin(processes):
+def _begin(processes, device):
     import torch
     import transformers
 
+    if device.startswith("cuda"):
+        _wait_without_spinning()
     transformers.logging.disable_progress_bar()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+
+
+def _wait_without_spinning():
+    """Processes that wait for a shared GPU leave the processors to those that prune: CU_CTX_SCHED_BLOCKING_SYNC of the first device, before
+    PyTorch opens it."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:  # PyTorch says what is missing
+        return
+    if driver.cuInit(0) == 0:
+        driver.cuDevicePrimaryCtxSetFlags_v2(0, 4)
+
+
+def expected(job, results):
+    """Seconds that such a run takes at least: most of what the quickest of the same way took beside others; 0 if there was none."""
+    kind = {name: job[name] for name in ("stage", "way") if name in job}
+    rows = [json.loads(path.read_text()) for path in results.glob("*.json")]
+    return 0.7 * min((row["seconds"] for row in rows if kind.items() <= row.items()), default=0)
 
 
 def _one(work, job, args, deadline):
-    if time.time() >= deadline:
+    if time.time() + expected(job, args.output / "results") >= deadline:
         return None
     begin = time.time()
     found = work(job, args, args.output / "runs" / name_of(job), deadline)

@@ -1,12 +1,13 @@
 """Tables, pictures and verdicts of the training studies, from their results.csv.
 
-    python bench/python/studies/report.py gpt    results.csv [--svg OUT.svg]
-    python bench/python/studies/report.py minilm results.csv [--svg OUT.svg]
+    python bench/python/studies/report.py gpt    results.csv [--svg OUT.svg] [--grid-svg OUT.svg]
+    python bench/python/studies/report.py minilm results.csv [--svg OUT.svg] [--grid-svg OUT.svg]
 
-Means over seeds, with the standard deviation in brackets. A verdict compares two ways at the same pattern and seed: the mean difference in the
+Means over seeds, with the standard deviation in brackets where there are two and more, then the change against the dense model of the same seed in
+percent, and with how many seeds if fewer than others have. A verdict compares two ways at the same pattern and seed: the mean difference in the
 logarithm of the measure, and its standard error over all pairs; a claim is confirmed (or contradicted) where that is more than two standard errors from
-zero, and open in between. Mask diversity is ln K(V, M) a weight (Beyond 2:4, section 4), against the ways' measures over the (V, M) grid by
-Spearman's rank correlation. Pictures need matplotlib.
+zero, and open in between. Mask diversity is ln K(V, M) a weight (Beyond 2:4, section 4), against the changes over the (V, M) grid by Spearman's rank
+correlation. Pictures need matplotlib.
 """
 
 import argparse
@@ -23,18 +24,26 @@ STUDIES = {
         ("second-order is better than magnitude, both gradual", "decay", "gradual-mag", ".*"),
         ("second-order is better than magnitude, without training after it", "obs", "magnitude", ".*"),
         ("exact columns are better than greedy ones, without training after it", "magnitude", "greedy", "64:.*"),
-        ("training sparse is better than pruning the dense model", "sr-ste", "obs", ".*")]),
+        ("training sparse by SR-STE is better than OBS of the dense model", "sr-ste", "obs", ".*"),
+        ("second-order structure decay is better than OBS of the dense model", "decay", "obs", ".*"),
+        ("gradual magnitude pruning is better than OBS of the dense model", "gradual-mag", "obs", ".*")]),
     "minilm": ("recall@10", False, ("dense", "once dense"), [
         ("second-order with permutation is better than magnitude", "once obs+perm", "once magnitude", ".*"),
         ("OBS is better than Wanda", "once obs", "once wanda", ".*"),
         ("ADMM is better than OBS", "once admm", "once obs", ".*"),
         ("permutation helps OBS", "once obs+perm", "once obs", ".*"),
         ("RIA is better than Wanda", "once ria", "once wanda", ".*"),
-        ("recovery helps", "recovered fixed", "once obs+perm", ".*"),
+        ("permutation helps magnitude", "once magnitude+perm", "once magnitude", ".*"),
+        ("permutation helps Wanda", "once wanda+perm", "once wanda", ".*"),
+        ("training what OBS with permutation keeps helps", "recovered fixed", "once obs+perm", ".*"),
         ("structure decay is better than a fixed mask", "recovered decay", "recovered fixed", ".*"),
-        ("SR-STE is better than a fixed mask", "recovered sr-ste", "recovered fixed", ".*")]),
+        ("SR-STE is better than a fixed mask", "recovered sr-ste", "recovered fixed", ".*"),
+        ("three-staged LoRA is better than a fixed mask", "recovered lora", "recovered fixed", ".*"),
+        ("three-staged LoRA is better than SR-STE", "recovered lora", "recovered sr-ste", ".*")]),
 }
-GRID_WAY = {"gpt": "sr-ste", "minilm": "recovered sr-ste"}
+GRID_WAYS = {"gpt": ["obs", "sr-ste"], "minilm": ["once obs", "recovered sr-ste"]}
+# Ways that no seed changes, run once: they stand for every seed.
+SEEDLESS = ["once dense", "once magnitude", "once magnitude+perm"]
 
 
 def read(path, measure):
@@ -47,36 +56,54 @@ def read(path, measure):
     return found
 
 
-def shown(values):
-    values = list(values)
-    spread = f" ({statistics.stdev(values):.2g})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4g}{spread}"
+def value_of(values, way, seed):
+    """Of a way's values by seed, or None."""
+    return next(iter(values.values()), None) if way in SEEDLESS else values.get(seed)
 
 
-def table(found, reference):
-    ways = list(dict.fromkeys(way for _, way in found))
-    patterns = list(dict.fromkeys(pattern for pattern, _ in found))
-    base = statistics.mean(found[reference].values()) if reference in found else None
+def differences(found, better, other, patterns=".*"):
+    """ln(better) - ln(other) of all pairs of pattern and seed; other: a way, or (pattern, way)."""
+    pairs = []
+    for (pattern, way), values in found.items():
+        key = other if isinstance(other, tuple) else (pattern, other)
+        if way == better and re.fullmatch(patterns, pattern):
+            against = {seed: value_of(found.get(key, {}), key[1], seed) for seed in values}
+            pairs += [math.log(values[seed]) - math.log(value) for seed, value in against.items() if value is not None]
+    return pairs
+
+
+def change(found, pattern, way, reference):
+    """Against the dense model of the same seed, the mean in percent; None without such seeds."""
+    pairs = differences(found, way, reference, re.escape(pattern))
+    return 100 * math.expm1(statistics.mean(pairs)) if pairs else None
+
+
+def shown(values, percent, most):
+    text = f"{statistics.mean(values):.4g}" + (f" ({statistics.stdev(values):.2g})" if len(values) > 1 else "")
+    if percent is not None:
+        text += f", {percent:+.1f} %"
+    return text + (f", {len(values)} seed{'s' * (len(values) > 1)}" if len(values) < most else "")
+
+
+def tables(found, reference):
+    """One for each stage, if there are any."""
+    stages = dict.fromkeys(way.partition(" ")[0] if " " in way else "" for _, way in found)
+    return "\n\n".join(table(found, {key: values for key, values in found.items() if key[1].startswith(stage)}, reference) for stage in stages)
+
+
+def table(found, part, reference):
+    ways = list(dict.fromkeys(way for _, way in part))
+    patterns = list(dict.fromkeys(pattern for pattern, _ in part))
+    most = max(map(len, part.values()))
     lines = ["| pattern | " + " | ".join(ways) + " |", "|" + "---|" * (len(ways) + 1)]
     for pattern in patterns:
         cells = []
         for way in ways:
-            values = found.get((pattern, way), {}).values()
-            change = f", {100 * (statistics.mean(values) / base - 1):+.1f} %" if values and base and pattern != "dense" else ""
-            cells.append(shown(values) + change if values else "")
+            values = list(part.get((pattern, way), {}).values())
+            percent = None if pattern == "dense" else change(found, pattern, way, reference)
+            cells.append(shown(values, percent, 0 if way in SEEDLESS else most) if values else "")
         lines.append(f"| `{pattern}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def differences(found, better, other, patterns):
-    """ln(better) - ln(other) of all pairs of pattern and seed; a way without seeds of its own (magnitude) stands for every seed."""
-    pairs = []
-    for (pattern, way), values in found.items():
-        against = found.get((pattern, other), {})
-        if way == better and re.fullmatch(patterns, pattern) and against:
-            mean = statistics.mean(against.values())
-            pairs += [math.log(value) - math.log(against.get(seed, mean)) for seed, value in values.items()]
-    return pairs
 
 
 def verdicts(found, less_is_better, claims):
@@ -107,12 +134,16 @@ def ranks(values):
     return [statistics.mean(i for i, other in enumerate(order) if other == value) for value in values]
 
 
-def correlation(found, way, less_is_better):
+def grid_points(found, way, reference):
+    """[(pattern, mask diversity, change in percent)] of V:2:M."""
+    points = [(pattern, diversity(pattern), change(found, pattern, own, reference)) for pattern, own in found if own == way]
+    return [point for point in points if None not in point]
+
+
+def correlation(found, way, reference, less_is_better):
     """Of diversity and goodness over the (V, M) grid, all of it and inside of each M: lines."""
-    points = [(pattern, diversity(pattern), statistics.mean(values.values())) for (pattern, own), values in found.items()
-              if own == way and diversity(pattern) is not None]
-    groups = {"all": points}
-    for point in points:
+    groups = {"all": grid_points(found, way, reference)}
+    for point in groups["all"]:
         groups.setdefault("M = " + point[0].rsplit(":", 1)[1], []).append(point)
     sign = -1 if less_is_better else 1
     lines = []
@@ -123,29 +154,53 @@ def correlation(found, way, less_is_better):
     return "\n".join(lines)
 
 
-def draw(found, reference, measure, path):
+def figure_of(width):
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "coppice"
     import matplotlib.pyplot as plt
 
-    patterns = [p for p in dict.fromkeys(pattern for pattern, _ in found) if p != "dense"]
-    ways = list(dict.fromkeys(way for pattern, way in found if pattern != "dense"))
-    figure, axis = plt.subplots(figsize=(1.5 + 0.7 * len(patterns), 3.6))
-    for number, way in enumerate(ways):
-        places = [i for i, pattern in enumerate(patterns) if (pattern, way) in found]
-        values = [list(found[patterns[i], way].values()) for i in places]
-        errors = [statistics.stdev(v) if len(v) > 1 else 0 for v in values]
-        shift = 0.6 * (number / max(1, len(ways) - 1) - 0.5)
-        axis.errorbar([i + shift for i in places], [statistics.mean(v) for v in values], errors, fmt="o", markersize=4, linewidth=1, label=way)
-    if reference in found:
-        axis.axhline(statistics.mean(found[reference].values()), color="black", linestyle="--", linewidth=0.8, label="dense")
-    axis.set_xticks(range(len(patterns)), patterns, fontsize=8, rotation=30)
-    axis.set_ylabel(measure, fontsize=8)
-    axis.legend(fontsize=7, frameon=False)
+    figure, axis = plt.subplots(figsize=(width, 3.6))
     axis.spines[["top", "right"]].set_visible(False)
+    return figure, axis
+
+
+def save(figure, axis, measure, path):
+    axis.set_ylabel(f"{measure}: change against dense, %", fontsize=8)
+    axis.legend(fontsize=7, frameon=False, bbox_to_anchor=(1, 1), loc="upper left")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
+
+
+def draw(found, reference, measure, path):
+    """Each run a dot; between -5 and 5 % the axis is linear, logarithmic outside."""
+    patterns = [p for p in dict.fromkeys(pattern for pattern, _ in found) if p != "dense"]
+    ways = list(dict.fromkeys(way for pattern, way in found if pattern != "dense"))
+    figure, axis = figure_of(3 + 0.75 * len(patterns))
+    for number, way in enumerate(ways):
+        dots = [(i, 100 * math.expm1(pair)) for i, pattern in enumerate(patterns) for pair in differences(found, way, reference, re.escape(pattern))]
+        shift = 0.7 * (number / max(1, len(ways) - 1) - 0.5)
+        axis.plot([i + shift for i, _ in dots], [percent for _, percent in dots], "oxs^vD<>"[number % 8], markersize=3.5, label=way)
+    axis.axhline(0, color="black", linestyle="--", linewidth=0.8)
+    axis.set_yscale("symlog", linthresh=5)
+    ticks = [t for t in (-80, -40, -20, -10, -5, -2, 0, 2, 5, 10, 20, 40, 80) if axis.get_ylim()[0] <= t <= axis.get_ylim()[1]]
+    axis.set_yticks(ticks, [f"{t:+d}" for t in ticks], fontsize=7)
+    axis.set_xticks(range(len(patterns)), patterns, fontsize=8, rotation=30)
+    save(figure, axis, measure, path)
+
+
+def draw_grid(found, reference, measure, ways, path):
+    """Changes over mask diversity, a colour for each M."""
+    figure, axis = figure_of(6)
+    colors = {"5": "tab:blue", "8": "tab:orange", "16": "tab:green"}
+    for marker, way in zip("ox", ways):
+        points = grid_points(found, way, reference)
+        for m in dict.fromkeys(pattern.rsplit(":", 1)[1] for pattern, _, _ in points):
+            own = [point for point in points if point[0].endswith(f":{m}")]
+            axis.plot([p[1] for p in own], [p[2] for p in own], marker, color=colors.get(m), markersize=4, label=f"{way}, M = {m}")
+    axis.set_xlabel("mask diversity, ln K a weight", fontsize=8)
+    save(figure, axis, measure, path)
 
 
 def main():
@@ -153,13 +208,17 @@ def main():
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("results")
     parser.add_argument("--svg")
+    parser.add_argument("--grid-svg")
     args = parser.parse_args()
     measure, less_is_better, reference, claims = STUDIES[args.study]
+    ways = GRID_WAYS[args.study]
     found = read(args.results, measure)
-    print(f"{measure}\n\n{table(found, reference)}\n\n{verdicts(found, less_is_better, claims)}\n"
-          f"{correlation(found, GRID_WAY[args.study], less_is_better)}")
+    print(f"{measure}\n\n{tables(found, reference)}\n\n{verdicts(found, less_is_better, claims)}")
+    print("\n".join(filter(None, (correlation(found, way, reference, less_is_better) for way in ways))))
     if args.svg:
         draw(found, reference, measure, args.svg)
+    if args.grid_svg:
+        draw_grid(found, reference, measure, ways, args.grid_svg)
 
 
 if __name__ == "__main__":

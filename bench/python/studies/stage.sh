@@ -10,20 +10,21 @@
 #
 # PACK_DIR is what pack.sh made, WORK_DIR keeps results between calls. Where OUT is set, results (tables, logs, no weights) are put into
 # $OUT/results.tgz; a results.tgz that lies in PACK_DIR is unpacked first, so that another machine goes on.
-# SECONDS_EACH (450), PROCESSES (4) and PYTHON (python3) can be set.
+# SECONDS_EACH (450), PROCESSES (12) and PYTHON (python3) can be set.
 set -euo pipefail
 stage=${1:?stage} pack=$(realpath "${2:?PACK_DIR}") work=${3:?WORK_DIR}
 more=("${@:4}")
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python3}
-seconds=${SECONDS_EACH:-450} processes=${PROCESSES:-4}
+seconds=${SECONDS_EACH:-450} processes=${PROCESSES:-12}
 mkdir -p "$work"
 if [ -f "$pack/results.tgz" ] && [ ! -f "$work/.unpacked" ]; then tar xzf "$pack/results.tgz" -C "$work"; touch "$work/.unpacked"; fi
 if ls "$pack"/coppice-*.whl >/dev/null 2>&1; then
   [ -d "$work/site" ] || "$python" -m pip install -q --no-deps --no-index --target "$work/site" "$pack"/*.whl
   export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
 fi
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} TOKENIZERS_PARALLELISM=false
+# Processes share the cores: threads of BLAS that spin would take them from each other.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1} TOKENIZERS_PARALLELISM=false
 common=(--device "${DEVICE:-cuda}" --dtype "${DTYPE:-bfloat16}" --processes "$processes" --seconds "$seconds")
 
 study() { "$python" "$here/$1.py" "$pack/$2" -o "$work/$3" "${common[@]}" "${@:4}" "${more[@]}" || echo "$1: some runs failed"; }
@@ -31,7 +32,7 @@ study() { "$python" "$here/$1.py" "$pack/$2" -o "$work/$3" "${common[@]}" "${@:4
 begin=$SECONDS
 case $stage in
   probe)
-    study gpt corpus probe-gpt --steps 40 --seeds 0 --only 64-2-8
+    study gpt corpus probe-gpt --steps 40 --seeds 0 --only dense,64-2-8
     study minilm minilm probe-minilm --steps 40 --seeds 0 --only 64-2-8
     cat "$work"/probe-*/results.csv
     ;;
