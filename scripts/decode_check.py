@@ -2,7 +2,7 @@
 """Judges products of few tokens from the CSV files of `coppice bench --device cuda`.
 
   decode_check.py steps CSV...            does a token more ever cost too much?
-  decode_check.py peers CSV... --peers P  ratios to the times of other libraries (bench/peer_times.csv)
+  decode_check.py peers CSV... --peers P  ratios to the times of other libraries at few tokens (bench/peer_times.csv)
   decode_check.py goals CSV...            bandwidths and ratios against floors and targets
 
 `steps` needs rows of consecutive numbers of tokens. Up to 64 tokens a token more may cost 10 %; above, 25 %, or as much as it costs
@@ -127,6 +127,8 @@ def peers(arguments):
         ours[key] = min(row["us"], ours.get(key, math.inf))
     ratios, missing = defaultdict(list), []
     for peer in read([arguments.peers]):
+        if peer["tokens"] > FEW_TOKENS:
+            continue
         key = peer["pattern"], peer["dtype"], peer["tokens"], peer["cols"], peer["rows"]
         if key not in ours:
             missing.append(f"{peer['name']} {peer['pattern']}")

@@ -69,6 +69,8 @@ class ReplayedCall {
   double replay(const std::function<void()>& meanwhile = {});
 
   bool is_slow() const { return estimate_ > kSlowCall; }
+  /// About so many seconds in a replay.
+  double length() const { return estimate_ * calls_; }
 
  private:
   void estimate(const DeviceCall& call, double seconds);

@@ -225,12 +225,14 @@ GpuResult GpuBench::Impl::time(const SparseProduct& product, const cuda::Selecti
   const int replays = options.grid && replayed.is_slow() ? kSlowReplays : rounds.replays;
   Samples ours(clock, rounds.clocks), theirs(clock, rounds.clocks);
   ReplayedCall* baseline = dense != nullptr ? dense->replayed.get() : nullptr;
+  const bool long_baseline = baseline != nullptr && baseline->length() > kLongReplay;
+  const int per_baseline = options.grid && long_baseline ? replays : rounds.per_baseline;
   if (baseline != nullptr) theirs.add(*baseline, rounds.seconds);
   // As warm as beside a baseline: the clock depends on what ran before.
   for (int i = 0; i < replays && baseline == nullptr; ++i) replayed.replay();
   for (int i = 1; i <= replays; ++i) {
     ours.add(replayed, rounds.seconds);
-    if (baseline != nullptr && (i % rounds.per_baseline == 0 || i == replays))
+    if (baseline != nullptr && (i % per_baseline == 0 || i == replays))
       theirs.add(*baseline, rounds.seconds);
   }
   result.candidate = ours.timing();

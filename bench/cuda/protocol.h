@@ -17,6 +17,8 @@ inline constexpr double kQuickSeconds = 4e-3;
 inline constexpr double kGridSeconds = 3e-3;
 inline constexpr int kGridPerBaseline = 3;
 inline constexpr int kGridClocks = 1, kGridErrorSamples = 4;
+/// A dense product whose replay is longer runs only before and after.
+inline constexpr double kLongReplay = 10e-3;
 /// Of calls slower than ReplayedCall::kSlowCall.
 inline constexpr int kSlowReplays = 3;
 

@@ -87,6 +87,8 @@ class DecodeCheck(unittest.TestCase):
         peers = ROOT / "bench" / "peer_times.csv"
         with open(peers, encoding="utf-8") as file:
             rows = [text.strip().split(",") for text in file if not text.startswith("#")]
+        # Products of many tokens are not judged here.
+        rows = [row for row in rows if row[4] in ("tokens", "1")]
         self.assertEqual(len(rows), 1 + 8 * 3)
         # Half of every peer's time.
         ours = HEAD + "".join(
