@@ -77,7 +77,7 @@ stage_test() {
   each "$tests/cuda_update_test" --gtest_brief=1
   each "$build/tests/cli/cli_parts_test" --gtest_brief=1 --gtest_filter='Magnitude.*'
   each "$build/tests/cli/cli_test" --gtest_brief=1 --gtest_filter='Gpu*'
-  each "$build/tests/bench/bench_test" --gtest_brief=1 --gtest_filter='Gemv*:RandomValues*:ReplayedCalls*:StreamCeiling*'
+  each "$build/tests/bench/bench_test" --gtest_brief=1 --gtest_filter='Cusparse*:Gemv*:RandomValues*:ReplayedCalls*:StreamCeiling*'
 }
 
 stage_python() {

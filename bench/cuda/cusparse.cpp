@@ -172,7 +172,27 @@ cusparseSpMatDescr_t Weight::describe(std::size_t i) const {
   return matrix;
 }
 
-// Descriptors and buffers of one algorithm's products.
+// Descriptors and the buffer of one product.
+struct Turn {
+  explicit Turn(const CusparseLibrary& library) : lib(library) {}
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() {
+    if (weight != nullptr) lib.DestroySpMat(weight);
+    if (x != nullptr) lib.DestroyDnMat(x);
+    if (y != nullptr) lib.DestroyDnMat(y);
+    if (x_vector != nullptr) lib.DestroyDnVec(x_vector);
+    if (y_vector != nullptr) lib.DestroyDnVec(y_vector);
+  }
+
+  const CusparseLibrary& lib;
+  cusparseSpMatDescr_t weight = nullptr;
+  cusparseDnMatDescr_t x = nullptr, y = nullptr;                // of matrix-matrix algorithms
+  cusparseDnVecDescr_t x_vector = nullptr, y_vector = nullptr;  // of matrix-vector ones
+  std::optional<DeviceMemory> buffer;
+};
+
+// One algorithm's products, rotated.
 class Product {
  public:
   Product(const Weight& weight, const RotatedActivations& activations, const BenchCase& c,
@@ -181,95 +201,68 @@ class Product {
     const std::int64_t bytes = weight.bytes() + traffic(c).activations + traffic(c).outputs;
     const std::size_t copies = std::min(
         {weight.count(), activations.count(), static_cast<std::size_t>(rotated_copies(bytes))});
-    // Freed by the destructor only if this one ends: leaked where the library refuses.
-    for (std::size_t i = 0; i < copies; ++i) add(weight, activations, c, i);
-  }
-  Product(const Product&) = delete;
-  Product& operator=(const Product&) = delete;
-  ~Product() {
-    for (const Turn& t : turns_) {
-      lib_.DestroySpMat(t.weight);
-      if (algorithm_.vector) {
-        lib_.DestroyDnVec(t.x_vector);
-        lib_.DestroyDnVec(t.y_vector);
-      } else {
-        lib_.DestroyDnMat(t.x);
-        lib_.DestroyDnMat(t.y);
-      }
+    for (std::size_t i = 0; i < copies; ++i) {
+      Turn& turn = *turns_.emplace_back(std::make_unique<Turn>(lib_));
+      turn.weight = weight.describe(i);
+      describe(turn, activations.input(i), activations.output(i));
+      prepare(turn);
     }
   }
 
   DeviceCall call() const {
     return [this](int i, cudaStream_t stream) {
       check_sparse(lib_.SetStream(lib_.handle, stream), "stream");
-      run(turns_[static_cast<std::size_t>(i) % turns_.size()]);
+      run(*turns_[static_cast<std::size_t>(i) % turns_.size()]);
     };
   }
 
  private:
-  struct Turn {
-    cusparseSpMatDescr_t weight = nullptr;
-    cusparseDnMatDescr_t x = nullptr, y = nullptr;
-    cusparseDnVecDescr_t x_vector = nullptr, y_vector = nullptr;
-    std::byte* buffer = nullptr;
-  };
-
-  void add(const Weight& weight, const RotatedActivations& activations, const BenchCase& c,
-           std::size_t i) {
-    Turn t;
-    const cudaDataType type = type_of(c.dtype);
-    auto* x = const_cast<void*>(activations.input(i).data);
-    void* y = activations.output(i).data;
-    t.weight = weight.describe(i);
+  void describe(Turn& t, const cuda::Matrix& x, const cuda::MutableMatrix& y) const {
+    const cudaDataType type = type_of(x.dtype);
+    auto* from = const_cast<void*>(x.data);
     if (algorithm_.vector) {
-      check_sparse(lib_.CreateDnVec(&t.x_vector, c.cols, x, type), "activations");
-      check_sparse(lib_.CreateDnVec(&t.y_vector, c.rows, y, type), "output");
-    } else {
-      const bool rows = c.layout == Layout::feature_major;
-      const cusparseOrder_t order = rows ? CUSPARSE_ORDER_ROW : CUSPARSE_ORDER_COL;
-      check_sparse(
-          lib_.CreateDnMat(&t.x, c.cols, c.tokens, rows ? c.tokens : c.cols, x, type, order),
-          "activations");
-      check_sparse(
-          lib_.CreateDnMat(&t.y, c.rows, c.tokens, rows ? c.tokens : c.rows, y, type, order),
-          "output");
+      check_sparse(lib_.CreateDnVec(&t.x_vector, x.features, from, type), "activations");
+      check_sparse(lib_.CreateDnVec(&t.y_vector, y.features, y.data, type), "output");
+      return;
     }
-    prepare(t);
-    turns_.push_back(t);
+    const auto order = x.layout == Layout::feature_major ? CUSPARSE_ORDER_ROW : CUSPARSE_ORDER_COL;
+    check_sparse(lib_.CreateDnMat(&t.x, x.features, x.tokens, x.major_stride(), from, type, order),
+                 "activations");
+    check_sparse(
+        lib_.CreateDnMat(&t.y, y.features, y.tokens, y.major_stride(), y.data, type, order),
+        "output");
   }
 
-  void prepare(Turn& t) {
+  void prepare(Turn& t) const {
     std::size_t bytes = 0;
-    const auto no = CUSPARSE_OPERATION_NON_TRANSPOSE;
     if (algorithm_.vector)
-      check_sparse(lib_.SpMV_bufferSize(lib_.handle, no, &one_, t.weight, t.x_vector, &zero_,
+      check_sparse(lib_.SpMV_bufferSize(lib_.handle, kPlain, &kOne, t.weight, t.x_vector, &kZero,
                                         t.y_vector, CUDA_R_32F, vector_algorithm(), &bytes),
                    "buffer");
     else
-      check_sparse(lib_.SpMM_bufferSize(lib_.handle, no, no, &one_, t.weight, t.x, &zero_, t.y,
-                                        CUDA_R_32F, matrix_algorithm(), &bytes),
+      check_sparse(lib_.SpMM_bufferSize(lib_.handle, kPlain, kPlain, &kOne, t.weight, t.x, &kZero,
+                                        t.y, CUDA_R_32F, matrix_algorithm(), &bytes),
                    "buffer");
-    buffers_.emplace_back(bytes);
-    t.buffer = buffers_.back().data();
+    t.buffer.emplace(bytes);
     if (algorithm_.vector)
-      check_sparse(lib_.SpMV_preprocess(lib_.handle, no, &one_, t.weight, t.x_vector, &zero_,
-                                        t.y_vector, CUDA_R_32F, vector_algorithm(), t.buffer),
-                   "preparation");
+      check_sparse(
+          lib_.SpMV_preprocess(lib_.handle, kPlain, &kOne, t.weight, t.x_vector, &kZero, t.y_vector,
+                               CUDA_R_32F, vector_algorithm(), t.buffer->data()),
+          "preparation");
     else
-      check_sparse(lib_.SpMM_preprocess(lib_.handle, no, no, &one_, t.weight, t.x, &zero_, t.y,
-                                        CUDA_R_32F, matrix_algorithm(), t.buffer),
+      check_sparse(lib_.SpMM_preprocess(lib_.handle, kPlain, kPlain, &kOne, t.weight, t.x, &kZero,
+                                        t.y, CUDA_R_32F, matrix_algorithm(), t.buffer->data()),
                    "preparation");
   }
 
   void run(const Turn& t) const {
-    const auto no = CUSPARSE_OPERATION_NON_TRANSPOSE;
     if (algorithm_.vector)
-      check_sparse(lib_.SpMV(lib_.handle, no, &one_, t.weight, t.x_vector, &zero_, t.y_vector,
-                             CUDA_R_32F, vector_algorithm(), t.buffer),
+      check_sparse(lib_.SpMV(lib_.handle, kPlain, &kOne, t.weight, t.x_vector, &kZero, t.y_vector,
+                             CUDA_R_32F, vector_algorithm(), t.buffer->data()),
                    algorithm_.name);
     else
-      check_sparse(lib_.SpMM(lib_.handle, no, no, &one_, t.weight, t.x, &zero_, t.y, CUDA_R_32F,
-                             matrix_algorithm(), t.buffer),
+      check_sparse(lib_.SpMM(lib_.handle, kPlain, kPlain, &kOne, t.weight, t.x, &kZero, t.y,
+                             CUDA_R_32F, matrix_algorithm(), t.buffer->data()),
                    algorithm_.name);
   }
 
@@ -280,11 +273,11 @@ class Product {
     return static_cast<cusparseSpMMAlg_t>(algorithm_.number);
   }
 
-  static constexpr float one_ = 1, zero_ = 0;
+  static constexpr float kOne = 1, kZero = 0;
+  static constexpr auto kPlain = CUSPARSE_OPERATION_NON_TRANSPOSE;
   const CusparseLibrary& lib_;
   Algorithm algorithm_;
-  std::vector<Turn> turns_;
-  std::vector<DeviceMemory> buffers_;
+  std::vector<std::unique_ptr<Turn>> turns_;
 };
 
 // Sets error, seconds and replays. The first call, which may load a kernel, is the checked one.
