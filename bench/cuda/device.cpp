@@ -127,13 +127,13 @@ double seconds_of_call(const DeviceCall& call, int i, cudaStream_t stream) {
 ReplayedCall::ReplayedCall(const DeviceCall& call, cudaStream_t stream, double seconds)
     : stream_(stream) {
   estimate(call, seconds);
-  const int least = is_slow() ? 1 : estimate_ > seconds ? 2 : 4;
+  const int least = is_slow() || estimate_ > 2 * seconds ? 1 : estimate_ > seconds ? 2 : 4;
   calls_ = static_cast<int>(
       std::clamp<double>(seconds / estimate_, static_cast<double>(least), kMostCalls));
   check_cuda(cudaEventCreate(&begin_), "cudaEventCreate");
   check_cuda(cudaEventCreate(&end_), "cudaEventCreate");
   capture(call);
-  if (!is_slow()) replay();
+  if (estimate_ <= seconds) replay();  // longer calls ran twice
 }
 
 // The first call may load a kernel: only a second long one is believed.

@@ -52,7 +52,7 @@ using DeviceCall = std::function<void(int, cudaStream_t)>;
 double seconds_of_call(const DeviceCall& call, int i, cudaStream_t stream);
 
 /// A graph of back-to-back calls of about `seconds`, ready to be replayed: at least four, of calls
-/// that take longer two, and of such as take longer than kSlowCall one.
+/// that take longer two, and of such as take twice as long or longer than kSlowCall one.
 class ReplayedCall {
  public:
   static constexpr double kSlowCall = 20e-3;
