@@ -1,6 +1,7 @@
 """coppice.training on a GPU. Skipped without one, which COPPICE_REQUIRE_GPU=1 makes a failure."""
 
 import os
+import socket
 
 import pytest
 
@@ -9,7 +10,7 @@ from torch_support import torch
 import coppice
 import coppice.torch
 from coppice.training.masks import select_masks, tensor_masks
-from torch_trainer_runs import METHODS, STEPS, make_trainer, rows
+from torch_trainer_runs import METHODS, STEPS, make_trainer, rows, same, train_together
 
 if os.environ.get("COPPICE_REQUIRE_GPU") == "1":
     assert torch.cuda.is_available()
@@ -55,3 +56,19 @@ def test_losses_are_the_cpus(method, tmp_path):
     # LoRA draws its factors from the device's generator; masks of V:N:M may differ on a GPU, and what was kept differs from there on.
     same = {"dense": STEPS, "sr-ste": STEPS, "decay": 7, "lora": 1}[method]
     torch.testing.assert_close(cpu[:same], gpu[:same], rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_gpus_train_as_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "two").mkdir()
+    torch.multiprocessing.spawn(train_together, (tmp_path / "two", port, 2, "cuda"), nprocs=2)
+    states = [torch.load(tmp_path / "two" / f"{rank}.pt", map_location="cpu") for rank in range(2)]
+    assert same(*states)
+    alone = make_trainer(tmp_path / "one", model_seed=0, noise=0.0)
+    alone.run()
+    for name, value in alone.model.state_dict().items():
+        torch.testing.assert_close(states[0][name], value, rtol=1e-2, atol=1e-3)
+    assert rows(tmp_path / "two")[-1]["step"] == str(STEPS)
