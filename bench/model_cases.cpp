@@ -106,6 +106,10 @@ std::string family_name(cuda::Family family) {
       return "gather";
     case cuda::Family::window:
       return "window";
+    case cuda::Family::unpack:
+      return "unpack";
+    case cuda::Family::two_four:
+      return "two_four";
   }
   return "";
 }

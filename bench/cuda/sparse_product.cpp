@@ -21,13 +21,6 @@ std::unique_ptr<DeviceMemory> upload(std::span<const std::byte> host) {
   return memory;
 }
 
-// What the chosen kernel needs, or for a copy of x, which others may want.
-std::int64_t workspace_for(const RotatedWeight& weight, const RotatedActivations& activations,
-                           const BenchCase& c) {
-  return std::max((c.tokens + 63) / 64 * 64 * c.cols * dtype_bytes(c.dtype),
-                  cuda::workspace_bytes(weight[0], activations.input(0)));
-}
-
 }  // namespace
 
 RotatedWeight::RotatedWeight(const BenchCase& c, std::unique_ptr<RotatedWeight> before) {
@@ -61,8 +54,16 @@ SparseProduct::SparseProduct(const RotatedWeight& weight, const RotatedActivatio
       activations_(activations),
       copies_(std::min({weight.count(), activations.count(),
                         static_cast<std::size_t>(rotated_copies(traffic(c).total()))})),
-      workspace_bytes_(workspace_for(weight, activations, c)),
+      workspace_bytes_(workspace_for(c.tokens)),
       workspace_(static_cast<std::size_t>(workspace_bytes_)) {}
+
+// Of every kernel, not of the chosen one alone.
+std::int64_t SparseProduct::workspace_for(std::int64_t tokens) const {
+  std::int64_t most = 0;
+  for (const cuda::Selection& s : candidates())
+    most = std::max(most, cuda::workspace_bytes_of(s, weight_[0], tokens));
+  return most;
+}
 
 cuda::Selection SparseProduct::chosen() const {
   return cuda::select_for(weight_[0], activations_.input(0));

@@ -57,6 +57,8 @@ class SparseProduct {
   double error(const cuda::Selection& selection, int samples, cudaStream_t stream) const;
 
  private:
+  std::int64_t workspace_for(std::int64_t tokens) const;
+
   const RotatedWeight& weight_;
   const RotatedActivations& activations_;
   std::size_t copies_;

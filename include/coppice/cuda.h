@@ -53,8 +53,8 @@ class PackedWeight {
  public:
   /// Packs a valid canonical weight for its kernels. f16, bf16: 2:4, or 2 of 4 in chosen columns
   /// (V:2:M), for sparse tensor cores. f16, bf16, f32: every other N:M, vector-wise and block-wise
-  /// pattern, for kernels that read the weight once for up to 64 tokens (tensor cores) or 4 (CUDA
-  /// cores), and again for the next ones, and f32 vectors of 8 rows and more for many tokens.
+  /// pattern, for kernels of few tokens, of many where there are such, and to be expanded in the
+  /// workspace for many: to 2:4, or dense for cuBLASLt where that is installed (cuda_libraries.h).
   /// Copies the arrays to the current device, where they are for the time of the call beside the
   /// packed ones, and packs them there. Returns when that is done. Device memory: own bytes and 2 %
   /// (blocks of few values: up to 6 %; a weight of few columns is padded to groups of 4 and 16
@@ -157,7 +157,7 @@ struct MultiplyOptions {
   F32Products f32_products = F32Products::automatic;
 };
 
-/// Bytes that `multiply` needs for such operands; 0 where x is read in place.
+/// Bytes that `multiply` needs for such operands; 0 where x and the weight are read in place.
 std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x,
                              const MultiplyOptions& options = {});
 

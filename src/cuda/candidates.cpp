@@ -39,6 +39,10 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
     }
   } else if (family == Family::blocked) {
     for (const Selection& one : blocked_selections(product, device)) add(one);
+  } else if (family == Family::two_four) {
+    for (const Selection& one : two_four_selections(product, device)) add(one);
+  } else if (family == Family::unpack) {
+    add(best);
   } else if (family == Family::decode) {
     const int tokens = best.decode.tokens;
     for (const DecodeShape& shape : decode_shapes(product, device)) {
@@ -75,6 +79,7 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
 int tile_tokens(const Selection& selection) {
   if (is_element_family(selection.family)) return selection.tile_tokens;
   if (selection.family == Family::decode) return selection.decode.tokens;
+  if (selection.family == Family::unpack) return 1 << 30;  // all that there can be
   if (selection.family == Family::blocked)
     return kBlockedShapes[static_cast<std::size_t>(selection.shape)].tokens();
   if (selection.family == Family::window)
@@ -87,7 +92,8 @@ int tile_tokens(const Selection& selection) {
 std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& device) {
   std::vector<Selection> all{select(product, device)};
   for (Family family : {Family::wgmma, Family::expand, Family::mma, Family::decode, Family::lookup,
-                        Family::fragments, Family::blocked, Family::gather, Family::window})
+                        Family::fragments, Family::blocked, Family::gather, Family::window,
+                        Family::unpack, Family::two_four})
     if (can_run(family, product, device)) add_family(all, family, product, device);
   return all;
 }
@@ -95,7 +101,8 @@ std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& 
 std::vector<Selection> token_groups(const Selection& selection, const ProductInfo& product) {
   std::vector<Selection> others;
   if (is_element_family(selection.family)) return others;  // one tile after the other
-  if (selection.family == Family::decode) return others;   // has no groups
+  if (selection.family == Family::decode || selection.family == Family::unpack)
+    return others;  // have no groups
   for (int group = 1; group <= 16 && group <= token_tiles(selection, product); group *= 2) {
     if (group == selection.token_group) continue;
     others.push_back(selection);
@@ -107,6 +114,7 @@ std::vector<Selection> token_groups(const Selection& selection, const ProductInf
 bool same_sums(const Selection& a, const Selection& b) {
   if (a.family != b.family || a.slices != b.slices) return false;
   if (a.family == Family::blocked) return same_blocked_sums(a, b);
+  if (a.family == Family::unpack) return a.shape == b.shape;
   // Ranks follow from how many thread blocks fit on a multiprocessor.
   return a.family != Family::fragments ||
          fragment_residents(a.tile_tokens) == fragment_residents(b.tile_tokens);
@@ -114,7 +122,8 @@ bool same_sums(const Selection& a, const Selection& b) {
 
 std::string tile_name(const Selection& selection) {
   if (is_element_family(selection.family)) return selection_name(selection) + " tokens";
-  if (selection.family == Family::blocked) return selection_name(selection);
+  if (selection.family == Family::blocked || selection.family == Family::unpack)
+    return selection_name(selection);
   if (selection.family == Family::decode) {
     const DecodeShape& d = selection.decode;
     return fmt::format("decode {} warps by {} slices of {}, {} tokens", d.row_warps, d.slice_warps,
@@ -137,8 +146,11 @@ std::string tile_name(const Selection& selection) {
     return fmt::format("expand {}x{} by {}x{} resident {}{}", w.row_groups, w.group_blocks,
                        w.token_groups, w.tokens, w.thread_blocks, slices);
   return fmt::format("{} {}x{} by {}x{} stages {} resident {}{}",
-                     selection.family == Family::gather ? "gather" : "wgmma", w.row_groups,
-                     w.group_blocks, w.token_groups, w.tokens, w.stages, w.thread_blocks, slices);
+                     selection.family == Family::gather     ? "gather"
+                     : selection.family == Family::two_four ? "unpack 2:4"
+                                                            : "wgmma",
+                     w.row_groups, w.group_blocks, w.token_groups, w.tokens, w.stages,
+                     w.thread_blocks, slices);
 }
 
 std::string configuration_name(const Selection& selection) {

@@ -1,6 +1,9 @@
 #include "cuda/describe.h"
 
 #include <algorithm>
+#include <array>
+#include <functional>
+#include <numeric>
 
 #include "coppice/cuda.h"
 #include "cuda/blocked/blocked_select.h"
@@ -23,6 +26,34 @@ bool can_gather(const ElementPlan& plan) {
 
 // Rows of a vector that has them all.
 int whole_rows(const ElementLayout& l) { return std::min(l.vec_rows, l.rows); }
+
+// Most columns of the four from `first` on that a group from column `col` on can keep.
+int most_kept(const ElementLayout& l, int col, int first) {
+  std::array<int, 4> of_blocks{};
+  for (int c = std::max(first, col); c < std::min(first + 4, col + l.group_cols()); ++c)
+    ++of_blocks[static_cast<std::size_t>((c - col) / l.block_cols -
+                                         (std::max(first, col) - col) / l.block_cols)];
+  std::ranges::sort(of_blocks, std::greater{});
+  int most = 0;
+  for (int i = 0; i < std::min(4, l.kept); ++i) most += of_blocks[static_cast<std::size_t>(i)];
+  return most;
+}
+
+// Whether all aligned four columns of a row keep two at most, in columns that stay where they are.
+bool fits_two_four(const ElementPlan& plan) {
+  const ElementLayout& l = plan.layout;
+  if (l.element_bytes != 2 || plan.sources > 0 || !plan.groups.empty() || l.pieces == 0)
+    return false;
+  const int width = l.group_cols();
+  const int period = std::min(std::lcm(width, 4), (l.cols + 3) / 4 * 4);
+  for (int first = 0; first < period; first += 4) {
+    int most = 0;
+    for (int col = first / width * width; col < first + 4; col += width)
+      most += most_kept(l, col, first);
+    if (most > 2) return false;
+  }
+  return true;
+}
 
 // Which products by windows there are: of 16-bit values whose units have one list each.
 WindowInfo window_of(const ElementPlan& plan, const DeviceInfo& device) {
@@ -93,6 +124,7 @@ ProductInfo describe(const ElementPlan& plan, const Grid& grid, const DeviceInfo
   product.fragment_tokens = element.fragment_tokens();
   product.blocked = describe_blocked(plan);
   product.window = window_of(plan, device);
+  product.two_four = fits_two_four(plan);
   describe_gathered(plan, product);
   return product;
 }

@@ -25,6 +25,7 @@ model::Gpu find_model(int device, const DeviceInfo& info) {
   gpu.name = name;
   gpu.source = "a guess from the driver's numbers; measure them with `coppice calibrate`";
   gpu.device = info;
+  gpu.device.dense_library = true;  // opened for weights that can use it, and not before
   gpu.constants = model::guessed_constants(info, nominal_rates(device));
   return gpu;
 }

@@ -17,6 +17,7 @@
 #include "cuda/kernels/transpose.h"
 #include "cuda/same_device.h"
 #include "cuda/select.h"
+#include "cuda/unpack/unpack_product.h"
 #include "cuda/weight.h"
 
 namespace coppice::cuda {
@@ -73,13 +74,6 @@ void check_arguments(const PackedWeight& weight, const Matrix& x, const MutableM
     throw InvalidArgument("a factor and a residual: one product takes only one of them");
 }
 
-namespace {
-
-// Features of the copy of x are this many elements apart.
-std::int64_t workspace_stride(std::int64_t tokens) { return round_up(tokens, 64); }
-
-}  // namespace
-
 ProductInfo product_info(const PackedWeight& weight, const Matrix& x,
                          const MultiplyOptions& options) {
   ProductInfo product = weight.impl().product;
@@ -100,17 +94,16 @@ Selection select_for(const PackedWeight& weight, const Matrix& x, const Multiply
 
 namespace {
 
-std::int64_t workspace_for(const Selection& selection, const PackedWeight& weight,
-                           std::int64_t tokens) {
-  if (!selection.transpose && !selection.repack) return 0;
-  return workspace_stride(tokens) * weight.cols() * dtype_bytes(weight.dtype());
+ProductInfo product_of(const PackedWeight& weight, std::int64_t tokens) {
+  ProductInfo product = weight.impl().product;
+  product.tokens = tokens;
+  return product;
 }
 
-// Makes x feature-major and aligned, where the kernel needs that.
-Matrix prepare(const Selection& selection, const PackedWeight& weight, const Matrix& x,
-               const Workspace& workspace, Stream stream) {
-  const std::int64_t needed = workspace_for(selection, weight, x.tokens);
-  if (needed == 0) return x;
+void check_workspace(const Selection& selection, const PackedWeight& weight, const Matrix& x,
+                     const Workspace& workspace) {
+  const std::int64_t needed = workspace_bytes_of(selection, weight, x.tokens);
+  if (needed == 0) return;
   if (workspace.data == nullptr || workspace.bytes < needed)
     throw InvalidArgument(
         fmt::format("a workspace of {} bytes for x {} in this layout, needs {} "
@@ -118,10 +111,18 @@ Matrix prepare(const Selection& selection, const PackedWeight& weight, const Mat
                     workspace.bytes, shape_of(x.tokens, x.features), needed));
   if (reinterpret_cast<std::uintptr_t>(workspace.data) % 256 != 0)
     throw InvalidArgument("the workspace needs to start on 256 bytes");
+}
+
+bool copies(const Selection& selection) { return selection.transpose || selection.repack; }
+
+// Makes x feature-major and aligned, where the kernel needs that.
+Matrix prepare(const Selection& selection, const Matrix& x, const Workspace& workspace,
+               Stream stream) {
+  if (!copies(selection)) return x;
   Matrix copy = x;
   copy.data = workspace.data;
   copy.layout = Layout::feature_major;
-  copy.stride = workspace_stride(x.tokens);
+  copy.stride = copy_stride(x.tokens);
   TransposeArguments t;
   t.from = x.data;
   t.from_stride = x.major_stride();
@@ -173,8 +174,7 @@ ProductArguments arguments_for(const Selection& selection, const PackedWeight::I
   p.cols = static_cast<std::int32_t>(x.features);
   p.tokens = static_cast<std::int32_t>(x.tokens);
   // A copy in the workspace has whole rows.
-  const bool whole_rows = selection.transpose || selection.repack;
-  p.x_tokens = whole_rows ? static_cast<std::int32_t>(x.stride) : p.tokens;
+  p.x_tokens = copies(selection) ? static_cast<std::int32_t>(x.stride) : p.tokens;
   p.steps = static_cast<std::int32_t>(impl.product.steps);
   p.block_count = static_cast<std::int32_t>(impl.product.blocks);
   p.token_tile_count = static_cast<std::int32_t>((x.tokens + tile_tokens - 1) / tile_tokens);
@@ -184,8 +184,15 @@ ProductArguments arguments_for(const Selection& selection, const PackedWeight::I
 }
 
 void run(const Selection& selection, const PackedWeight& weight, const Matrix& x,
-         const MutableMatrix& y, const Epilogue& epilogue, Stream stream) {
+         const MutableMatrix& y, const Epilogue& epilogue, const Workspace& workspace,
+         Stream stream) {
   const PackedWeight::Impl& impl = weight.impl();
+  auto* lent = static_cast<std::byte*>(workspace.data);
+  if (selection.family == Family::unpack) {
+    multiply_unpacked(selection, impl.element, product_of(weight, x.tokens), *impl.library, x,
+                      epilogue_arguments(y, epilogue), lent, stream);
+    return;
+  }
   if (selection.family == Family::blocked) {
     multiply_blocked(selection, impl.element, impl.product, x, epilogue_arguments(y, epilogue),
                      stream);
@@ -227,9 +234,15 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
                        stream);
     return;
   }
-  const std::size_t table = tile_table(shape.blocks());
-  p.row_tiles = impl.tiles[table];
-  p.row_tile_count = impl.tile_counts[table];
+  if (selection.family == Family::two_four) {
+    const ProductInfo product = product_of(weight, x.tokens);
+    unpack_two_four(impl.element, product, workspace_places(selection, product), lent, shape.rows(),
+                    p, stream);
+  } else {
+    const std::size_t table = tile_table(shape.blocks());
+    p.row_tiles = impl.tiles[table];
+    p.row_tile_count = impl.tile_counts[table];
+  }
   launch_sparse_wgmma(selection.shape, selection.token_major, impl.dtype, p, impl.device_info,
                       stream);
 #endif
@@ -262,7 +275,12 @@ void run_decode(const DecodeShape& shape, std::span<const Product> products, con
 std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x,
                              const MultiplyOptions& options) {
   check_matrix(x, "x", weight.cols(), weight);
-  return workspace_for(select_for(weight, x, options), weight, x.tokens);
+  return workspace_bytes_of(select_for(weight, x, options), weight, x.tokens);
+}
+
+std::int64_t workspace_bytes_of(const Selection& selection, const PackedWeight& weight,
+                                std::int64_t tokens) {
+  return workspace_places(selection, product_of(weight, tokens)).bytes;
 }
 
 void multiply(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
@@ -278,8 +296,9 @@ void multiply_by(const Selection& selection, const PackedWeight& weight, const M
                  Stream stream) {
   if (x.tokens == 0 || weight.rows() == 0) return;
   const DeviceGuard guard(weight.device());
-  const Matrix ready = prepare(selection, weight, x, workspace, stream);
-  run(selection, weight, ready, y, epilogue, stream);
+  check_workspace(selection, weight, x, workspace);
+  const Matrix ready = prepare(selection, x, workspace, stream);
+  run(selection, weight, ready, y, epilogue, workspace, stream);
 }
 
 namespace {
@@ -322,14 +341,16 @@ void multiply_gated(const PackedWeight& gate, const PackedWeight& up, const Matr
   if (x.tokens == 0 || gate.rows() == 0) return;
   const DeviceGuard guard(gate.device());
   const Selection gate_way = select_for(gate, x, options), up_way = select_for(up, x, options);
-  const Matrix gate_x = prepare(gate_way, gate, x, workspace, stream);
-  run(gate_way, gate, gate_x, y, gate_epilogue, stream);
+  check_workspace(gate_way, gate, x, workspace);
+  check_workspace(up_way, up, x, workspace);
+  const Matrix gate_x = prepare(gate_way, x, workspace, stream);
+  run(gate_way, gate, gate_x, y, gate_epilogue, workspace, stream);
   // Where both want a copy of x, they want the same one.
-  const bool shared = gate_x.data != x.data && workspace_for(up_way, up, x.tokens) > 0;
-  const Matrix up_x = shared ? gate_x : prepare(up_way, up, x, workspace, stream);
+  const Matrix up_x =
+      copies(gate_way) && copies(up_way) ? gate_x : prepare(up_way, x, workspace, stream);
   Epilogue last = up_epilogue;
   last.factor = y.data;
-  run(up_way, up, up_x, y, last, stream);
+  run(up_way, up, up_x, y, last, workspace, stream);
 }
 
 std::string kernel_name(const PackedWeight& weight, std::int64_t tokens, Layout layout,

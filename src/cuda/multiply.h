@@ -21,6 +21,10 @@ void multiply_by(const Selection& selection, const PackedWeight& weight, const M
                  const MutableMatrix& y, const Epilogue& epilogue, const Workspace& workspace,
                  Stream stream);
 
+/// Bytes that it then needs.
+std::int64_t workspace_bytes_of(const Selection& selection, const PackedWeight& weight,
+                                std::int64_t tokens);
+
 /// Throws InvalidArgument if something does not fit.
 void check_arguments(const PackedWeight& weight, const Matrix& x, const MutableMatrix& y,
                      const Epilogue& epilogue);

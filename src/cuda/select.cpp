@@ -122,10 +122,53 @@ std::vector<int> window_shapes(const ProductInfo& p, const DeviceInfo& device) {
   return shapes;
 }
 
+ProductInfo as_two_four(const ProductInfo& p) {
+  ProductInfo records;
+  records.blocks = ceil_div(p.rows, kBlockRows);
+  records.steps = ceil_div(p.cols, kStepCols);
+  records.vector_blocks = static_cast<int>(records.blocks);
+  records.in_order = true;
+  records.rows = p.rows;
+  records.cols = p.cols;
+  records.tokens = p.tokens;
+  records.token_major = p.token_major;
+  records.aligned = p.aligned;
+  return records;
+}
+
+std::vector<Selection> two_four_selections(const ProductInfo& p, const DeviceInfo& device) {
+  const ProductInfo records = as_two_four(p);
+  Selection one = select_of(Family::two_four, p, device);
+  std::vector<Selection> all;
+  for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
+    if (!has_tile(kWgmmaShapes[i], Family::wgmma, records)) continue;
+    one.shape = static_cast<int>(i);
+    one.token_group = token_group(p, kWgmmaShapes[i].tile_tokens(), device);
+    for (const int slices : slice_counts(kWgmmaShapes[i], Family::wgmma, records, device)) {
+      one.slices = slices;
+      all.push_back(one);
+    }
+  }
+  return all;
+}
+
+namespace {
+
+// Their bits depend on the number of tokens.
+bool can_unpack(Family family, const ProductInfo& p, const DeviceInfo& device) {
+  if (p.batch_invariant || p.tokens == 0 || p.rows == 0 || p.element.layout.pieces == 0)
+    return false;
+  return family == Family::unpack ? device.dense_library : device.has_wgmma && p.two_four;
+}
+
+}  // namespace
+
 bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
+  const bool unpacks = family == Family::unpack || family == Family::two_four;
   const bool of_elements = is_element_family(family) || family == Family::blocked ||
-                           family == Family::gather || family == Family::window;
+                           family == Family::gather || family == Family::window || unpacks;
   if (of_elements != (p.packing == Packing::elements)) return false;
+  if (unpacks) return can_unpack(family, p, device);
   if (family == Family::blocked) return can_run_blocked(p, device);
   if (family == Family::window) return !window_shapes(p, device).empty();
   if (family == Family::lookup) return true;
@@ -223,10 +266,29 @@ void choose_tile(Selection& selection, const ProductInfo& p, const DeviceInfo& d
   }
 }
 
+// The other forms of a list-packed weight, where expanding it is predicted to pay: kernels of lists
+// read it again for every 64 tokens, or 4.
+Selection faster_unpacked(const Selection& listed, const ProductInfo& p, const DeviceInfo& device) {
+  constexpr int kFew = 16;  // tokens that text generation meets
+  if (p.packing != Packing::elements || p.tokens <= kFew) return listed;
+  Selection best = listed;
+  double least = model::predict(listed, p, device).seconds;
+  for (const Family family : {Family::unpack, Family::two_four}) {
+    if (!can_run(family, p, device)) continue;
+    const Selection other = select_of(family, p, device);
+    const double seconds = model::predict(other, p, device).seconds;
+    if (seconds >= least) continue;
+    best = other;
+    least = seconds;
+  }
+  return best;
+}
+
 }  // namespace
 
 Selection select(const ProductInfo& p, const DeviceInfo& device) {
-  const Selection many = select_of(preferred_without_decode(p, device), p, device);
+  const Selection listed = select_of(preferred_without_decode(p, device), p, device);
+  const Selection many = faster_unpacked(listed, p, device);
   if (p.batch_invariant || p.tokens == 0 || !can_run(Family::decode, p, device)) return many;
   const Selection few = select_of(Family::decode, p, device);
   const auto seconds = [&](const Selection& s) { return model::predict(s, p, device).seconds; };
@@ -249,6 +311,16 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
     return selection;
   }
   if (family == Family::blocked) return select_blocked(p, device);
+  if (family == Family::unpack) {  // so does the library
+    selection.shape = p.element_bytes() == 4 && p.f32_products == F32Products::tf32 ? 1 : 0;
+    selection.token_major = p.token_major;
+    return selection;
+  }
+  if (family == Family::two_four) {
+    selection = select_of(Family::wgmma, as_two_four(p), device);
+    selection.family = family;
+    return selection;
+  }
   if (family == Family::decode) {  // reads any activations as they are
     selection.decode = decode_shape(p, device);
     selection.token_major = p.token_major;
@@ -297,6 +369,8 @@ std::string selection_name(const Selection& selection) {
                        : selection.token_major ? " token-major"
                                                : "";
   if (selection.family == Family::blocked) return blocked_name(selection) + before;
+  if (selection.family == Family::unpack)
+    return selection.shape == 1 ? "unpack dense tf32" : "unpack dense";
   if (selection.family == Family::decode) {
     const DecodeShape& s = selection.decode;
     return fmt::format("decode {}x{} {} slices", kBlockRows * s.row_warps, s.tokens, s.slices());
@@ -311,9 +385,10 @@ std::string selection_name(const Selection& selection) {
     return fmt::format("window {}x{}{}", shape.rows(), shape.tokens, before);
   }
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
-  const char* name = selection.family == Family::expand   ? "expand"
-                     : selection.family == Family::gather ? "gather"
-                                                          : "wgmma";
+  const char* name = selection.family == Family::expand     ? "expand"
+                     : selection.family == Family::gather   ? "gather"
+                     : selection.family == Family::two_four ? "unpack 2:4"
+                                                            : "wgmma";
   return fmt::format("{} {}x{}{}{}", name, shape.rows(), shape.tile_tokens(),
                      selection.slices > 1 ? fmt::format(" {} slices", selection.slices) : "",
                      before);

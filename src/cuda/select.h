@@ -32,6 +32,7 @@ struct DeviceInfo {
   bool has_wgmma = false;  ///< compute capability 9.0, and the kernels were compiled in
   /// Of the performance model (model/constants.h), of static storage; null: those of an H200.
   const model::Constants* constants = nullptr;
+  bool dense_library = false;  ///< cuBLASLt is there, for Family::unpack
 };
 
 /// Outputs leave a wgmma kernel through shared memory, 64 rows x kStoredTokens at a time.
@@ -197,6 +198,7 @@ struct ProductInfo {
   bool gathers = false;     ///< lists of columns for vectors that Family::gather multiplies
   bool runs = false;        ///< ... in runs that the copy engine brings of token-major ones, too
   WindowInfo window;        ///< of Family::window
+  bool two_four = false;    ///< no aligned four columns of a row keep more than two
   ElementInfo element;
   // Of every packing:
   std::int64_t rows = 0, cols = 0;
@@ -205,6 +207,8 @@ struct ProductInfo {
   bool aligned = true;           ///< 16-byte aligned rows of activations
   bool batch_invariant = false;  ///< see MultiplyOptions
   F32Products f32_products = F32Products::automatic;
+
+  int element_bytes() const { return element.layout.element_bytes; }
 };
 
 enum class Family : std::uint8_t {
@@ -218,13 +222,15 @@ enum class Family : std::uint8_t {
   blocked,    ///< 32-bit weights, many tokens: blocked/blocked_kernel.h
   gather,     ///< dense wgmma on gathered activations, for vectors of 64 rows and more
   window,     ///< many tokens: vectors of 16 rows and more, rows of activations out of a window
+  unpack,     ///< expanded to dense rows in the workspace, then a product of cuBLASLt
+  two_four,   ///< expanded to records of 2:4 there, then multiplied like Family::wgmma
 };
 
 /// How a product is run.
 struct Selection {
   Family family = Family::wgmma;
-  int shape = 0;  ///< wgmma, expand, gather: index of kWgmmaShapes; blocked: of kBlockedShapes;
-                  ///< window: of kWindowShapes
+  int shape = 0;  ///< wgmma, expand, gather, two_four: index of kWgmmaShapes; blocked: of
+                  ///< kBlockedShapes; window: of kWindowShapes; unpack: 1 for TF32
   MmaShape mma;
   DecodeShape decode;
   bool token_major = false;  ///< the kernel reads token-major activations itself
@@ -232,7 +238,7 @@ struct Selection {
   bool repack = false;       ///< unaligned feature-major activations are copied there first
   int token_group = 1;       ///< token tiles worked on together
   int tile_tokens = 1;       ///< lookup, fragments: that share one reading of the weights
-  int slices = 1;  ///< wgmma, expand, gather: thread blocks of a cluster that share a tile
+  int slices = 1;  ///< wgmma, expand, gather, two_four: thread blocks of a cluster for a tile
 };
 
 Selection select(const ProductInfo& product, const DeviceInfo& device);
@@ -258,6 +264,12 @@ MmaShape mma_shape(const ProductInfo& product, const DeviceInfo& device);
 /// thread blocks run at once and a token's bits may depend on the tokens beside it.
 std::vector<int> slice_counts(const WgmmaShape& shape, Family family, const ProductInfo& product,
                               const DeviceInfo& device);
+
+/// A product of Family::two_four as Family::wgmma sees it.
+ProductInfo as_two_four(const ProductInfo& product);
+
+/// All tiles of a product of Family::two_four.
+std::vector<Selection> two_four_selections(const ProductInfo& product, const DeviceInfo& device);
 
 /// Tiles of Family::window that fit a product and a device: indices of kWindowShapes.
 std::vector<int> window_shapes(const ProductInfo& product, const DeviceInfo& device);

@@ -12,6 +12,7 @@
 #include "cuda/gpu_model.h"
 #include "cuda/pack_plan.h"
 #include "cuda/tuner/tune.h"
+#include "cuda/unpack/dense_library.h"
 
 namespace coppice::cuda {
 namespace {
@@ -102,6 +103,8 @@ PackedWeight::Impl::Impl(std::shared_ptr<const Grid> g, Dtype type, bool has_per
   device_info = cuda::device_info(device);
   check_usable(device, device_info);
   if (is_element_pattern(grid->pattern())) {
+    library = DenseLibrary::of_current_device();
+    device_info.dense_library = library != nullptr;
     const ElementPlan plan = plan_element(*grid, dtype, permuted);
     product = describe(plan, *grid, device_info);
     element = ElementPacked(plan, product, *grid, device_info, source, memory, stream);

@@ -17,6 +17,8 @@
 
 namespace coppice::cuda {
 
+class DenseLibrary;
+
 /// Reads what selection needs; cached for every device.
 const DeviceInfo& device_info(int device);
 
@@ -27,7 +29,8 @@ struct PackedWeight::Impl {
   DeviceInfo device_info;
   ProductInfo product;  ///< the parts that do not depend on a call
   bool permuted = false;
-  PackedMemory memory;  ///< as PackedPlaces or ElementPlaces says
+  PackedMemory memory;              ///< as PackedPlaces or ElementPlaces says
+  DenseLibrary* library = nullptr;  ///< of Packing::elements; null: it is missing
   /// Packing::elements; all from here to `tuned` is of Packing::records.
   ElementPacked element;
   const std::byte* records = nullptr;

@@ -139,6 +139,15 @@ std::vector<Selection> selections(const Problem& p, const PackedWeight& packed, 
     }
     return all;
   }
+  if (family == Family::two_four) return two_four_selections(product, device);
+  if (family == Family::unpack) {
+    for (const F32Products products : {F32Products::automatic, F32Products::tf32}) {
+      product.f32_products = products;
+      if (products == F32Products::automatic || p.dtype == Dtype::f32)
+        all.push_back(select_of(family, product, device));
+    }
+    return all;
+  }
   if (family == Family::decode) {
     for (const DecodeShape& shape : decode_shapes(product, device)) {
       all.push_back(select_of(family, product, device));
@@ -237,10 +246,7 @@ void check_problem(const Problem& p, std::uint64_t seed) {
     SCOPED_TRACE(selection_name(selection));
     const GpuBytes y_gpu(y.bytes);
     const MutableMatrix y_matrix{y_gpu.data(), out, p.tokens, p.rows, p.y_layout, y.stride};
-    const auto bytes =
-        static_cast<std::size_t>(selection.transpose || selection.repack
-                                     ? (p.tokens + 63) / 64 * 64 * p.cols * dtype_bytes(p.dtype)
-                                     : 0);
+    const auto bytes = static_cast<std::size_t>(workspace_bytes_of(selection, packed, p.tokens));
     const GpuBytes workspace(bytes);
     const Workspace given{workspace.data(), static_cast<std::int64_t>(bytes)};
     if (p.every_kernel_of)

@@ -60,7 +60,7 @@ struct Call {
 template <typename Check>
 void for_every_way(const Check& check) {
   std::uint64_t seed = 1;
-  for (const char* pattern : {"2:4", "16:2:8", "64:2:8", "128:2:8"})
+  for (const char* pattern : {"2:4", "16:2:8", "64:2:8", "128:2:8", "2:8", "4:8"})
     for (Layout layout : {Layout::token_major, Layout::feature_major}) {
       const Call call(pattern, layout, seed++);
       SCOPED_TRACE(kernel_name(call.weight, kTokens, layout));

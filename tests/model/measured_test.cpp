@@ -27,12 +27,18 @@ TEST(Measured, PredictionsHoldForShapesThatWereNotFitted) {
   std::vector<double> errors;
   int within = 0, judged = 0;
   for (const ModelCase& c : cases) {
-    double best = 1e30, chosen = 0;
+    double best = 1e30, chosen = 0, least = 1e30, expected = 0;
     for (const ModelLine& line : c.lines) {
       errors.push_back(std::abs(line.cost.seconds / line.measured->seconds - 1));
       best = std::min(best, line.measured->seconds);
       if (line.is_selected) chosen = line.measured->seconds;
+      if (line.cost.seconds < least) {
+        least = line.cost.seconds;
+        expected = line.measured->seconds;
+      }
     }
+    // Where a family is selected that came after the measurements, the best prediction is judged.
+    if (chosen == 0) chosen = expected;
     if (c.lines.size() < 2 || chosen == 0) continue;
     ++judged;
     within += chosen <= 1.05 * best ? 1 : 0;

@@ -107,6 +107,7 @@ Selection select_blocked(const ProductInfo& p, const DeviceInfo& device) {
 }
 
 bool is_tf32(const Selection& selection) {
+  if (selection.family == Family::unpack) return selection.shape == 1;
   return selection.family == Family::blocked && shape_of(selection).math == BlockedMath::tf32;
 }
 

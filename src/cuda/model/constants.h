@@ -129,6 +129,14 @@ struct Constants {
     double feature_staging = 4.35, loose_staging = 0.503;
   } lookup;
 
+  struct Unpack {              ///< the expansion, before a product whose cost is another's
+    double memory_share = 1;   ///< of bytes read and written ...
+    double value_clocks = 41;  ///< ... and of a scheduler, 32 values ...
+    double quad_clocks = 41;   ///< ... and, to 2:4, 32 times four columns
+    double ends_seconds = 1.5e-6;
+    double loose = 3;  ///< times a dense product of activations that do not lie on 16 bytes
+  } unpack;
+
   struct Fragments {
     double memory_share = 0.702, l2_share = 0.566;
     double step_clocks = 46.4, step_token_clocks = 15.8;  ///< of a scheduler, 16 rows x 32 columns
@@ -276,6 +284,11 @@ void for_each_constant(AnyConstants& c, F f) {
   f("fragments.ends_seconds", c.fragments.ends_seconds);
   f("fragments.rank_seconds", c.fragments.rank_seconds);
   f("fragments.round_seconds", c.fragments.round_seconds);
+  f("unpack.memory_share", c.unpack.memory_share);
+  f("unpack.value_clocks", c.unpack.value_clocks);
+  f("unpack.quad_clocks", c.unpack.quad_clocks);
+  f("unpack.ends_seconds", c.unpack.ends_seconds);
+  f("unpack.loose", c.unpack.loose);
   f("dense.memory_share", c.dense.memory_share);
   f("dense.ends_seconds", c.dense.ends_seconds);
   f("dense.f16_share", c.dense.f16_share);

@@ -78,6 +78,7 @@ class Reader {
     device.l2_bytes = whole(entry, "l2_bytes", std::int64_t{1} << 40);
     device.shared_bytes = static_cast<int>(whole(entry, "shared_bytes", 1 << 30));
     device.has_wgmma = device.compute_capability == 90;
+    device.dense_library = true;  // which comes with the toolkit
     constants(entry.value("constants", Json()), c.gpu.constants);
     return c;
   }

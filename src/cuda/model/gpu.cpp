@@ -23,6 +23,7 @@ Gpu built_in_gpu() {
   gpu.device.l2_bytes = std::int64_t{60} << 20;
   gpu.device.shared_bytes = 227 * 1024;
   gpu.device.has_wgmma = true;
+  gpu.device.dense_library = true;
   return gpu;
 }
 

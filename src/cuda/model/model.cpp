@@ -54,6 +54,9 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
       return lookup_cost(s.tile_tokens, p, device);
     case Family::blocked:
       return blocked_cost(s, p, device);
+    case Family::unpack:
+    case Family::two_four:
+      return unpack_cost(s, p, device);
   }
   return {};
 }

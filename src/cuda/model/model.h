@@ -30,6 +30,9 @@ Cost decode_cost(const DecodeShape& shape, const ProductInfo& product, const Dev
 Cost lookup_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
 Cost fragments_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
 
+/// Of Family::unpack and two_four.
+Cost unpack_cost(const Selection& selection, const ProductInfo& product, const DeviceInfo& device);
+
 /// Of the fastest dense product of the libraries. f8_e4m3: with f16 outputs.
 Cost dense_cost(Dtype dtype, std::int64_t rows, std::int64_t cols, std::int64_t tokens,
                 const DeviceInfo& device);
