@@ -20,7 +20,7 @@ import report  # noqa: E402
 
 
 def arguments(tmp_path, **changes):
-    given = dict(data=tmp_path / "data", output=tmp_path / "out", device="cpu", dtype="float32", seeds=[0, 1], steps=4, batch=4, tiny=True,
+    given = dict(data=tmp_path / "data", output=tmp_path / "out", device="cpu", dtype="float32", seeds=[0, 1], steps=4, batch=4, tiny=True, small=False,
                  grid=True, thin=False, only="", list=False, processes=1, seconds=1e9)
     return argparse.Namespace(**{**given, **changes})
 
@@ -98,7 +98,9 @@ def test_jobs_go_on(tmp_path):
 
 def test_verdicts_and_diversity(tmp_path, capsys):
     assert [round(report.diversity(p), 4) for p in ("16:2:5", "128:2:5", "16:2:8", "64:2:8")] == [0.3785, 0.3609, 0.2572, 0.2323]
-    assert report.diversity("2:4") is None
+    kinds = [round(report.diversity(p), 4) for p in ("2:4", "2:8", "vw32/8:32", "bw4x4/8:32")]
+    assert kinds == [0.4479, 0.4165, 0.0158, 0.0316] and report.diversity("dense") is None  # ln 6 / 4, ...
+    assert [report.kept(p) for p in ("2:4", "vw32/8:32", "bw4x4/8:32", "64:2:5")] == [50, 25, 25, 40]
     rows = ["pattern,way,seed,test_loss", "dense,dense,0,4.0", "dense,dense,1,4.0"]
     for number, pattern in enumerate(["128:2:8", "64:2:8", "32:2:8", "16:2:8"]):
         for seed in (0, 1):
@@ -109,7 +111,7 @@ def test_verdicts_and_diversity(tmp_path, capsys):
     found = report.read(tmp_path / "results.csv", "test_loss")
     said = report.verdicts(found, True, report.STUDIES["gpt"][3])
     assert "at once: **confirmed**" in said and "both gradual: **contradicted**" in said and "better in 8 of 8 pairs" in said
-    assert "sr-ste, M = 8: rank correlation +1.00 over 4 patterns" in report.correlation(found, "sr-ste", ("dense", "dense"), True)
+    assert "sr-ste, M = 8: rank correlation +1.00 over 4 patterns (seed 0), +1.00 over 4 patterns (seed 1)" in report.grid_correlations(found, "sr-ste", ("dense", "dense"), True)
     assert "| `64:2:8` |  | 4.381 (0.00071), +9.5 % | 4.381" in report.tables(found, ("dense", "dense"))
 
 

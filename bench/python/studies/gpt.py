@@ -9,7 +9,7 @@ the same steps, samples and rates of one seed. Ways:
     dense        no sparsity
     obs          the dense model, pruned at the end by OBS, without training after it
     magnitude    the same by magnitude, V:N:M columns exactly; greedy: V:N:M columns by their sums
-    sr-ste       masked from the first step on
+    sr-ste       masked from the first step on; sr-ste-1e-2: with that decay of masked weights instead of 2e-4
     decay        gradual pruning by Fisher blocks in at most 4 steps, between 20 and 60 % of the training
     at-once      by Fisher blocks as well, all at 60 % of the training
     gradual-mag  decay by magnitude
@@ -36,6 +36,7 @@ AFTER = ["obs", "magnitude", "greedy"]
 # way: (method, its options)
 DURING = {
     "sr-ste": ("sr-ste", {"every": 5, "fixed": 0.9}),
+    "sr-ste-1e-2": ("sr-ste", {"every": 5, "fixed": 0.9, "decay": 1e-2}),
     "decay": ("decay", {"first": 0.2, "last": 0.6, "prunings": 4, "samples": 32}),
     "at-once": ("decay", {"first": 0.2, "last": 0.6, "prunings": 1, "samples": 32}),
     "gradual-mag": ("decay", {"first": 0.2, "last": 0.6, "prunings": 4, "by": "magnitude"}),
@@ -43,8 +44,12 @@ DURING = {
 SIZES = dict(vocab_size=8192, n_positions=256, n_embd=384, n_layer=6, n_head=6)
 
 
+SMALL = dict(vocab_size=8192, n_positions=64, n_embd=128, n_layer=3, n_head=2)
+TINY = dict(vocab_size=8192, n_positions=16, n_embd=32, n_layer=2, n_head=2)
+
+
 def sizes_of(args):
-    return dict(vocab_size=8192, n_positions=16, n_embd=32, n_layer=2, n_head=2) if args.tiny else SIZES
+    return TINY if args.tiny else SMALL if args.small else SIZES
 
 
 def make_model(args, seed):
@@ -123,13 +128,15 @@ def jobs_of(args):
     for seed in args.seeds:
         jobs += rows(seed, vnm, "at-once") + rows(seed, vnm, "gradual-mag")
     for seed in args.seeds:
-        jobs += rows(seed, ["2:4"], "at-once") + rows(seed, ["2:4"], "gradual-mag") + rows(seed, others, "sr-ste")
+        jobs += rows(seed, ["2:4"], "at-once") + rows(seed, ["2:4"], "gradual-mag")
+        jobs += rows(seed, PATTERNS, "sr-ste-1e-2") + rows(seed, others, "sr-ste")
     return jobs
 
 
 def main():
     parser = parser_of(__doc__)
     parser.add_argument("--grid", action="store_true", help="OBS and SR-STE at other (V, M)")
+    parser.add_argument("--small", action="store_true", help="a model that a CPU trains in minutes: 3 blocks of 128 features, 64 positions")
     parser.add_argument("--tiny", action="store_true", help="a tiny model and few steps, to see that it runs")
     args = parser.parse_args()
     run_jobs(jobs_of(args), work, args)

@@ -1,8 +1,9 @@
 """Tables, pictures and verdicts of the training studies, from their results.csv.
 
-    python bench/python/studies/report.py gpt    results.csv [--svg OUT.svg] [--grid-svg OUT.svg]
-    python bench/python/studies/report.py minilm results.csv [--svg OUT.svg] [--grid-svg OUT.svg]
+    python bench/python/studies/report.py gpt    results.csv [--page PAGE.md] [--svg OUT.svg] [--grid-svg OUT.svg]
+    python bench/python/studies/report.py minilm results.csv [--page PAGE.md] [--svg OUT.svg] [--grid-svg OUT.svg]
 
+--page puts what is printed into a page, between its lines <!-- report --> and <!-- end -->.
 Means over seeds, with the standard deviation in brackets where there are two and more, then the change against the dense model of the same seed in
 percent, and with how many seeds if fewer than others have. A verdict compares two ways at the same pattern and seed: the mean difference in the
 logarithm of the measure, and its standard error over all pairs; a claim is confirmed (or contradicted) where that is more than two standard errors from
@@ -16,6 +17,7 @@ import csv
 import math
 import re
 import statistics
+from pathlib import Path
 
 # measure, whether less is better, reference run's (pattern, way), claims: (what is said, better way, other way, patterns)
 STUDIES = {
@@ -42,6 +44,8 @@ STUDIES = {
         ("three-staged LoRA is better than SR-STE", "recovered lora", "recovered sr-ste", ".*")]),
 }
 GRID_WAYS = {"gpt": ["obs", "sr-ste"], "minilm": ["once obs", "recovered sr-ste"]}
+VNM = r"\d+:2:\d+"
+QUARTER = r"64:2:8|[^:]*:[^:]*"  # of V:N:M the one that all ways were run at
 # Ways that no seed changes, run once: they stand for every seed.
 SEEDLESS = ["once dense", "once magnitude", "once magnitude+perm"]
 
@@ -121,12 +125,22 @@ def verdicts(found, less_is_better, claims):
 
 
 def diversity(pattern):
-    """ln K a weight of V:2:M, or None."""
-    match = re.fullmatch(r"(\d+):2:(\d+)", pattern)
+    """ln K a weight: of how many masks the pattern allows; None for dense."""
+    vnm = re.fullmatch(r"(\d+):2:(\d+)", pattern)
+    if vnm:
+        v, m = map(int, vnm.groups())
+        return (math.log(math.comb(m, 4)) + v * math.log(6)) / (v * m)
+    match = re.fullmatch(r"(?:vw(\d+)/|bw(\d+)x(\d+)/)?(\d+):(\d+)", pattern)
     if not match:
         return None
-    v, m = map(int, match.groups())
-    return (math.log(math.comb(m, 4)) + v * math.log(6)) / (v * m)
+    vector, rows, cols, n, m = (int(part or 1) for part in match.groups())
+    return math.log(math.comb(m, n)) / (m * vector * rows * cols)
+
+
+def kept(pattern):
+    """The share of weights, in percent."""
+    n, m = map(int, pattern.rpartition("/")[2].split(":")[-2:])
+    return round(100 * n / m)
 
 
 def ranks(values):
@@ -134,24 +148,44 @@ def ranks(values):
     return [statistics.mean(i for i, other in enumerate(order) if other == value) for value in values]
 
 
-def grid_points(found, way, reference):
-    """[(pattern, mask diversity, change in percent)] of V:2:M."""
-    points = [(pattern, diversity(pattern), change(found, pattern, own, reference)) for pattern, own in found if own == way]
-    return [point for point in points if None not in point]
+def points_of(found, way, reference, patterns):
+    """{seed: [(pattern, mask diversity, change in percent against the seed's dense model)]}."""
+    points = {}
+    for (pattern, own), values in found.items():
+        if own == way and pattern != "dense" and re.fullmatch(patterns, pattern):
+            for seed, value in values.items():
+                base = value_of(found.get(reference, {}), reference[1], seed)
+                if base is not None:
+                    points.setdefault(seed, []).append((pattern, diversity(pattern), 100 * (value / base - 1)))
+    return points
 
 
-def correlation(found, way, reference, less_is_better):
-    """Of diversity and goodness over the (V, M) grid, all of it and inside of each M: lines."""
-    groups = {"all": grid_points(found, way, reference)}
-    for point in groups["all"]:
-        groups.setdefault("M = " + point[0].rsplit(":", 1)[1], []).append(point)
+def correlations(groups, way, less_is_better):
+    """Of diversity and goodness; groups: {name: {seed: points}}. Lines."""
     sign = -1 if less_is_better else 1
     lines = []
-    for name, group in groups.items():
-        if len(group) > 2:
-            rho = statistics.correlation(ranks([p[1] for p in group]), ranks([sign * p[2] for p in group]))
-            lines.append(f"- mask diversity and {way}, {name}: rank correlation {rho:+.2f} over {len(group)} patterns")
+    for name, seeds in groups.items():
+        told = [f"{statistics.correlation(ranks([p[1] for p in group]), ranks([sign * p[2] for p in group])):+.2f} over {len(group)} patterns (seed {seed})"
+                for seed, group in seeds.items() if len(group) > 2]
+        if told:
+            lines.append(f"- mask diversity and {way}, {name}: rank correlation " + ", ".join(told))
     return "\n".join(lines)
+
+
+def grid_correlations(found, way, reference, less_is_better):
+    """Over the (V, M) grid of each seed, all of it and inside of each M."""
+    groups = {}
+    for seed, points in points_of(found, way, reference, VNM).items():
+        groups.setdefault("V:2:M", {})[seed] = points
+        for point in points:
+            groups.setdefault("M = " + point[0].rsplit(":", 1)[1], {}).setdefault(seed, []).append(point)
+    return correlations(groups, way, less_is_better)
+
+
+def density_correlation(found, way, reference, less_is_better):
+    """Over patterns of all kinds that keep a quarter."""
+    groups = {seed: [point for point in points if kept(point[0]) == 25] for seed, points in points_of(found, way, reference, QUARTER).items()}
+    return correlations({"25 % kept": groups}, way, less_is_better)
 
 
 def figure_of(width):
@@ -175,8 +209,9 @@ def save(figure, axis, measure, path):
 
 def draw(found, reference, measure, path):
     """Each run a dot; between -5 and 5 % the axis is linear, logarithmic outside."""
-    patterns = [p for p in dict.fromkeys(pattern for pattern, _ in found) if p != "dense"]
-    ways = list(dict.fromkeys(way for pattern, way in found if pattern != "dense"))
+    counts = collections.Counter(pattern for pattern, _ in found)
+    patterns = [pattern for pattern, count in counts.items() if count > 1 and pattern != "dense"]  # the others: draw_grid
+    ways = list(dict.fromkeys(way for pattern, way in found if pattern in patterns))
     figure, axis = figure_of(3 + 0.75 * len(patterns))
     for number, way in enumerate(ways):
         dots = [(i, 100 * math.expm1(pair)) for i, pattern in enumerate(patterns) for pair in differences(found, way, reference, re.escape(pattern))]
@@ -191,11 +226,11 @@ def draw(found, reference, measure, path):
 
 
 def draw_grid(found, reference, measure, ways, path):
-    """Changes over mask diversity, a colour for each M."""
+    """Changes over mask diversity, each run a dot, a colour for each M."""
     figure, axis = figure_of(6)
     colors = {"5": "tab:blue", "8": "tab:orange", "16": "tab:green"}
     for marker, way in zip("ox", ways):
-        points = grid_points(found, way, reference)
+        points = [point for group in points_of(found, way, reference, VNM).values() for point in group]
         for m in dict.fromkeys(pattern.rsplit(":", 1)[1] for pattern, _, _ in points):
             own = [point for point in points if point[0].endswith(f":{m}")]
             axis.plot([p[1] for p in own], [p[2] for p in own], marker, color=colors.get(m), markersize=4, label=f"{way}, M = {m}")
@@ -203,18 +238,31 @@ def draw_grid(found, reference, measure, ways, path):
     save(figure, axis, measure, path)
 
 
+def put_into(page, text):
+    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- report -->\n")
+    if not rest:
+        raise SystemExit(f"{page} has no line <!-- report -->")
+    page.write_text(f"{before}<!-- report -->\n{text}\n{rest[rest.index('<!-- end -->'):]}", encoding="utf-8")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("results")
+    parser.add_argument("--page", type=Path)
     parser.add_argument("--svg")
     parser.add_argument("--grid-svg")
     args = parser.parse_args()
     measure, less_is_better, reference, claims = STUDIES[args.study]
     ways = GRID_WAYS[args.study]
     found = read(args.results, measure)
-    print(f"{measure}\n\n{tables(found, reference)}\n\n{verdicts(found, less_is_better, claims)}")
-    print("\n".join(filter(None, (correlation(found, way, reference, less_is_better) for way in ways))))
+    text = f"{measure}\n\n{tables(found, reference)}\n\n{verdicts(found, less_is_better, claims)}\n"
+    lines = [grid_correlations(found, way, reference, less_is_better) for way in ways]
+    lines += [density_correlation(found, way, reference, less_is_better) for way in dict.fromkeys(way for _, way in found)]
+    text += "\n".join(filter(None, lines))
+    print(text)
+    if args.page:
+        put_into(args.page, text)
     if args.svg:
         draw(found, reference, measure, args.svg)
     if args.grid_svg:

@@ -11,7 +11,8 @@ class SrSte(Method):
 
     The forward pass takes the masked weight, the gradient goes straight through to all weights, and those that are masked decay:
     gradient + decay * (1 - mask) * weight. The mask is chosen anew after `every` optimizer steps; from step `until` on it stays, and only
-    the kept weights are trained. decay: 2e-4 in the paper; 0 is the plain straight-through estimator.
+    the kept weights are trained. decay: 2e-4 in the paper, which trains by SGD; AdamW may want much more (docs/studies/gpt_from_scratch.md);
+    0 is the plain straight-through estimator.
     """
 
     def __init__(self, model, pattern, filter=None, *, decay=2e-4, every=1, until=None):
