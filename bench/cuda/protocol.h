@@ -14,7 +14,7 @@ inline constexpr double kQuickSeconds = 4e-3;
 
 /// The same for a grid of a thousand products: shorter replays, and the dense product, which all
 /// kinds of weights share, runs before, after, and between every three of the sparse ones.
-inline constexpr double kGridSeconds = 3e-3;
+inline constexpr double kGridSeconds = 1.5e-3;
 inline constexpr int kGridPerBaseline = 3;
 inline constexpr int kGridClocks = 1, kGridErrorSamples = 4;
 /// A dense product whose replay is longer runs only before and after.
