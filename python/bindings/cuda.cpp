@@ -8,6 +8,7 @@
 #include "arrays.h"
 #include "bindings.h"
 #include "coppice/cuda_gradient.h"
+#include "coppice/cuda_libraries.h"
 #include "cuda_weight.h"
 
 using namespace nb::literals;
@@ -108,6 +109,8 @@ void bind_cuda(nb::module_& module) {
   bind_gradient(module);
   module.def("cuda_device_count", &cuda::device_count,
              "GPUs that this build can multiply on; 0 without a driver.");
+  module.def("cuda_has_dense_library", &cuda::has_dense_library,
+             "Whether cuBLASLt multiplies on the current device.");
   module.def(
       "cuda_can_multiply",
       [](const PatternArgument& pattern, std::string_view dtype) {

@@ -154,6 +154,27 @@ TEST(CudaGated, AnyShape) {
           static_cast<std::uint64_t>(i));
 }
 
+// Weights that are expanded first: the second product multiplies by what y holds.
+TEST(CudaGated, ListPackedWeights) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 1;
+  for (const char* gate : {"2:8", "4:8"})
+    for (const char* up : {"4:8", "vw4/8:32"})
+      for (const Layout in : {Layout::token_major, Layout::feature_major})
+        for (const Layout out : {Layout::token_major, Layout::feature_major})
+          check({.gate = Pattern::parse(gate),
+                 .up = Pattern::parse(up),
+                 .rows = 520,
+                 .cols = 512,
+                 .tokens = seed % 2 == 0 ? 700 : 701,
+                 .dtype = seed % 3 == 0 ? Dtype::bf16 : Dtype::f16,
+                 .x_layout = in,
+                 .y_layout = out,
+                 .f32_out = seed % 5 == 0,
+                 .bias = seed % 4 == 0},
+                seed++);
+}
+
 TEST(CudaGated, FactorOfASingleProduct) {
   COPPICE_NEEDS_GPU();
   for (const Layout layout : {Layout::token_major, Layout::feature_major}) {

@@ -150,6 +150,25 @@ def test_changes_are_packed_again():
         close(layer(x), reference(layer, x), 1e-3)
 
 
+@pytest.mark.skipif(not _core.cuda_has_dense_library(), reason="cuBLASLt of the build's CUDA version is missing")
+@pytest.mark.parametrize("dtype", [*BOUNDS, torch.float32])
+@pytest.mark.parametrize("pattern", ["2:8", "4:8", "vw4/8:32", "bw4x4/1:4"])
+def test_many_tokens_by_the_packed_weight(pattern, dtype):
+    layer = layer_of(264, 130, pattern, dtype, bias=False)
+    entry = ct._cache.lookup(*layer.weight.arrays(), layer.weight.layout)
+    x = torch.randn(700, 264, device=CUDA).to(dtype)
+    bound = BOUNDS.get(dtype, 1e-5)
+    with torch.no_grad():
+        y = layer(x)
+        assert dtype in entry.packed and entry.columns_index is None, "nothing but the packed weight is needed"
+        close(y, reference(layer, x), bound)
+        layer.weight.values.mul_(-2)
+        close(layer(x), reference(layer, x), bound)  # changed since: not packed again for one product
+        assert dtype in entry.outdated and not entry.packed
+        layer.freeze_()
+        close(layer(x), reference(layer, x), bound)
+
+
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_frozen_products(pattern):
     for rows, cols in ((256, 512), (70, 90)):

@@ -12,7 +12,7 @@ from ._names import ACTIVATION_INDEX, DTYPES
 
 _stream_of = getattr(torch._C, "_cuda_getCurrentRawStream", None)
 _MOST_COLUMNS = 1 << 16  # of 16-bit indices
-FEW_TOKENS = 64  # that the kernels of element-, vector- and block-wise weights multiply at a time
+FEW_TOKENS = 64  # that the kernels which read lists in place multiply at a time
 
 
 def refusal(pattern, dtype):
@@ -156,10 +156,21 @@ def linear(packed, matrix, tokens, stride, tokens_adjacent, y, bias, activation,
 
 
 @functools.lru_cache(maxsize=None)
-def few_tokens_only(layout):
-    """Whether the GPU has kernels for few tokens only, which read the weight again for every FEW_TOKENS: those of element-, vector- and
-    block-wise patterns, which take fp32 as well. Beyond them decompressing it for a dense product is faster."""
+def has_lists(layout):
+    """Whether the pattern is element-, vector- or block-wise: the GPU takes those in fp32 as well."""
     return _core.has_cuda and _core.cuda_can_multiply(json.loads(layout)["pattern"], "float32")
+
+
+@functools.lru_cache(maxsize=None)
+def few_tokens_only(layout):
+    """Whether the kernels read such a weight again for every FEW_TOKENS: where the library has no cuBLASLt to expand it for."""
+    return has_lists(layout) and not _core.cuda_has_dense_library()
+
+
+def prefers_dense(entry, layout, dtype):
+    """Whether a product of many tokens is faster by the dense form made of the values: of a weight with lists that changes from call to
+    call, as in training, which would be packed anew for each, or that the kernels cannot expand."""
+    return few_tokens_only(layout) or (dtype not in entry.packed and dtype in entry.outdated)
 
 
 def has_indices(grid, *dtypes):

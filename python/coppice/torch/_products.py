@@ -70,10 +70,11 @@ def linear(x, values, columns, metadata, permutation, bias, layout, activation, 
     dtype, device = x.dtype, x.device
     if device.type == "cuda":
         grid = _cache.grid_of(layout)
-        if _cuda.few_tokens_only(layout) and not batch_invariant and x.numel() > _cuda.FEW_TOKENS * grid.cols \
+        if _cuda.has_lists(layout) and not batch_invariant and x.numel() > _cuda.FEW_TOKENS * grid.cols \
                 and values.device == device and _cuda.has_indices(grid, values.dtype, dtype):
             entry = _cache.lookup(values, columns, metadata, permutation, layout)
-            return by_dense(_cuda.scatter(entry, values.detach(), dtype), x, bias, activation, by_features)
+            if _cuda.prefers_dense(entry, layout, dtype):
+                return by_dense(_cuda.scatter(entry, values.detach(), dtype), x, bias, activation, by_features)
         packed = packed_weight(x, values, columns, metadata, permutation, layout)
         return _by_packed(packed, x, grid, bias, activation, by_features, batch_invariant)
     if device != values.device:

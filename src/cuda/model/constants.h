@@ -134,7 +134,8 @@ struct Constants {
     double value_clocks = 41;  ///< ... and of a scheduler, 32 values ...
     double quad_clocks = 41;   ///< ... and, to 2:4, 32 times four columns
     double ends_seconds = 1.5e-6;
-    double loose = 3;  ///< times a dense product of activations that do not lie on 16 bytes
+    double loose = 6;  ///< times a dense product of activations that do not lie on 16 bytes
+    double beside_windows = 1.2;  ///< times what windows are predicted to take, to compare with
   } unpack;
 
   struct Fragments {
@@ -289,6 +290,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("unpack.quad_clocks", c.unpack.quad_clocks);
   f("unpack.ends_seconds", c.unpack.ends_seconds);
   f("unpack.loose", c.unpack.loose);
+  f("unpack.beside_windows", c.unpack.beside_windows);
   f("dense.memory_share", c.dense.memory_share);
   f("dense.ends_seconds", c.dense.ends_seconds);
   f("dense.f16_share", c.dense.f16_share);

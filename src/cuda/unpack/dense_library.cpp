@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "coppice/cuda.h"
 #include "coppice/cuda_libraries.h"
 #include "coppice/error.h"
 #include "cuda/check.h"
@@ -66,7 +67,9 @@ DenseLibrary* DenseLibrary::of_current_device() {
   return opened[index].get();
 }
 
-bool has_dense_library() { return DenseLibrary::of_current_device() != nullptr; }
+bool has_dense_library() {
+  return device_count() > 0 && DenseLibrary::of_current_device() != nullptr;
+}
 
 // The library's matrices go column by column: w is [cols][rows] there, token-major y [rows][tokens]
 // = wT x, feature-major y [tokens][rows] = xT w.
