@@ -194,8 +194,8 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
     return;
   }
   if (selection.family == Family::blocked) {
-    multiply_blocked(selection, impl.element, impl.product, x, epilogue_arguments(y, epilogue),
-                     stream);
+    multiply_blocked(selection, impl.element, impl.product, impl.device_info, x,
+                     epilogue_arguments(y, epilogue), stream);
     return;
   }
   if (is_element_family(selection.family) || selection.family == Family::window) {

@@ -63,6 +63,17 @@ TEST(Blocked, ListsOfATile) {
   EXPECT_EQ(product("vw32/8:32", 256, 256, 64, {}, Dtype::f16).blocked.lists, Lists{});
 }
 
+TEST(Blocked, ListsOfFourRows) {
+  EXPECT_EQ(product("vw4/8:32", 256, 256, 64).blocked.row_lists, 1);
+  EXPECT_EQ(product("vw4/8:32", 255, 256, 64).blocked.row_lists, 1);
+  EXPECT_EQ(product("vw4/8:32", 256, 256, 64, {254, 2}).blocked.row_lists, 4);
+  EXPECT_EQ(product("bw4x4/8:32", 256, 256, 64).blocked.row_lists, 1);
+  EXPECT_EQ(product("vw32/8:32", 256, 256, 64).blocked.row_lists, 1);
+  EXPECT_EQ(product("8:32", 256, 256, 64).blocked.row_lists, 4);
+  EXPECT_EQ(product("vw6/8:32", 256, 256, 64).blocked.row_lists, 4);
+  EXPECT_EQ(product("8:32", 256, 256, 64, {}, Dtype::f16).blocked.row_lists, 0);
+}
+
 TEST(Blocked, IsChosenForManyTokens) {
   const ProductInfo many = product("vw32/8:32", 4096, 4096, 4096);
   EXPECT_EQ(select(many, kH200).family, Family::blocked);
@@ -71,7 +82,10 @@ TEST(Blocked, IsChosenForManyTokens) {
   EXPECT_EQ(select(few, kH200).family, Family::lookup);
   few.batch_invariant = true;
   EXPECT_EQ(select(few, kH200).family, Family::blocked);
-  EXPECT_EQ(select(product("8:32", 4096, 4096, 4096), kH200).family, Family::lookup);
+  for (const char* pattern : {"8:32", "vw4/16:32", "bw4x4/3:32", "vw12/8:32"}) {
+    EXPECT_EQ(select(product(pattern, 4096, 4096, 4096), kH200).family, Family::blocked) << pattern;
+    EXPECT_EQ(select(product(pattern, 4096, 4096, 4), kH200).family, Family::lookup) << pattern;
+  }
   for (const bool token_major : {false, true})
     for (const bool aligned : {false, true}) {
       ProductInfo p = many;
@@ -96,6 +110,17 @@ TEST(Blocked, OnlyWhatIsAskedFor) {
     p.tokens = tokens;
     EXPECT_TRUE(same_sums(select(p, kH200), blocked_selections(p, kH200).front())) << tokens;
   }
+  for (const char* pattern : {"8:32", "vw4/8:32", "vw8/8:32", "vw16/3:16"}) {
+    p = product(pattern, 4096, 4096, 1);
+    p.batch_invariant = true;
+    const Selection first = select(p, kH200);
+    for (p.tokens = 2; p.tokens < 10000; p.tokens *= 2)
+      EXPECT_TRUE(same_sums(select(p, kH200), first)) << pattern << " " << p.tokens;
+  }
+  // Look-ups are on CUDA cores, too.
+  p = product("8:32", 4096, 4096, 1);
+  p.f32_products = F32Products::cuda_cores;
+  EXPECT_EQ(select(p, kH200).family, Family::lookup);
   // Vectors of 8 rows: none that tensor cores can use.
   p = product("vw8/8:32", 4096, 4096, 4096);
   p.f32_products = F32Products::tf32;
@@ -121,6 +146,24 @@ TEST(Blocked, TheFastestIsChosenAndItsTimeIsKnown) {
            Measured{"vw128/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 128x128", 357},
            Measured{"vw128/8:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 128x128",
                     624},
+           Measured{"vw4/16:32", 4096, 4096, F32Products::automatic, "blocked fp32 96x128 windows",
+                    2582},
+           Measured{"vw4/8:32", 4096, 4096, F32Products::automatic, "blocked fp32 192x128 windows",
+                    1278},
+           Measured{"vw4/3:32", 4096, 4096, F32Products::automatic, "blocked fp32 192x128 windows",
+                    649},
+           Measured{"bw4x4/16:32", 4096, 4096, F32Products::automatic,
+                    "blocked fp32 192x128 windows", 2322},
+           Measured{"bw4x4/8:32", 4096, 4096, F32Products::automatic,
+                    "blocked fp32 192x128 windows", 1211},
+           Measured{"bw4x4/3:32", 4096, 4096, F32Products::automatic,
+                    "blocked fp32 192x128 windows", 637},
+           Measured{"16:32", 4096, 4096, F32Products::automatic, "blocked fp32 96x128 windows",
+                    5223},
+           Measured{"8:32", 4096, 4096, F32Products::automatic, "blocked fp32 96x128 windows",
+                    2770},
+           Measured{"3:32", 4096, 4096, F32Products::automatic, "blocked fp32 192x128 windows",
+                    1264},
            Measured{"vw32/16:32", 1024, 256, F32Products::cuda_cores, "blocked fp32 32x64 4 slices",
                     14.9},
            Measured{"vw32/12:32", 1024, 256, F32Products::cuda_cores, "blocked fp32 32x64 4 slices",
@@ -150,7 +193,9 @@ TEST(Blocked, EveryKernelFitsAndHasATime) {
     std::set<std::string> names;
     for (const Selection& s : blocked_selections(p, kH200)) {
       const BlockedShape& shape = kBlockedShapes[static_cast<std::size_t>(s.shape)];
-      EXPECT_LE(shape.shared_bytes(blocked_lists(shape, p)), kH200.shared_bytes);
+      const int bytes = shape.windowed() ? blocked_window(shape, p, kH200).shared_bytes(shape)
+                                         : shape.shared_bytes(blocked_lists(shape, p));
+      EXPECT_LE(bytes, kH200.shared_bytes);
       EXPECT_GT(model::predict(s, p, kH200).seconds, 0);
       EXPECT_TRUE(names.insert(selection_name(s)).second) << selection_name(s);
     }

@@ -9,10 +9,9 @@
 
 #include "coppice/error.h"
 #include "cpu/random_weight.h"
-#include "cuda/element/element_plan.h"
-#include "cuda/element/element_source.h"
 #include "cuda/element/fragment_config.h"
 #include "cuda/element/lookup_config.h"
+#include "cuda/host_element_pack.h"
 
 namespace coppice::cuda {
 namespace {
@@ -20,59 +19,10 @@ namespace {
 using cpu::Random;
 using cpu::random_int;
 
-// What the packing kernels write, on the host.
-struct Packed {
-  ElementPlan plan;
-  std::vector<std::byte> values;
-  std::vector<std::uint32_t> words;
-  std::vector<std::uint16_t> runs;
-  std::vector<std::int32_t> sources;
-};
-
-Packed pack(const SparseMatrix& weight) {
-  Packed out;
-  out.plan = plan_element(*weight.grid, weight.dtype, !weight.input_permutation.empty());
-  const ElementLayout& l = out.plan.layout;
-  ElementSource source;
-  source.values = weight.values.data();
-  source.columns = reinterpret_cast<const std::uint8_t*>(weight.columns.data());
-  source.permutation = weight.input_permutation.empty() ? nullptr : weight.input_permutation.data();
-  source.kept = weight.grid->kept();
-  source.column_bytes = weight.grid->column_bytes_per_vector();
-  source.groups = out.plan.groups.empty() ? nullptr : out.plan.groups.data();
-  source.layout = l;
-  const auto size = static_cast<std::size_t>(l.element_bytes);
-  out.values.resize(static_cast<std::size_t>(value_bytes(l)));
-  for (int row = 0; row < l.rows; ++row)
-    for (int t = 0; t < kElementLanes; ++t)
-      for (int entry = 0; entry < l.pieces * l.per_piece(); ++entry) {
-        const int from = canonical_value(source, {t, entry});
-        if (from >= 0)
-          std::memcpy(
-              out.values.data() + value_byte(l, row, {t, entry}),
-              weight.values.data() + static_cast<std::size_t>(row * source.kept + from) * size,
-              size);
-      }
-  if (l.in_groups()) {
-    out.words.resize(static_cast<std::size_t>(choice_bytes(l) / 4));
-    for (int v = 0; v < (l.vectors + kVectorBlock - 1) / kVectorBlock * kVectorBlock; ++v)
-      for (int t = 0; t < kElementLanes; ++t)
-        for (int word = 0; word < l.words; ++word)
-          out.words[static_cast<std::size_t>(choice_word(l, v, t, word))] =
-              packed_word(source, v, t, word);
-  } else {
-    for (int v = 0; v < l.vectors; ++v)
-      for (int run = 0; run < l.words; ++run) out.runs.push_back(run_column(source, v, run));
-  }
-  for (int place = 0; place < out.plan.sources; ++place)
-    out.sources.push_back(source_column(source, place));
-  return out;
-}
-
 // Adds up dense[row][column] as a kernel walks: chunk by chunk, lane by lane.
 class Unpacker {
  public:
-  Unpacker(const Packed& packed, Dtype dtype)
+  Unpacker(const PackedElement& packed, Dtype dtype)
       : packed_(packed), plan_(packed.plan), l_(packed.plan.layout), dtype_(dtype) {
     dense.assign(static_cast<std::size_t>(l_.rows) * static_cast<std::size_t>(l_.cols), 0);
     for (row_ = 0; row_ < l_.rows; ++row_) {
@@ -150,7 +100,7 @@ class Unpacker {
     }
   }
 
-  const Packed& packed_;
+  const PackedElement& packed_;
   const ElementPlan& plan_;
   const ElementLayout& l_;
   Dtype dtype_;
@@ -163,7 +113,7 @@ void expect_round_trip(const SparseMatrix& weight) {
   decompress(weight.view(), {dense.data(), weight.dtype, rows, cols, 0});
   std::vector<float> want(static_cast<std::size_t>(rows * cols));
   to_float(weight.dtype, dense.data(), want);
-  const Packed packed = pack(weight);
+  const PackedElement packed = pack_element(weight);
   EXPECT_EQ(Unpacker(packed, weight.dtype).dense, want)
       << weight.pattern().to_string() << " " << rows << " x " << cols << " "
       << dtype_name(weight.dtype);

@@ -102,8 +102,10 @@ TEST(CudaElement, EveryBlockedKernel) {
   Random random(20261134);
   const int count = case_count(30);
   for (int i = 0; i < count && !HasFailure(); ++i)
-    for (const char* pattern : {"vw32/8:32", "vw64/3:16", "vw128/5:7", "vw16/2:8", "vw8/16:32",
-                                "vw24/40:100", "bw32x4/4:16", "bw64x6/2:8", "bw8x32/1:4"}) {
+    for (const char* pattern :
+         {"vw32/8:32", "vw64/3:16", "vw128/5:7", "vw16/2:8", "vw8/16:32", "vw24/40:100",
+          "bw32x4/4:16", "bw64x6/2:8", "bw8x32/1:4", "vw4/16:32", "vw4/3:32", "vw12/5:7",
+          "bw4x4/8:32", "bw4x2/1:3", "16:32", "3:32", "2:8", "vw2/7:12", "bw2x2/2:4"}) {
       Problem p = random_problem(random, Pattern::parse(pattern));
       p.dtype = Dtype::f32;
       p.f32_out = true;

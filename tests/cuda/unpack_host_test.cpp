@@ -72,9 +72,13 @@ TEST(Unpack, IsChosenWhereItIsFaster) {
   for (const char* pattern : {"4:8", "8:16", "16:32", "3:32", "vw4/8:32", "5:7"})
     for (const std::int64_t rows : {4096, 14336}) {
       EXPECT_EQ(chosen(product(pattern, rows, 4096, 4096)), "unpack dense") << pattern;
-      EXPECT_EQ(chosen(product(pattern, rows, 4096, 4096, Dtype::f32)), "unpack dense") << pattern;
       EXPECT_FALSE(chosen(product(pattern, rows, 4096, 16)).starts_with("unpack")) << pattern;
     }
+  for (const char* pattern : {"4:8", "8:16", "16:32", "5:7"})
+    EXPECT_EQ(chosen(product(pattern, 4096, 4096, 4096, Dtype::f32)), "unpack dense") << pattern;
+  for (const char* pattern : {"3:32", "vw4/8:32", "bw4x4/8:32"})
+    EXPECT_TRUE(chosen(product(pattern, 4096, 4096, 4096, Dtype::f32)).starts_with("blocked"))
+        << pattern;
   for (const char* pattern : {"2:8", "2:16", "1:4"})
     EXPECT_TRUE(chosen(product(pattern, 14336, 4096, 4096)).starts_with("unpack 2:4")) << pattern;
   EXPECT_EQ(chosen(product("2:8", 14336, 4096, 4096, Dtype::bf16, true)), "unpack dense");

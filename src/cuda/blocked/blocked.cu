@@ -3,6 +3,7 @@
 
 #include "cuda/blocked/blocked_kernel.h"
 #include "cuda/blocked/blocked_product.h"
+#include "cuda/blocked/blocked_window_kernel.h"
 #include "cuda/launch.h"
 
 namespace coppice::cuda {
@@ -14,8 +15,14 @@ void launch_one(const BlockedArguments& p, cudaStream_t stream) {
   LaunchShape shape;
   shape.grid = dim3(static_cast<unsigned>(p.row_tiles) * static_cast<unsigned>(p.token_tiles));
   shape.threads = kShape.threads();
-  shape.shared_bytes = kShape.shared_bytes(p.lists);
-  launch(blocked_kernel<kNumber>, shape, stream, "launching a product of many tokens", p);
+  constexpr const char* kDoing = "launching a product of many tokens";
+  if constexpr (kShape.windowed()) {
+    shape.shared_bytes = p.window.shared_bytes(kShape);
+    launch(short_vectors_kernel<kNumber>, shape, stream, kDoing, p);
+  } else {
+    shape.shared_bytes = kShape.shared_bytes(p.lists);
+    launch(blocked_kernel<kNumber>, shape, stream, kDoing, p);
+  }
 }
 
 }  // namespace

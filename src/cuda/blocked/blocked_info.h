@@ -11,6 +11,9 @@ struct BlockedInfo {
   /// Lists of columns of an aligned tile of kRows, 2 kRows and 4 kRows rows, at most; 0: it cannot
   /// be multiplied by them.
   std::array<int, 3> lists = {};
+  /// Lists of columns of four rows that follow each other, as kernels of short vectors see them: 1,
+  /// or 4 where they do not share one. 0: it cannot be multiplied by these kernels.
+  int row_lists = 0;
   std::int64_t rows = 0;
   std::int64_t pieces = 0;  ///< of 16 values of a row
 };

@@ -7,7 +7,7 @@
 namespace coppice::cuda {
 
 void multiply_blocked(const Selection& selection, const ElementPacked& packed,
-                      const ProductInfo& product, const Matrix& x,
+                      const ProductInfo& product, const DeviceInfo& device, const Matrix& x,
                       const EpilogueArguments& epilogue, Stream stream) {
   const BlockedShape& shape = kBlockedShapes[static_cast<std::size_t>(selection.shape)];
   const auto aligned_16 = [](const void* data) {
@@ -25,6 +25,7 @@ void multiply_blocked(const Selection& selection, const ElementPacked& packed,
   p.epilogue = epilogue;
   p.run_shift = std::countr_zero(static_cast<unsigned>(p.weight.layout.run));
   p.lists = blocked_lists(shape, product);
+  if (shape.windowed()) p.window = blocked_window(shape, product, device);
   p.row_tiles = tiles(p.weight.layout.rows, shape.rows());
   p.token_tiles = tiles(x.tokens, shape.tokens());
   p.token_group = selection.token_group;

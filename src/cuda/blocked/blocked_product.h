@@ -9,7 +9,7 @@ namespace coppice::cuda {
 
 /// Enqueues a product; arguments are not checked. x: feature-major, columns start on 16 bytes.
 void multiply_blocked(const Selection& selection, const ElementPacked& packed,
-                      const ProductInfo& product, const Matrix& x,
+                      const ProductInfo& product, const DeviceInfo& device, const Matrix& x,
                       const EpilogueArguments& epilogue, Stream stream);
 
 /// The same by kBlockedShapes[shape].

@@ -32,6 +32,20 @@ int most_vectors(const ElementPlan& plan, int rows) {
   return most;
 }
 
+// See BlockedInfo.
+int row_lists(const ElementPlan& plan) {
+  const int end = plan.layout.rows;
+  for (int row = 0; row < end; row += 4)
+    if (row_vector(plan, row) != row_vector(plan, std::min(row + 4, end) - 1)) return 4;
+  return 1;
+}
+
+// Shared memory that a thread block can use, if so many share a multiprocessor.
+int shared_bytes(int residents, const DeviceInfo& device) {
+  constexpr int kReserved = 1024;  // for every thread block
+  return (device.shared_bytes + kReserved) / residents - kReserved;
+}
+
 bool is_asked_for(BlockedMath math, const ProductInfo& p) {
   if (p.batch_invariant && math == BlockedMath::split) return false;
   switch (p.f32_products) {
@@ -50,21 +64,36 @@ bool is_asked_for(BlockedMath math, const ProductInfo& p) {
 BlockedInfo describe_blocked(const ElementPlan& plan) {
   BlockedInfo info;
   const ElementLayout& l = plan.layout;
-  if (l.form != ChoiceForm::list || l.element_bytes != 4 || l.pieces == 0) return info;
-  for (std::size_t i = 0; i < info.lists.size(); ++i)
+  if (l.element_bytes != 4 || l.pieces == 0) return info;
+  for (std::size_t i = 0; i < info.lists.size() && !l.in_groups(); ++i)
     info.lists[i] = most_vectors(plan, BlockedInfo::kRows << i);
+  // Windows of lists are found by the places of their slots.
+  if (l.in_groups() || plan.groups.empty()) info.row_lists = row_lists(plan);
   info.rows = l.rows;
   info.pieces = l.pieces;
   return info;
 }
 
-int blocked_residents(const BlockedShape& shape, int lists, const DeviceInfo& device) {
-  constexpr int kReserved = 1024;  // of shared memory, for every thread block
-  const int fitting = (device.shared_bytes + kReserved) / (shape.shared_bytes(lists) + kReserved);
-  return std::min(shape.thread_blocks, fitting);
+BlockedWindow blocked_window(const BlockedShape& shape, const ProductInfo& p,
+                             const DeviceInfo& device) {
+  BlockedWindow window;
+  for (int residents = shape.thread_blocks; residents > 0 && window.groups == 0; --residents)
+    window = blocked_window(shape, p.element.layout, shared_bytes(residents, device));
+  return window;
+}
+
+int blocked_residents(const BlockedShape& shape, const ProductInfo& p, const DeviceInfo& device) {
+  const BlockedWindow window = blocked_window(shape, p, device);
+  if (shape.windowed() && window.groups == 0) return 0;
+  int residents = shape.thread_blocks;
+  const int bytes =
+      shape.windowed() ? window.shared_bytes(shape) : shape.shared_bytes(blocked_lists(shape, p));
+  while (residents > 0 && bytes > shared_bytes(residents, device)) --residents;
+  return residents;
 }
 
 int blocked_lists(const BlockedShape& shape, const ProductInfo& p) {
+  if (shape.windowed()) return p.blocked.row_lists == shape.row_lists ? shape.row_lists : 0;
   const auto lists = [&](int rows) {
     return p.blocked.lists[static_cast<std::size_t>(
         std::countr_zero(static_cast<unsigned>(rows / BlockedInfo::kRows)))];
@@ -80,10 +109,9 @@ std::vector<Selection> blocked_selections(const ProductInfo& p, const DeviceInfo
   std::vector<Selection> all;
   for (std::size_t i = 0; i < kBlockedShapes.size(); ++i) {
     const BlockedShape& shape = kBlockedShapes[i];
-    const int lists = blocked_lists(shape, p);
-    if (lists == 0 || !is_asked_for(shape.math, p)) continue;
+    if (blocked_lists(shape, p) == 0 || !is_asked_for(shape.math, p)) continue;
     if (p.batch_invariant && shape.slices > 1) continue;  // add up in another order
-    if (blocked_residents(shape, lists, device) == 0) continue;
+    if (blocked_residents(shape, p, device) == 0) continue;
     Selection selection;
     selection.family = Family::blocked;
     selection.shape = static_cast<int>(i);
@@ -93,6 +121,9 @@ std::vector<Selection> blocked_selections(const ProductInfo& p, const DeviceInfo
     selection.token_group = token_group(p, 2 * shape.tokens(), device);
     all.push_back(selection);
   }
+  // One kind of kernel whatever the tokens.
+  const auto windowed = [](const Selection& one) { return shape_of(one).windowed(); };
+  if (p.batch_invariant && !std::ranges::all_of(all, windowed)) std::erase_if(all, windowed);
   return all;
 }
 
@@ -116,17 +147,19 @@ std::string blocked_name(const Selection& selection) {
   const char* math = s.math == BlockedMath::fp32    ? "fp32"
                      : s.math == BlockedMath::split ? "3xtf32"
                                                     : "tf32";
-  return fmt::format("blocked {} {}x{}{}", math, s.rows(), s.tokens(),
+  return fmt::format("blocked {} {}x{}{}{}", math, s.rows(), s.tokens(),
+                     s.windowed() ? " windows" : "",
                      s.slices > 1 ? fmt::format(" {} slices", s.slices) : "");
 }
 
 bool same_blocked_sums(const Selection& a, const Selection& b) {
-  return shape_of(a).math == shape_of(b).math && shape_of(a).slices == shape_of(b).slices;
+  const BlockedShape &one = shape_of(a), &other = shape_of(b);
+  return one.math == other.math && one.slices == other.slices && one.windowed() == other.windowed();
 }
 
 bool prefers_blocked(const ProductInfo& p, const DeviceInfo& device) {
   if (!can_run_blocked(p, device)) return false;
-  if (p.batch_invariant || p.f32_products != F32Products::automatic) return true;
+  if (p.batch_invariant || p.f32_products == F32Products::tf32) return true;
   // Look-ups read the weight for every four tokens.
   return p.tokens > 4 && model::predict(select_blocked(p, device), p, device).seconds <
                              model::lookup_cost(4, p, device).seconds;

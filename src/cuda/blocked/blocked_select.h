@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "cuda/blocked/blocked_shape.h"
+#include "cuda/blocked/blocked_window.h"
 #include "cuda/element/element_plan.h"
 #include "cuda/select.h"
 
@@ -16,6 +16,10 @@ BlockedInfo describe_blocked(const ElementPlan& plan);
 /// Lists of columns of a tile of a shape; 0: the shape cannot multiply the weight.
 int blocked_lists(const BlockedShape& shape, const ProductInfo& product);
 
+/// Of a kernel of short vectors: how it divides the weight; of no groups: it cannot multiply it.
+BlockedWindow blocked_window(const BlockedShape& shape, const ProductInfo& product,
+                             const DeviceInfo& device);
+
 /// All ways to run a product, among them the numbers that the options ask for only.
 std::vector<Selection> blocked_selections(const ProductInfo& product, const DeviceInfo& device);
 
@@ -26,7 +30,8 @@ Selection select_blocked(const ProductInfo& product, const DeviceInfo& device);
 bool prefers_blocked(const ProductInfo& product, const DeviceInfo& device);
 
 /// Thread blocks that fit on a multiprocessor.
-int blocked_residents(const BlockedShape& shape, int lists, const DeviceInfo& device);
+int blocked_residents(const BlockedShape& shape, const ProductInfo& product,
+                      const DeviceInfo& device);
 
 /// Whether operands are rounded.
 bool is_tf32(const Selection& selection);

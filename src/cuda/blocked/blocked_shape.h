@@ -26,7 +26,10 @@ struct BlockedShape {
   int slices = 1;
   int stages = 3;
   int thread_blocks = 2;  ///< on one multiprocessor
+  /// Kernels of short vectors (blocked_window.h): lists of columns of four rows, 1 or 4. 0: others.
+  int row_lists = 0;
 
+  constexpr bool windowed() const { return row_lists > 0; }
   constexpr int warps() const { return row_warps * token_warps * slices; }
   constexpr int threads() const { return 32 * warps(); }
   constexpr int half_units() const { return row_warps * warp_units; }
@@ -74,7 +77,7 @@ struct BlockedShape {
 
 /// Where the sum of a token of the tile lies (BlockedFma::keep).
 COPPICE_HOST_DEVICE constexpr int blocked_sum_token(const BlockedShape& s, int token) {
-  return s.turns() ? token ^ 1 : token;
+  return s.turns() && !s.windowed() ? token ^ 1 : token;
 }
 
 /// All that are compiled.
@@ -86,6 +89,10 @@ inline constexpr std::array kBlockedShapes = {
     BlockedShape{BlockedMath::tf32, 1, 4, 4, 64, 1, 3, 4},
     BlockedShape{BlockedMath::split, 2, 2, 8, 64, 1, 3, 2},  // vectors of 128 rows
     BlockedShape{BlockedMath::tf32, 2, 2, 8, 64, 1, 3, 2},
+    BlockedShape{BlockedMath::fp32, 12, 1, 2, 128, 1, 2, 1, 1},  // vectors of 4 rows
+    BlockedShape{BlockedMath::fp32, 6, 1, 2, 128, 1, 2, 2, 1},
+    BlockedShape{BlockedMath::fp32, 12, 1, 2, 128, 1, 2, 1, 4},  // of single rows
+    BlockedShape{BlockedMath::fp32, 6, 1, 2, 128, 1, 2, 2, 4},
 };
 
 }  // namespace coppice::cuda

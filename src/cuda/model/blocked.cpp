@@ -4,6 +4,44 @@
 
 namespace coppice::cuda::model {
 
+namespace {
+
+void add_ends(Cost& cost, const Selection& selection, const ProductInfo& p,
+              const Constants::Blocked& c) {
+  cost.launch += c.ends_seconds;
+  if (selection.transpose || selection.repack)
+    cost.launch += c.copy_seconds + 8 * static_cast<double>(p.cols * p.tokens) / c.copy_bytes;
+  cost.combine();
+}
+
+// Kernels of short vectors: what shared memory delivers to a multiprocessor's warps; and in every
+// step what they do to values and columns, which takes their time from products.
+Cost short_vectors_cost(const Selection& selection, const ProductInfo& p,
+                        const DeviceInfo& device) {
+  const Constants& all = constants_of(device);
+  const Constants::Blocked& c = all.blocked;
+  const BlockedShape& s = kBlockedShapes[static_cast<std::size_t>(selection.shape)];
+  const BlockedWindow w = blocked_window(s, p, device);
+  const std::int64_t tiles = ceil_div(p.blocked.rows, s.rows()) * ceil_div(p.tokens, s.tokens());
+  const Rounds r = rounds_of(tiles, blocked_residents(s, p, device), device);
+  const auto own = static_cast<double>(ceil_div(tiles, device.multiprocessors));
+  const double clocks = 1 / all.clock_hz, rounds = own / r.together;
+  const double steps = w.steps(), outputs = s.rows() * s.tokens();
+  const double rate = s.row_lists == 1 ? c.vector_products : c.row_products;
+  const double crowding = 1 + c.short_few_warps / (r.together * s.warps());
+  Cost cost;
+  cost.shared = clocks * own * steps * w.padded_slots() * outputs * crowding / rate;
+  cost.l2 = clocks * own * steps *
+            (w.part_columns * s.tokens() + w.streams() * w.slots * s.rows()) * 4 / c.l2_bytes;
+  cost.latency = clocks * rounds * steps * c.latency_clocks;
+  cost.launch = clocks * (own * steps * s.warps() * c.turn_clocks + rounds * c.fill_clocks +
+                          own * c.output_clocks * outputs);
+  add_ends(cost, selection, p, c);
+  return cost;
+}
+
+}  // namespace
+
 // A multiprocessor has its share of the tiles; a tile begins where one ends, so that only the last
 // ones leave it partly idle. What a multiprocessor multiplies in a clock grows with its warps,
 // which wait for shared memory and for each other's results. Beside it activations come from L2; a
@@ -12,9 +50,10 @@ Cost blocked_cost(const Selection& selection, const ProductInfo& p, const Device
   const Constants& all = constants_of(device);
   const Constants::Blocked& c = all.blocked;
   const BlockedShape& s = kBlockedShapes[static_cast<std::size_t>(selection.shape)];
+  if (s.windowed()) return short_vectors_cost(selection, p, device);
   const int lists = blocked_lists(s, p);
   const std::int64_t tiles = ceil_div(p.blocked.rows, s.rows()) * ceil_div(p.tokens, s.tokens());
-  const Rounds r = rounds_of(tiles, blocked_residents(s, lists, device), device);
+  const Rounds r = rounds_of(tiles, blocked_residents(s, p, device), device);
   const auto own = static_cast<double>(ceil_div(tiles, device.multiprocessors));
   double rate = s.math == BlockedMath::fp32    ? c.fp32_products
                 : s.math == BlockedMath::split ? c.split_products
@@ -29,11 +68,8 @@ Cost blocked_cost(const Selection& selection, const ProductInfo& p, const Device
   cost.tensor = clocks * own * steps * s.step_slots() * outputs * crowding / rate;
   cost.l2 = clocks * own * steps * s.stage_bytes(lists) / c.l2_bytes;
   cost.latency = clocks * rounds * steps * c.latency_clocks / (s.stages - 1);
-  cost.launch = clocks * (rounds * c.fill_clocks + own * c.output_clocks * outputs * s.slices) +
-                c.ends_seconds;
-  if (selection.transpose || selection.repack)
-    cost.launch += c.copy_seconds + 8 * static_cast<double>(p.cols * p.tokens) / c.copy_bytes;
-  cost.combine();
+  cost.launch = clocks * (rounds * c.fill_clocks + own * c.output_clocks * outputs * s.slices);
+  add_ends(cost, selection, p, c);
   return cost;
 }
 

@@ -106,6 +106,10 @@ struct Constants {
     double fp32_products = 91, split_products = 104, tf32_products = 155;
     double narrow = 0.78, tall = 1.6;  ///< of that with warps of 32 tokens, of 64 rows
     double few_warps = 3;              ///< at which the rate is half of it
+    // Kernels of short vectors:
+    double vector_products = 115, row_products = 42;  ///< by vectors of four rows, by single rows
+    double short_few_warps = 6;
+    double turn_clocks = 200;  ///< of a warp's rows, in every step
     double l2_bytes = 25.8;
     double latency_clocks = 1160;  ///< of a copy, over the stages under way
     double fill_clocks = 2910;     ///< of a tile
@@ -248,6 +252,10 @@ void for_each_constant(AnyConstants& c, F f) {
   f("blocked.narrow", c.blocked.narrow);
   f("blocked.tall", c.blocked.tall);
   f("blocked.few_warps", c.blocked.few_warps);
+  f("blocked.vector_products", c.blocked.vector_products);
+  f("blocked.row_products", c.blocked.row_products);
+  f("blocked.short_few_warps", c.blocked.short_few_warps);
+  f("blocked.turn_clocks", c.blocked.turn_clocks);
   f("blocked.l2_bytes", c.blocked.l2_bytes);
   f("blocked.latency_clocks", c.blocked.latency_clocks);
   f("blocked.fill_clocks", c.blocked.fill_clocks);
