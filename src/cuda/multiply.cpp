@@ -118,7 +118,7 @@ bool copies(const Selection& selection) { return selection.transpose || selectio
 // Makes x feature-major and aligned, where the kernel needs that.
 Matrix prepare(const Selection& selection, const Matrix& x, const Workspace& workspace,
                Stream stream) {
-  if (!copies(selection)) return x;
+  if (!copies(selection) || x.features == 0) return x;
   Matrix copy = x;
   copy.data = workspace.data;
   copy.layout = Layout::feature_major;
