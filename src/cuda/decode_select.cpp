@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/rounding.h"
 #include "cuda/kernels/decode_sizes.h"
 #include "cuda/model/model.h"
 
@@ -9,8 +10,6 @@ namespace coppice::cuda {
 namespace {
 
 constexpr int kReserved = 1024;  // of shared memory, for every thread block
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 bool has_clusters(const DeviceInfo& device) { return device.compute_capability >= 90; }
 

@@ -6,6 +6,7 @@
 
 #include "coppice/cuda.h"
 #include "coppice/error.h"
+#include "core/rounding.h"
 #include "cuda/blocked/blocked_product.h"
 #include "cuda/check.h"
 #include "cuda/element/element_product.h"
@@ -22,10 +23,6 @@
 
 namespace coppice::cuda {
 namespace {
-
-std::int64_t round_up(std::int64_t value, std::int64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
 
 bool aligned_16(const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; }
 

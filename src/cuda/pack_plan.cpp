@@ -5,13 +5,12 @@
 #include <algorithm>
 
 #include "coppice/error.h"
+#include "core/rounding.h"
 
 namespace coppice::cuda {
 namespace {
 
 constexpr std::int64_t kMaxCols = 65536;  // column lists have 16 bits an entry
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Every vector gets whole units (blocks, if vectors are that high).
 void place_vectors(const Grid& grid, bool whole_blocks, PackPlan& plan) {

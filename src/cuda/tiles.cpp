@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "coppice/error.h"
+#include "core/rounding.h"
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/decode_select.h"
 #include "cuda/kernels/sparse_mma_layout.h"
@@ -15,8 +16,6 @@
 #include "cuda/select.h"
 
 namespace coppice::cuda {
-
-using model::ceil_div;
 
 std::vector<int> slice_counts(const WgmmaShape& s, Family family, const ProductInfo& p,
                               const DeviceInfo& device) {

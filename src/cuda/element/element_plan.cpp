@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "coppice/error.h"
+#include "core/rounding.h"
 #include "cuda/element/pass_limit.h"
 #include "cuda/pack_plan.h"
 
@@ -16,11 +17,6 @@ constexpr int kMaxRun = 32;
 constexpr int kListBits = 256;       // of a run's values in all rows of a vector, at least
 constexpr int kMaxIndexBits = 6;     // of the look-up kernels
 constexpr int kMaxChunkCols = 4096;  // their chunks may need so many columns
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t value, std::int64_t unit) {
-  return ceil_div(value, unit) * unit;
-}
 
 int power_of_two_in(int number) {
   int run = 1;

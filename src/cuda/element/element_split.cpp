@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/rounding.h"
 #include "cuda/element/element_plan.h"
 #include "cuda/element/fragment_config.h"
 #include "cuda/element/pass_limit.h"
@@ -10,11 +11,6 @@ namespace coppice::cuda {
 namespace {
 
 constexpr int kWarps = 8;
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t value, std::int64_t unit) {
-  return ceil_div(value, unit) * unit;
-}
 
 // Columns of a pass, [first of its first chunk, last of its last), at most.
 int most_columns(const ElementPlan& plan, const ElementSplit& split) {

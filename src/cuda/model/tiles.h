@@ -4,11 +4,10 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "core/rounding.h"
 #include "cuda/select.h"
 
 namespace coppice::cuda::model {
-
-inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 /// Bytes that a product of Packing::records reads and writes at least once.
 inline double moved_bytes(const ProductInfo& p) {

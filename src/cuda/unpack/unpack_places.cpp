@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/rounding.h"
 #include "cuda/packed_layout.h"
 
 namespace coppice::cuda {
@@ -11,10 +12,6 @@ constexpr std::int64_t kLeastLibraryBytes = 64 << 10;
 constexpr std::int64_t kMostLibraryBytes = std::int64_t{32} << 20;
 constexpr std::int64_t kMostSumBytes = std::int64_t{32} << 20;  // more go part by part
 constexpr std::int64_t kSumUnit = 8;                            // rows or tokens side by side
-
-std::int64_t round_up(std::int64_t value, std::int64_t unit) {
-  return (value + unit - 1) / unit * unit;
-}
 
 }  // namespace
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/rounding.h"
 #include "cuda/unpack/finish.h"
 #include "cuda/unpack/unpack_arguments.h"
 
@@ -11,10 +12,6 @@ namespace {
 std::uint32_t alignment_of(const void* data) {
   const auto address = reinterpret_cast<std::uintptr_t>(data) | 16U;
   return static_cast<std::uint32_t>(address & (~address + 1));
-}
-
-std::int64_t round_up(std::int64_t value, std::int64_t unit) {
-  return (value + unit - 1) / unit * unit;
 }
 
 /// One call: a product in parts of the tokens.
