@@ -185,13 +185,7 @@ TEST(BlockedWindow, RandomPatternsReadBack) {
   for (int i = 0; i < 600; ++i) {
     const Pattern pattern = cpu::random_pattern(random);
     const int rows = random_int(random, 1, 150), cols = random_int(random, 1, 700);
-    cpu::RandomWeightOptions options;
-    if (random_int(random, 0, 2) == 0) {
-      const int first = random_int(random, 0, rows), left = random_int(random, 0, cols);
-      options.row_segments = {first, 0, rows - first};
-      options.col_segments = {left, 0, cols - left};
-    }
-    options.permuted = random_int(random, 0, 2) == 0;
+    const cpu::RandomWeightOptions options = random_options(random, rows, cols);
     if (!is_element_pattern(pattern)) continue;
     seen += expect_round_trip(cpu::random_weight(random, pattern, rows, cols, Dtype::f32, options));
     if (HasFailure()) break;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "coppice/sparse_matrix.h"
+#include "cpu/random_weight.h"
 #include "cuda/element/element_plan.h"
 #include "cuda/element/element_source.h"
 
@@ -56,6 +57,18 @@ inline PackedElement pack_element(const SparseMatrix& weight) {
   for (int place = 0; place < out.plan.sources; ++place)
     out.sources.push_back(source_column(source, place));
   return out;
+}
+
+/// Segments in a third of the cases, a permutation in another.
+inline cpu::RandomWeightOptions random_options(cpu::Random& random, int rows, int cols) {
+  cpu::RandomWeightOptions options;
+  if (cpu::random_int(random, 0, 2) == 0) {
+    const int first = cpu::random_int(random, 0, rows), left = cpu::random_int(random, 0, cols);
+    options.row_segments = {first, 0, rows - first};
+    options.col_segments = {left, 0, cols - left};
+  }
+  options.permuted = cpu::random_int(random, 0, 2) == 0;
+  return options;
 }
 
 }  // namespace coppice::cuda

@@ -13,7 +13,7 @@ from torch_support import torch
 
 import coppice.torch
 from coppice.training.schedules import Order, rate
-from torch_trainer_runs import METHODS, STEPS, make_trainer, rows, same, train_together
+from torch_trainer_runs import METHODS, STEPS, make_trainer, rows, same, train_two
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("method", METHODS)
@@ -60,14 +60,8 @@ def test_a_killed_run_goes_on(tmp_path):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     (tmp_path / "two").mkdir()
-    torch.multiprocessing.spawn(train_together, (tmp_path / "two", port, 2), nprocs=2)
-    states = [torch.load(tmp_path / "two" / f"{rank}.pt") for rank in range(2)]
+    states = train_two(tmp_path / "two", "cpu")
     assert same(*states)
     alone = make_trainer(tmp_path / "one", model_seed=0, noise=0.0)
     alone.run()

@@ -1,7 +1,6 @@
 """coppice.training on a GPU. Skipped without one, which COPPICE_REQUIRE_GPU=1 makes a failure."""
 
 import os
-import socket
 
 import pytest
 
@@ -10,7 +9,7 @@ from torch_support import torch
 import coppice
 import coppice.torch
 from coppice.training.masks import select_masks, tensor_masks
-from torch_trainer_runs import METHODS, STEPS, make_trainer, rows, same, train_together
+from torch_trainer_runs import METHODS, STEPS, make_trainer, rows, same, train_two
 
 if os.environ.get("COPPICE_REQUIRE_GPU") == "1":
     assert torch.cuda.is_available()
@@ -60,12 +59,8 @@ def test_losses_are_the_cpus(method, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_train_as_one(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     (tmp_path / "two").mkdir()
-    torch.multiprocessing.spawn(train_together, (tmp_path / "two", port, 2, "cuda"), nprocs=2)
-    states = [torch.load(tmp_path / "two" / f"{rank}.pt", map_location="cpu") for rank in range(2)]
+    states = train_two(tmp_path / "two", "cuda")
     assert same(*states)
     alone = make_trainer(tmp_path / "one", model_seed=0, noise=0.0)
     alone.run()
