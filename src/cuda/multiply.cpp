@@ -277,6 +277,8 @@ std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x,
 
 std::int64_t workspace_bytes_of(const Selection& selection, const PackedWeight& weight,
                                 std::int64_t tokens) {
+  const bool unpacks = selection.family == Family::unpack || selection.family == Family::two_four;
+  if (!unpacks && !copies(selection)) return 0;  // most calls
   return workspace_places(selection, product_of(weight, tokens)).bytes;
 }
 

@@ -10,6 +10,10 @@
 namespace coppice::cuda {
 namespace {
 
+double predicted_seconds(Family family, const ProductInfo& p, const DeviceInfo& device) {
+  return model::predict(select_of(family, p, device), p, device).seconds;
+}
+
 // Whether gathered products are the choice for a weight that has them. Their sums do not depend on
 // the tile, so that batch-invariant products are always gathered.
 bool prefers_gather(const ProductInfo& p, const DeviceInfo& device) {
@@ -18,11 +22,9 @@ bool prefers_gather(const ProductInfo& p, const DeviceInfo& device) {
   if (!can_run(Family::gather, p, device) || p.tokens == 0) return false;
   if (p.batch_invariant) return true;
   if (!can_run(Family::fragments, p, device)) return p.tokens > kLookedUp;
-  const auto seconds = [&](Family family) {
-    return model::predict(select_of(family, p, device), p, device).seconds;
-  };
   const double clear = model::constants_of(device).gather.clear;
-  return p.tokens > kFragments && seconds(Family::gather) < clear * seconds(Family::fragments);
+  return p.tokens > kFragments && predicted_seconds(Family::gather, p, device) <
+                                      clear * predicted_seconds(Family::fragments, p, device);
 }
 
 // Fewer tokens, and those of batch-invariant products, are left to fragments.
@@ -30,10 +32,8 @@ bool prefers_window(const ProductInfo& p, const DeviceInfo& device) {
   if (p.batch_invariant || p.tokens <= kFragmentTiles.back()) return false;
   if (!can_run(Family::window, p, device)) return false;
   if (!can_run(Family::fragments, p, device)) return true;
-  const auto seconds = [&](Family family) {
-    return model::predict(select_of(family, p, device), p, device).seconds;
-  };
-  return seconds(Family::window) < seconds(Family::fragments);
+  return predicted_seconds(Family::window, p, device) <
+         predicted_seconds(Family::fragments, p, device);
 }
 
 // The best of the other families. Of 2:4 and V:2:M it is one for many tokens, and does not look at

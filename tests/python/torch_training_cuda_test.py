@@ -53,8 +53,8 @@ def test_losses_are_the_cpus(method, tmp_path):
         make_trainer(tmp_path / device, method, noise=0.0, device=device).run()
     cpu, gpu = ([float(row["loss"]) for row in rows(tmp_path / device)] for device in ("cpu", "cuda"))
     # LoRA draws its factors from the device's generator; masks of V:N:M may differ on a GPU, and what was kept differs from there on.
-    same = {"dense": STEPS, "sr-ste": STEPS, "decay": 7, "lora": 1}[method]
-    torch.testing.assert_close(cpu[:same], gpu[:same], rtol=2e-3, atol=1e-5)
+    steps = {"dense": STEPS, "sr-ste": STEPS, "decay": 7, "lora": 1}[method]
+    torch.testing.assert_close(cpu[:steps], gpu[:steps], rtol=2e-3, atol=1e-5)
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")

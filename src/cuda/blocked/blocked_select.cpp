@@ -158,11 +158,11 @@ bool same_blocked_sums(const Selection& a, const Selection& b) {
 }
 
 bool prefers_blocked(const ProductInfo& p, const DeviceInfo& device) {
-  if (!can_run_blocked(p, device)) return false;
-  if (p.batch_invariant || p.f32_products == F32Products::tf32) return true;
-  // Look-ups read the weight for every four tokens.
-  return p.tokens > 4 && model::predict(select_blocked(p, device), p, device).seconds <
-                             model::lookup_cost(4, p, device).seconds;
+  const bool always = p.batch_invariant || p.f32_products == F32Products::tf32;
+  // Look-ups read the weight for every four tokens; a product of so few looks no further.
+  if ((!always && p.tokens <= 4) || !can_run_blocked(p, device)) return false;
+  return always || model::predict(select_blocked(p, device), p, device).seconds <
+                       model::lookup_cost(4, p, device).seconds;
 }
 
 }  // namespace coppice::cuda

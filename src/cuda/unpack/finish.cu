@@ -4,6 +4,7 @@
 
 #include "cuda/check.h"
 #include "cuda/element/output.h"
+#include "cuda/kernels/values.h"
 #include "cuda/unpack/finish.h"
 
 namespace coppice::cuda {
@@ -23,14 +24,10 @@ __device__ inline void load_run(const void* data, std::int64_t index, int here, 
       const float4 raw = *reinterpret_cast<const float4*>(static_cast<const float*>(data) + index);
       v[0] = raw.x, v[1] = raw.y, v[2] = raw.z, v[3] = raw.w;
     } else {
-      const uint4 raw =
-          *reinterpret_cast<const uint4*>(static_cast<const std::uint16_t*>(data) + index);
-      const std::uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
+      const Values values = unpack<kType>(
+          *reinterpret_cast<const uint4*>(static_cast<const std::uint16_t*>(data) + index));
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float2 pair = unpack_pair<kType>(words[i]);
-        v[2 * i] = pair.x, v[2 * i + 1] = pair.y;
-      }
+      for (int i = 0; i < 8; ++i) v[i] = values.v[i];
     }
     return;
   }
@@ -47,8 +44,7 @@ __device__ inline void store_run(void* data, std::int64_t index, int here, bool 
           make_float4(v[0], v[1], v[2], v[3]);
     else
       *reinterpret_cast<uint4*>(static_cast<std::uint16_t*>(data) + index) =
-          make_uint4(pack_pair<kType>(v[0], v[1]), pack_pair<kType>(v[2], v[3]),
-                     pack_pair<kType>(v[4], v[5]), pack_pair<kType>(v[6], v[7]));
+          pack<kType>({{v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]}});
     return;
   }
 #pragma unroll

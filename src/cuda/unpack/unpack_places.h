@@ -7,9 +7,9 @@
 
 namespace coppice::cuda {
 
-/// Byte offsets, each a multiple of 256; `bytes` of all.
+/// Byte offsets, each a multiple of 256; `bytes` of all. A copy of x, transposed or realigned, is
+/// at the beginning.
 struct WorkspacePlaces {
-  std::int64_t copy = 0;     ///< x, transposed or realigned
   std::int64_t weight = 0;   ///< Family::unpack, two_four: the weight in its other form
   std::int64_t tiles = 0;    ///< two_four: its row tiles
   std::int64_t library = 0;  ///< unpack: what cuBLASLt works with
