@@ -70,11 +70,15 @@ def main():
                 print(f"{row['hidden']} wide, {batch} x {length} tokens, {pattern}: dense {row['dense_ms']} ms, compressed {row['sparse_ms']} ms: "
                       f"{row['speedup']} x", flush=True)
                 rows.append(row)
-    if args.csv:
-        with open(args.csv, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, FIELDS)
-            writer.writeheader()
-            writer.writerows(rows)
+                if args.csv:
+                    write(args.csv, rows)
+
+
+def write(path, rows):
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":

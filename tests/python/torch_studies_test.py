@@ -12,6 +12,8 @@ import pytest
 from torch_models import make_model, tokenizer, torch
 from torch_recipes_test import pair_data
 
+import coppice
+
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench" / "python" / "studies"))
 import gpt  # noqa: E402
 import jobs  # noqa: E402
@@ -41,7 +43,7 @@ def test_gpt(tmp_path):
     for part, count in (("train", 4000), ("test", 500)):
         np.save(tmp_path / "data" / f"{part}.npy", np.random.default_rng(1).integers(0, 8192, count).astype(np.uint16))
     args = arguments(tmp_path)
-    wanted = [("dense", "dense"), *[("64:2:8", way) for way in ("decay", "gradual-mag", "obs", "greedy")], ("32:2:16", "sr-ste")]
+    wanted = [("dense", "dense"), *[("64:2:8", way) for way in ("decay", "gradual-mag", "obs", "greedy")], ("vw32/8:32", "decay"), ("2:4", "sr-ste-1e-2"), ("32:2:16", "gradual-mag")]
     found = run(gpt, args, wanted)
     assert all(np.isfinite(row["perplexity"]) for row in found.values())
     assert len({row["perplexity"] for row in found.values()}) == len(found)
@@ -57,11 +59,13 @@ def test_minilm(tmp_path):
     tokenizer().save_pretrained(tmp_path / "data" / "model")
     args = arguments(tmp_path)
     args.output.mkdir()
-    ways = [("2:4", way) for way in ("wanda+perm", "obs+perm", "admm", "sr-ste", "lora")]
-    found = run(minilm, args, [("dense", "dense"), *ways, ("64:2:8", "fixed"), ("64:2:8", "decay")])
+    ways = [("2:4", way) for way in ("wanda+perm", "admm+perm", "obs+perm", "admm", "sr-ste", "lora")]
+    found = run(minilm, args, [("dense", "dense"), *ways, ("64:2:8", "fixed"), ("64:2:8", "decay"), ("32:2:8", "wanda-greedy")])
     assert all(0 <= row["recall@10"] <= 1 for row in found.values())
     names = [jobs.name_of(job) for job in minilm.jobs_of(args)]
     assert len(set(names)) == len(names)
+    thin = minilm.jobs_of(arguments(tmp_path, thin=True))
+    assert {job["pattern"] for job in thin} == {"dense", "2:4", "64:2:8"} and all(job in minilm.jobs_of(args) for job in thin)
 
 
 @pytest.mark.parametrize("permuted", [False, True])
@@ -77,7 +81,9 @@ def test_pruned_weights_have_their_order(permuted):
     weight = torch.randn(8, 16).numpy()
     errors = {}
     for method in ("magnitude", "wanda", "obs"):
-        new = minilm.pruned_weight(weight, "2:4", method, permuted, Stats(), "w")
+        scores = minilm.scores_of(weight, method, Stats(), "w")
+        order = coppice.find_input_permutation(scores, "2:4").permutation if permuted else None
+        new = minilm.pruned_weight(weight, "2:4", method, order, Stats(), "w")
         assert (new == 0).sum() == 64
         errors[method] = np.linalg.norm((weight - new) @ np.linalg.cholesky(Stats().gram("w")))
     assert errors["obs"] < errors["wanda"] < errors["magnitude"]

@@ -1,4 +1,4 @@
-"""Many short runs that share a device: processes take one after the other until the time is up, and the next call goes on."""
+"""Many short runs that share a machine's GPUs: processes take one after the other until the time is up, and the next call goes on."""
 
 import argparse
 import concurrent.futures
@@ -16,9 +16,9 @@ def parser_of(description):
     add = parser.add_argument
     add("data", type=Path, metavar="DATA_DIR")
     add("-o", "--output", type=Path, required=True, metavar="OUT_DIR", help="a run in the same directory goes on")
-    add("--device", default="cpu")
+    add("--device", default="cpu", help="cuda: processes are spread over all GPUs (default: %(default)s)")
     add("--dtype", default="float32", help="of autocast (default: %(default)s)")
-    add("--processes", type=int, default=1, help="that share the device (default: %(default)s)")
+    add("--processes", type=int, default=1, help="side by side (default: %(default)s)")
     add("--seconds", type=float, default=1e9, help="after which runs stop with a checkpoint; what takes longer, by the runs before, is not begun")
     add("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2], help="(default: 0,1,2)")
     add("--steps", type=int, help="of every run")
@@ -44,8 +44,9 @@ def run_jobs(jobs, work, args):
             print(name_of(job), "" if job in left else "done")
         return
     deadline = time.time() + args.seconds
-    with concurrent.futures.ProcessPoolExecutor(args.processes, multiprocessing.get_context("spawn"), _begin,
-                                                (args.processes, args.device)) as pool:
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(args.processes, context, _begin,
+                                                (args.processes, args.device, context.Value("i", 0))) as pool:
         running = {pool.submit(_one, work, job, args, deadline): job for job in left}
         for future in concurrent.futures.as_completed(running):
             name, error = name_of(running[future]), future.exception()
@@ -59,25 +60,34 @@ def run_jobs(jobs, work, args):
         raise SystemExit("some runs failed")
 
 
-def _begin(processes, device):
+_own_device = None  # of a process, where runs are spread over several
+
+
+def _begin(processes, device, begun):
     import torch
     import transformers
 
-    if device.startswith("cuda"):
-        _wait_without_spinning()
+    if device == "cuda":
+        global _own_device
+        with begun.get_lock():
+            number, begun.value = begun.value, begun.value + 1
+        index = number % torch.cuda.device_count()
+        _wait_without_spinning(index)
+        _own_device = f"cuda:{index}"
+        torch.cuda.set_device(index)
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
 
 
-def _wait_without_spinning():
-    """Processes that wait for a shared GPU leave the processors to those that prune: CU_CTX_SCHED_BLOCKING_SYNC of the first device, before
+def _wait_without_spinning(index):
+    """Processes that wait for a shared GPU leave the processors to those that prune: CU_CTX_SCHED_BLOCKING_SYNC of the device, before
     PyTorch opens it."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:  # PyTorch says what is missing
         return
     if driver.cuInit(0) == 0:
-        driver.cuDevicePrimaryCtxSetFlags_v2(0, 4)
+        driver.cuDevicePrimaryCtxSetFlags_v2(index, 4)
 
 
 def expected(job, results):
@@ -90,6 +100,7 @@ def expected(job, results):
 def _one(work, job, args, deadline):
     if time.time() + expected(job, args.output / "results") >= deadline:
         return None
+    args.device = _own_device or args.device
     begin = time.time()
     found = work(job, args, args.output / "runs" / name_of(job), deadline)
     if found is None:

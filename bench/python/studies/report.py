@@ -26,6 +26,8 @@ STUDIES = {
         ("second-order is better than magnitude, both gradual", "decay", "gradual-mag", ".*"),
         ("second-order is better than magnitude, without training after it", "obs", "magnitude", ".*"),
         ("exact columns are better than greedy ones, without training after it", "magnitude", "greedy", "64:.*"),
+        ("SR-STE with a decay of 1e-2 is better than with 2e-4", "sr-ste-1e-2", "sr-ste", ".*"),
+        ("SR-STE with a decay of 1e-2 is better than gradual magnitude pruning", "sr-ste-1e-2", "gradual-mag", ".*"),
         ("training sparse by SR-STE is better than OBS of the dense model", "sr-ste", "obs", ".*"),
         ("second-order structure decay is better than OBS of the dense model", "decay", "obs", ".*"),
         ("gradual magnitude pruning is better than OBS of the dense model", "gradual-mag", "obs", ".*")]),
@@ -33,21 +35,25 @@ STUDIES = {
         ("second-order with permutation is better than magnitude", "once obs+perm", "once magnitude", ".*"),
         ("OBS is better than Wanda", "once obs", "once wanda", ".*"),
         ("ADMM is better than OBS", "once admm", "once obs", ".*"),
+        ("exact columns are better than greedy ones, by magnitude", "once magnitude", "once magnitude-greedy", ".*"),
+        ("exact columns are better than greedy ones, by Wanda", "once wanda", "once wanda-greedy", ".*"),
+        ("permutation helps ADMM", "once admm+perm", "once admm", ".*"),
         ("permutation helps OBS", "once obs+perm", "once obs", ".*"),
         ("RIA is better than Wanda", "once ria", "once wanda", ".*"),
         ("permutation helps magnitude", "once magnitude+perm", "once magnitude", ".*"),
         ("permutation helps Wanda", "once wanda+perm", "once wanda", ".*"),
+        ("permutation helps RIA", "once ria+perm", "once ria", ".*"),
         ("training what OBS with permutation keeps helps", "recovered fixed", "once obs+perm", ".*"),
         ("structure decay is better than a fixed mask", "recovered decay", "recovered fixed", ".*"),
         ("SR-STE is better than a fixed mask", "recovered sr-ste", "recovered fixed", ".*"),
         ("three-staged LoRA is better than a fixed mask", "recovered lora", "recovered fixed", ".*"),
         ("three-staged LoRA is better than SR-STE", "recovered lora", "recovered sr-ste", ".*")]),
 }
-GRID_WAYS = {"gpt": ["obs", "sr-ste"], "minilm": ["once obs", "recovered sr-ste"]}
+GRID_WAYS = {"gpt": ["obs", "gradual-mag"], "minilm": ["once obs", "once wanda", "once magnitude", "recovered fixed"]}
 VNM = r"\d+:2:\d+"
 QUARTER = r"64:2:8|[^:]*:[^:]*"  # of V:N:M the one that all ways were run at
 # Ways that no seed changes, run once: they stand for every seed.
-SEEDLESS = ["once dense", "once magnitude", "once magnitude+perm"]
+SEEDLESS = ["once dense", "once magnitude", "once magnitude+perm", "once magnitude-greedy"]
 
 
 def read(path, measure):
@@ -229,7 +235,7 @@ def draw_grid(found, reference, measure, ways, path):
     """Changes over mask diversity, each run a dot, a colour for each M."""
     figure, axis = figure_of(6)
     colors = {"5": "tab:blue", "8": "tab:orange", "16": "tab:green"}
-    for marker, way in zip("ox", ways):
+    for marker, way in zip("ox^+", ways):
         points = [point for group in points_of(found, way, reference, VNM).values() for point in group]
         for m in dict.fromkeys(pattern.rsplit(":", 1)[1] for pattern, _, _ in points):
             own = [point for point in points if point[0].endswith(f":{m}")]

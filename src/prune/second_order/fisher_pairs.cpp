@@ -6,8 +6,7 @@
 #include <numeric>
 #include <span>
 
-#include "prune/second_order/fisher_curvature.h"
-#include "prune/second_order/unit_exchange.h"
+#include "prune/second_order/fisher_savings.h"
 
 namespace coppice::prune {
 namespace {
@@ -104,31 +103,6 @@ UnitList most_costly(std::span<const GroupRow> rows, const Units& units, std::si
   return order;
 }
 
-// Adds to values[i] what a row saves by keeping `base` and candidates[i], all of them columns: one
-// factor serves all candidates.
-void add_savings(const GroupCurvature& row, const UnitList& base, const UnitList& candidates,
-                 SmallSystem& scratch, std::vector<double>& y, std::vector<double>& values) {
-  const std::size_t n = base.size();
-  scratch.resize(n);
-  y.resize(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    scratch.vector[i] = row.gradient[base[i]];
-    for (std::size_t j = 0; j <= i; ++j) scratch.matrix[i * n + j] = row.at(base[i], base[j]);
-  }
-  const int size = static_cast<int>(n);
-  if (!factorise_small(scratch.matrix.data(), size)) return;
-  const double saved = solve_small(scratch.matrix.data(), scratch.vector.data(), size);
-  for (std::size_t c = 0; c < candidates.size(); ++c) {
-    const std::size_t column = candidates[c];
-    for (std::size_t i = 0; i < n; ++i) y[i] = row.at(column, base[i]);
-    const double curvature =
-        row.at(column, column) - solve_small(scratch.matrix.data(), y.data(), size);
-    const double gradient =
-        row.gradient[column] - std::inner_product(y.begin(), y.end(), scratch.vector.begin(), 0.0);
-    values[c] += saved + (curvature > 0 ? gradient * gradient / curvature : 0);
-  }
-}
-
 // Units that are exchanged at once: 0 to 2, by the operations that takes in a row.
 std::size_t affordable(std::size_t kept, std::size_t units, double work) {
   const auto k = static_cast<double>(kept), others = static_cast<double>(units - kept);
@@ -150,6 +124,32 @@ std::vector<UnitList> list_choices(std::size_t of, std::size_t kept) {
   } while (std::ranges::prev_permutation(chosen).found);
   return choices;
 }
+
+// The savings of all rows together, for UnitExchange. Units are columns of the group, or of
+// `listed` if that is not empty.
+struct ColumnScan {
+  std::span<const GroupCurvature> rows;
+  const KeptColumns& listed;
+  FisherSavings& savings;
+
+  UnitList columns(UnitList units) const {
+    for (std::size_t& unit : units)
+      if (!listed.empty()) unit = static_cast<std::size_t>(listed[unit]);
+    return units;
+  }
+  void operator()(const UnitList& base, const UnitList& candidates,
+                  std::vector<double>& values) const {
+    values.assign(candidates.size(), 0.0);
+    const UnitList kept = columns(base), others = columns(candidates);
+    for (const GroupCurvature& row : rows) savings.add(row, kept, others, values);
+  }
+  void exchanges(const UnitList& base, const UnitList& candidates,
+                 std::vector<double>& values) const {
+    values.assign(base.size() * candidates.size(), 0.0);
+    const UnitList kept = columns(base), others = columns(candidates);
+    for (const GroupCurvature& row : rows) savings.add_exchanges(row, kept, others, values);
+  }
+};
 
 class PairChoice {
  public:
@@ -205,19 +205,7 @@ class PairChoice {
                     std::size_t begin, std::size_t end, const KeptColumns& listed) {
     const std::size_t at_once = affordable(kept.size(), units, work);
     if (at_once == 0) return kept;
-    const auto columns = [&listed](const UnitList& list) {
-      UnitList result = list;
-      for (std::size_t& unit : result)
-        if (!listed.empty()) unit = static_cast<std::size_t>(listed[unit]);
-      return result;
-    };
-    const auto scan = [&](const UnitList& base, const UnitList& candidates,
-                          std::vector<double>& values) {
-      values.assign(candidates.size(), 0.0);
-      const UnitList base_columns = columns(base), candidate_columns = columns(candidates);
-      for (std::size_t r = begin; r < end; ++r)
-        add_savings(curvatures_[r], base_columns, candidate_columns, scratch_, solution_, values);
-    };
+    const ColumnScan scan{std::span(curvatures_).subspan(begin, end - begin), listed, savings_};
     return UnitExchange(units, at_once, scan).best_of(kept, other);
   }
 
@@ -265,7 +253,7 @@ class PairChoice {
   const std::vector<GroupCurvature> curvatures_;
   const std::vector<UnitList> inner_;  // of the live columns; empty: too many
   SmallSystem scratch_;
-  std::vector<double> solution_;
+  FisherSavings savings_;
 };
 
 }  // namespace

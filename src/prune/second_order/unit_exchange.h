@@ -13,7 +13,9 @@ namespace coppice::prune {
 using UnitList = std::vector<std::size_t>;
 
 /// Looks for `keep` of `units` things of large value. Scan: scan(base, candidates, values) sets
-/// values[i] to the value of keeping the things in `base` and candidates[i].
+/// values[i] to the value of keeping the things in `base` and candidates[i]. A scan may have
+/// exchanges(kept, candidates, values) as well, which sets values[p * candidates + i] to about the
+/// value of `kept` with candidates[i] in the place of kept[p], for all p and i in one go.
 template <typename Scan>
 class UnitExchange {
  public:
@@ -87,6 +89,16 @@ class UnitExchange {
 
   void try_single(const UnitList& kept, UnitList& best, double& most) {
     const UnitList candidates = others(kept);
+    if constexpr (requires { scan_.exchanges(kept, candidates, values_); }) {
+      if (candidates.empty()) return;
+      scan_.exchanges(kept, candidates, values_);
+      const std::ptrdiff_t place = std::ranges::max_element(values_) - values_.begin(),
+                           count = std::ssize(candidates);
+      base_ = kept;
+      base_.erase(base_.begin() + place / count);
+      try_candidates({candidates[static_cast<std::size_t>(place % count)]}, best, most);
+      return;
+    }
     for (std::size_t p = 0; p < kept.size(); ++p) {
       base_ = kept;
       base_.erase(base_.begin() + static_cast<std::ptrdiff_t>(p));
