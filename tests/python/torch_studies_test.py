@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ import report  # noqa: E402
 
 def arguments(tmp_path, **changes):
     given = dict(data=tmp_path / "data", output=tmp_path / "out", device="cpu", dtype="float32", seeds=[0, 1], steps=4, batch=4, tiny=True, small=False,
-                 grid=True, thin=False, only="", list=False, processes=1, seconds=1e9)
+                 grid=True, thin=False, only="", list=False, processes=1, threads=None, seconds=1e9)
     return argparse.Namespace(**{**given, **changes})
 
 
@@ -132,3 +133,16 @@ def test_changes_are_against_the_dense_model_of_the_same_seed(tmp_path):
     found = report.read(tmp_path / "results.csv", "recall@10")
     one, other = report.tables(found, ("dense", "once dense")).split("\n\n")  # a dense model that no seed changes stands for each
     assert "| `2:4` |  | 0.4, -50.0 % |" in one and "| `2:4` | 0.6, -25.0 % |" in other
+
+
+def test_the_command_runs_processes_side_by_side(tmp_path):
+    for part, count in (("train", 4000), ("test", 500)):
+        np.save(tmp_path / f"{part}.npy", np.random.default_rng(1).integers(0, 8192, count).astype(np.uint16))
+    command = [sys.executable, gpt.__file__, tmp_path, "-o", tmp_path / "out", "--tiny", "--seeds", "0", "--processes", "2", "--only",
+               "dense_dense,2-4_obs_,64-2-5_greedy"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "3 of 3 runs are done" in done.stdout
+    assert "3 of 3 runs are done" in subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
+    with open(tmp_path / "out" / "results.csv", newline="") as file:
+        assert [row["way"] for row in csv.DictReader(file)] == ["dense", "obs", "greedy"]

@@ -9,6 +9,7 @@ from torch_support import torch
 import coppice
 import coppice.torch
 from coppice.training.masks import select_masks, tensor_masks
+from coppice.training.speed import compare_steps
 from torch_trainer_runs import METHODS, STEPS, make_trainer, rows, same, train_two
 
 if os.environ.get("COPPICE_REQUIRE_GPU") == "1":
@@ -55,6 +56,18 @@ def test_losses_are_the_cpus(method, tmp_path):
     # LoRA draws its factors from the device's generator; masks of V:N:M may differ on a GPU, and what was kept differs from there on.
     steps = {"dense": STEPS, "sr-ste": STEPS, "decay": 7, "lora": 1}[method]
     torch.testing.assert_close(cpu[:steps], gpu[:steps], rtol=2e-3, atol=1e-5)
+
+
+def test_compressed_steps_are_compared_under_autocast():
+    """fp32 weights, which no kernel of 2:4 takes by themselves."""
+    model = torch.nn.Sequential(torch.nn.Linear(256, 512), torch.nn.GELU(), torch.nn.Linear(512, 256)).cuda()
+
+    def loss(model, batch):
+        with torch.autocast("cuda", torch.bfloat16):
+            return model(batch["x"]).float().square().mean()
+
+    found = compare_steps(model, "2:4", loss, {"x": torch.randn(512, 256, device="cuda")}, repeats=2)
+    assert found["layers"] == 2 and found["speedup"] > 0
 
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")

@@ -11,6 +11,7 @@ import coppice
 import coppice.torch
 from coppice.training import (FixedMask, SrSte, StructureDecay, ThreeStageLora, cosine_distance, decay_schedule, distillation_kl,
                               distilled, hidden_mse)
+from coppice.training.methods import compress
 
 nn = torch.nn
 
@@ -235,6 +236,19 @@ def test_compressed_weights_are_trained_at_kept_positions():
         train(model, torch.optim.AdamW(model.parameters(), 0.01), 4)
     method.finish()
     torch.testing.assert_close(masked[0].weight.detach(), compressed[0].to_dense(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_weight_that_happens_to_be_zero_makes_no_layer_sparse():
+    model = mlp()
+    with torch.no_grad():
+        model[0].weight[3, 5] = 0
+    assert compress(model, "2:4") == 2
+    assert all((layer.to_dense() == 0).float().mean() == 0.5 for layer in (model[0], model[2]))
+    kept = mlp(1)
+    coppice.torch.prune_(kept, "1:4")
+    want = [layer.weight.clone() for layer in (kept[0], kept[2])]
+    assert compress(kept, "2:8") == 2  # it has its zeros, and 1:4 fits
+    assert all(torch.equal(layer.to_dense(), weight) for layer, weight in zip((kept[0], kept[2]), want))
 
 
 def test_losses():

@@ -19,6 +19,7 @@ def parser_of(description):
     add("--device", default="cpu", help="cuda: processes are spread over all GPUs (default: %(default)s)")
     add("--dtype", default="float32", help="of autocast (default: %(default)s)")
     add("--processes", type=int, default=1, help="side by side (default: %(default)s)")
+    add("--threads", type=int, help="of a process on the CPU (default: an equal share of the processors)")
     add("--seconds", type=float, default=1e9, help="after which runs stop with a checkpoint; what takes longer, by the runs before, is not begun")
     add("--seeds", type=lambda text: [int(seed) for seed in text.split(",")], default=[0, 1, 2], help="(default: 0,1,2)")
     add("--steps", type=int, help="of every run")
@@ -44,9 +45,12 @@ def run_jobs(jobs, work, args):
             print(name_of(job), "" if job in left else "done")
         return
     deadline = time.time() + args.seconds
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # processes that have imported all of it, and opened no GPU
+    context.set_forkserver_preload(["torch", "transformers", "transformers.models.bert.modeling_bert", "transformers.models.gpt2.modeling_gpt2",
+                                    "coppice.training.recipes", "coppice.pruning"])
     with concurrent.futures.ProcessPoolExecutor(args.processes, context, _begin,
-                                                (args.processes, args.device, context.Value("i", 0))) as pool:
+                                                (args.threads or max(1, len(os.sched_getaffinity(0)) // args.processes), args.device,
+                                                 context.Value("i", 0))) as pool:
         running = {pool.submit(_one, work, job, args, deadline): job for job in left}
         for future in concurrent.futures.as_completed(running):
             name, error = name_of(running[future]), future.exception()
@@ -63,7 +67,7 @@ def run_jobs(jobs, work, args):
 _own_device = None  # of a process, where runs are spread over several
 
 
-def _begin(processes, device, begun):
+def _begin(threads, device, begun):
     import torch
     import transformers
 
@@ -76,7 +80,7 @@ def _begin(processes, device, begun):
         _own_device = f"cuda:{index}"
         torch.cuda.set_device(index)
     transformers.logging.disable_progress_bar()
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+    torch.set_num_threads(threads)
 
 
 def _wait_without_spinning(index):

@@ -32,17 +32,22 @@ METHODS = {"sr-ste": sr_ste, "decay": structure_decay, "lora": lora, "fixed": fi
 
 
 def prune_missing(model, pattern):
-    """Prunes the chosen layers of which nothing is zero, by magnitude."""
-    layers = {name: str(wanted) for name, (module, wanted) in chosen_layers(model, pattern).items() if not (module.weight == 0).any()}
+    """Prunes the chosen layers that are dense, by magnitude; a weight that happens to be zero makes none sparse."""
+    layers = {name: str(wanted) for name, (module, wanted) in chosen_layers(model, pattern).items()
+              if (module.weight == 0).float().mean() <= wanted.sparsity / 2}
     if layers:
         prune_(model, lambda name, _module: layers.get(name))
 
 
 def compress(model, pattern):
-    """For the fixed mask on compressed weights: how many layers became SparseLinear."""
+    """For the fixed mask on compressed weights: how many layers became SparseLinear. Kernels of a GPU are those of the activations' type, so
+    that fp32 weights under autocast are multiplied in 16 bits; what a weight by itself could not be multiplied by there is not asked."""
+    device = next(model.parameters()).device
+    model.cpu()
     prune_missing(model, pattern)
     chosen = {name: str(wanted) for name, (_, wanted) in chosen_layers(model, pattern).items()}
     report = sparsify_(model, lambda name, _module: chosen.get(name), filter=lambda name, _module: name in chosen)
+    model.to(device)
     if not report.sparse:
         raise ValueError(f"no layer could be compressed:\n{report}")
     return len(report.sparse)
