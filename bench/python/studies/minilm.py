@@ -4,7 +4,7 @@ descriptions.
     scripts/debian_task.py descriptions --queries 5000 --task DATA_DIR/test.jsonl --train DATA_DIR/train.jsonl --text /dev/null
     cp -r MODEL_DIR DATA_DIR/model
     python bench/python/studies/minilm.py DATA_DIR -o OUT_DIR --device cuda --dtype bfloat16 --processes 60 --grid
-    python bench/python/studies/minilm.py DATA_DIR -o OUT_DIR --thin                # a CPU does this in an hour
+    python bench/python/studies/minilm.py DATA_DIR -o OUT_DIR --thin                # on a CPU
 
 Pruned at once (calibrated on 256 training texts of a seed): magnitude, Wanda, RIA, OBS, ADMM; "+perm" with the input channels of every layer in
 the order under which its scores keep most. Element-wise patterns need such an order folded into the layer before; here it is applied to

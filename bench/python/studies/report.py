@@ -216,7 +216,8 @@ def save(figure, axis, measure, path):
 def draw(found, reference, measure, path):
     """Each run a dot; between -5 and 5 % the axis is linear, logarithmic outside."""
     counts = collections.Counter(pattern for pattern, _ in found)
-    patterns = [pattern for pattern, count in counts.items() if count > 1 and pattern != "dense"]  # the others: draw_grid
+    most = max(counts.values())
+    patterns = [pattern for pattern, count in counts.items() if 2 * count > most and pattern != "dense"]  # the others: draw_grid
     ways = list(dict.fromkeys(way for pattern, way in found if pattern in patterns))
     figure, axis = figure_of(3 + 0.75 * len(patterns))
     for number, way in enumerate(ways):

@@ -5,7 +5,7 @@
 #
 #   probe      every way of gpt.py and minilm.py for a few steps: seconds of each run, from which the others' time follows
 #   step       training_step.py: compressed against dense
-#   gpt, grid  gpt.py on PACK_DIR/corpus: all patterns and ways, then SR-STE at other (V, M)
+#   gpt, grid  gpt.py on PACK_DIR/corpus: all patterns and ways, then OBS and gradual-mag at other (V, M)
 #   minilm     minilm.py on PACK_DIR/minilm: pruned at once; recovery: trained after it
 #
 # PACK_DIR is what pack.sh made, WORK_DIR keeps results between calls. Where OUT is set, results (tables, logs, no weights) are put into

@@ -11,7 +11,7 @@ class SrSte(Method):
 
     The forward pass takes the masked weight, the gradient goes straight through to all weights, and those that are masked decay:
     gradient + decay * (1 - mask) * weight. The mask is chosen anew after `every` optimizer steps; from step `until` on it stays, and only
-    the kept weights are trained. decay: 2e-4 in the paper, which trains by SGD; AdamW may want much more (docs/studies/gpt_from_scratch.md);
+    the kept weights are trained. decay: 2e-4 in the paper, which trains by SGD; by AdamW 1e-2 was far better (docs/studies/gpt_from_scratch.md);
     0 is the plain straight-through estimator.
     """
 
