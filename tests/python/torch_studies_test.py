@@ -144,5 +144,14 @@ def test_the_command_runs_processes_side_by_side(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "3 of 3 runs are done" in done.stdout
     assert "3 of 3 runs are done" in subprocess.run(command, capture_output=True, text=True, timeout=300).stdout
-    with open(tmp_path / "out" / "results.csv", newline="") as file:
-        assert [row["way"] for row in csv.DictReader(file)] == ["dense", "obs", "greedy"]
+    table = (tmp_path / "out" / "results.csv").read_text()
+    assert [row["way"] for row in csv.DictReader(table.splitlines())] == ["dense", "obs", "greedy"]
+
+
+def test_what_a_table_has_is_not_run_again(tmp_path):
+    wanted = [{"pattern": pattern, "way": "obs", "seed": seed} for seed in (0, 1) for pattern in ("2:4", "vw4/2:4")]
+    (tmp_path / "done.csv").write_text("pattern,way,seed,test_loss,seconds\n2:4,obs,0,4.5,1.0\nvw4/2:4,obs,1,5.5,1.0\n2:4,obs,7,4.0,1.0\n")
+    (tmp_path / "results").mkdir()
+    jobs.take_done(tmp_path / "done.csv", wanted, tmp_path / "results")
+    assert jobs.write_table(wanted, tmp_path) == 2
+    assert report.read(tmp_path / "results.csv", "test_loss") == {("2:4", "obs"): {"0": 4.5}, ("vw4/2:4", "obs"): {"1": 5.5}}

@@ -133,7 +133,8 @@ def main():
     parser.add_argument("--small", action="store_true", help="a model that a CPU trains in minutes: 3 blocks of 128 features, 64 positions")
     parser.add_argument("--tiny", action="store_true", help="a tiny model and few steps, to see that it runs")
     args = parser.parse_args()
-    run_jobs(jobs_of(args), work, args)
+    # What is pruned at the end needs the dense model's weights.
+    run_jobs(jobs_of(args), work, args, lambda job: job["way"] != "dense" or (args.output / "dense" / str(job["seed"])).exists())
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ def parser_of(description):
     add("--steps", type=int, help="of every run")
     add("--batch", type=int, help="samples of a step")
     add("--only", default="", metavar="TEXT,...", help="runs whose name has one of these in it")
+    add("--done", type=Path, metavar="CSV", help="a results.csv of runs that need not be made again")
     add("--list", action="store_true", help="names of the runs, and which are done")
     return parser
 
@@ -33,13 +34,15 @@ def name_of(job):
     return "_".join(str(value) for value in job.values()).replace("/", "-").replace(":", "-")
 
 
-def run_jobs(jobs, work, args):
+def run_jobs(jobs, work, args, stands=lambda job: True):
     """work(job, args, directory, deadline) -> {measure: number}, or None if the time was up. Jobs are dicts, the most wanted first; what they give,
-    with the seconds of the last process that worked on them, goes into OUT_DIR/results.csv."""
+    with the seconds of the last process that worked on them, goes into OUT_DIR/results.csv. stands(job): a result that is there is enough."""
     results = args.output / "results"
     results.mkdir(parents=True, exist_ok=True)
+    if args.done is not None:
+        take_done(args.done, jobs, results)
     jobs = [job for job in jobs if any(text in name_of(job) for text in args.only.split(","))]
-    left = [job for job in jobs if not (results / f"{name_of(job)}.json").exists()]
+    left = [job for job in jobs if not ((results / f"{name_of(job)}.json").exists() and stands(job))]
     if args.list:
         for job in jobs:
             print(name_of(job), "" if job in left else "done")
@@ -62,6 +65,17 @@ def run_jobs(jobs, work, args):
     print(f"{done} of {len(jobs)} runs are done")
     if any(future.exception() is not None for future in running):
         raise SystemExit("some runs failed")
+
+
+def take_done(table, jobs, results):
+    """The results of a table's rows that are not there yet."""
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for job in jobs:
+        path = results / f"{name_of(job)}.json"
+        row = next((row for row in rows if all(row[name] == str(value) for name, value in job.items())), None)
+        if row is not None and not path.exists():
+            path.write_text(json.dumps({**job, **{name: float(value) for name, value in row.items() if name not in job}}))
 
 
 _own_device = None  # of a process, where runs are spread over several

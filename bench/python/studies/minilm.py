@@ -135,10 +135,10 @@ def method_of(job, args, recipe, model, steps):
 def recovered(job, args, recipe, directory, deadline):
     torch.manual_seed(job["seed"])
     recipe.dataset = recipe.dataset[: 64 if args.tiny else None]
-    steps = args.steps or (6 if args.tiny else 60 if args.thin else 600)
+    steps = args.steps or (6 if args.tiny else 30 if args.thin else 600)
     model = recipe.load(recipe.model_dir)
     teacher = recipe.load(recipe.model_dir).to(args.device).eval().requires_grad_(False)
-    options = dict(steps=steps, batch=args.batch or (8 if args.tiny else 16 if args.thin else 64), rate=RATES.get(job["way"], 2e-4), warmup=steps // 20,
+    options = dict(steps=steps, batch=args.batch or (8 if args.tiny else 8 if args.thin else 64), rate=RATES.get(job["way"], 2e-4), warmup=steps // 20,
                    schedule="linear", dtype=args.dtype, device=args.device, seed=job["seed"], log_every=max(1, min(50, steps // 10)))
     method = method_of(job, args, recipe, model, steps)
     return train(model, recipe, recipe.loss(teacher, 1.0, 1.0), method, options, directory, deadline)
@@ -146,8 +146,8 @@ def recovered(job, args, recipe, directory, deadline):
 
 def work(job, args, directory, deadline):
     recipe = Retrieval(args.data / "model", args.data)
-    if args.tiny:
-        recipe.held_out = recipe.held_out[:40]
+    if args.tiny or args.thin:
+        recipe.held_out = recipe.held_out[: 40 if args.tiny else 1000]
     directory.mkdir(parents=True, exist_ok=True)
     if job["stage"] == "once":
         model = recipe.load(recipe.model_dir)
@@ -190,7 +190,7 @@ def main():
     parser = parser_of(__doc__)
     add = parser.add_argument
     add("--grid", action="store_true", help="other (V, M), pruned at once and with a fixed mask after it")
-    add("--thin", action="store_true", help="2:4 and 64:2:8, fewer ways, 60 steps of 16 pairs")
+    add("--thin", action="store_true", help="for a CPU: 2:4 and 64:2:8, fewer ways, 30 steps of 8 pairs, 1000 documents")
     add("--tiny", action="store_true", help="few steps, few documents, to see that it runs")
     args = parser.parse_args()
     if not (args.data / "model" / "config.json").is_file():
