@@ -11,8 +11,6 @@
 namespace coppice::cuda {
 namespace {
 
-constexpr int kLookupResidents = 2;  // thread blocks of 256 threads on a multiprocessor: registers
-
 constexpr int kMaxGatherCols = 65536 - kRunCols;  // a run may reach over the end, in 16 bits
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -115,7 +113,8 @@ ProductInfo describe(const ElementPlan& plan, const Grid& grid, const DeviceInfo
   element.layout = plan.layout;
   element.staged = plan.staged;
   const bool clusters = device.compute_capability >= 90;
-  element.lookup_split = split_element(plan, device.multiprocessors, kLookupResidents, clusters);
+  element.lookup_split =
+      split_element(plan, {device.multiprocessors, device.shared_bytes, clusters});
   const auto fragments = split_fragments(
       plan, {device.multiprocessors, device.shared_bytes, clusters, device.has_wgmma});
   if (!fragments.empty()) element.fragment_form = fragment_form(plan.layout, plan.shares_vectors());

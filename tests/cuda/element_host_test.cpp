@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <set>
 
@@ -171,19 +172,36 @@ TEST(ElementLayout, SplitCoversEveryChunkOnce) {
     if (!is_element_pattern(pattern)) continue;
     const Grid grid(pattern, {random_int(random, 1, 30000), random_int(random, 1, 30000), {}, {}});
     const ElementPlan plan = plan_element(grid, i % 2 == 0 ? Dtype::f16 : Dtype::f32, false);
-    for (const bool clusters : {false, true}) {
-      const ElementSplit s = split_element(plan, 132, 3, clusters);
-      EXPECT_GE(s.row_warps, 1);
+    for (const LookupDevice device :
+         {LookupDevice{132, 227 * 1024, true}, {108, 163 * 1024, false}, {84, 99 * 1024, false}}) {
+      const ElementSplit s = split_element(plan, device);
       const auto chunks = static_cast<int>(plan.chunks.size());
-      EXPECT_LE(s.threads(), 256);
+      EXPECT_GE(s.row_warps, 1);
+      EXPECT_LE(s.warps(), 16);
+      for (int warp = 0; warp < s.warps(); ++warp)
+        EXPECT_EQ(s.row_warp(warp), warp / s.chunk_warps) << s.chunk_warps;
       EXPECT_GE(s.ranks * s.rank_chunks, chunks);
-      EXPECT_LE(s.ranks, clusters ? 8 : 1);
-      EXPECT_GE(s.warp_chunks() * s.chunk_warps, s.pass_chunks);
-      EXPECT_LE(s.units, 8);
+      EXPECT_LE(s.ranks, device.clusters ? 8 : 1);
+      EXPECT_GE(s.warp_chunks * s.chunk_warps, s.pass_chunks);
+      EXPECT_LT((s.chunk_warps - 1) * s.warp_chunks, std::max(1, s.pass_chunks));
+      EXPECT_LE(s.rows(), 512);
+      EXPECT_EQ(s.first_row(0), 0);
+      EXPECT_EQ((s.first_row(s.tiles) + 15) / 16, plan.layout.units());
+      for (int tile = 0; tile < s.tiles; ++tile) {
+        const int rows = s.first_row(tile + 1) - s.first_row(tile);
+        EXPECT_LE(rows, s.rows());
+        EXPECT_GE(rows, s.rows() - s.part_rows);
+      }
       if (!plan.staged) continue;
       EXPECT_LE(s.pass_columns, 8192 + 64) << pattern.to_string();
       for (const ChunkColumns& chunk : plan.chunks)
         EXPECT_LE(chunk.last - chunk.first, s.pass_columns);
+      const LookupForm& form =
+          kLookupForms[static_cast<std::size_t>(lookup_form(plan.layout, true, true))];
+      for (const int tokens : {1, 2, 4})
+        EXPECT_LE(lookup_places({form, i % 2 == 0 ? Dtype::f16 : Dtype::f32, tokens}, s, 1).bytes,
+                  static_cast<std::uint32_t>(device.shared_bytes))
+            << pattern.to_string();
     }
   }
 }
@@ -200,6 +218,18 @@ TEST(ElementLayout, CommonPatternsHaveTheirKernels) {
   EXPECT_TRUE(form_of("5:8", Dtype::f16).general) << "a mask without a kernel";
   EXPECT_EQ(form_of("2:8", Dtype::f16).kept, 2);
   EXPECT_EQ(form_of("4:8", Dtype::f16).form, ChoiceForm::mask);
+}
+
+TEST(ElementLayout, UpperBitsOfAMaskNameItsPlaces) {
+  for (unsigned mask = 0; mask < 256; ++mask) {
+    if (std::popcount(mask) != 4) continue;
+    const std::uint32_t places = mask_places(mask >> 1, 8);
+    int k = 0;
+    for (int bit = 7; bit >= 0; --bit) {
+      if ((mask >> bit & 1) == 0) continue;
+      EXPECT_EQ(places >> 8 * k++ & 255, 8u * static_cast<unsigned>(bit)) << mask;
+    }
+  }
 }
 
 TEST(ElementLayout, ListsWhoseColumnsDoNotFitBecomeGroups) {

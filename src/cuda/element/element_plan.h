@@ -44,22 +44,42 @@ ElementPlan plan_element(const Grid& grid, Dtype dtype, bool permuted);
 
 /// How a product is divided. Does not depend on the tokens: neither does the order of its sums.
 struct ElementSplit {
-  int units = 1;        ///< of a thread block, at most
+  int part_rows = 8;   ///< 8 or 16 rows that are not divided
+  int tiles = 1;       ///< of such parts, one for a thread block of each rank
+  int tile_parts = 1;  ///< of the first `larger_tiles`; the others have one part less
+  int larger_tiles = 1;
   int row_warps = 1;    ///< of a thread block, each with its own rows ...
-  int chunk_warps = 1;  ///< ... times those that divide the chunks of a pass
-  int ranks = 1;        ///< thread blocks of a cluster, which divide the chunks
+  int chunk_warps = 1;  ///< ... times those that divide the chunks of a pass, `warp_chunks` each
+  int warp_chunks = 1;
+  int warp_share = 256;  ///< 256 / chunk_warps, rounded up: see row_warp
+  int ranks = 1;         ///< thread blocks of a cluster, which divide the chunks
   int rank_chunks = 0;
   int pass_chunks = 0;   ///< whose activations are in shared memory together
   int pass_columns = 0;  ///< so many at most
+  int shared_bytes = 0;  ///< that a thread block can have
 
-  int threads() const { return 32 * row_warps * chunk_warps; }
-  int warp_chunks() const { return (pass_chunks + chunk_warps - 1) / chunk_warps; }
+  // Without divisions, which a kernel would begin with.
+  COPPICE_HOST_DEVICE constexpr int first_part(int tile) const {
+    return tile * tile_parts - (tile > larger_tiles ? tile - larger_tiles : 0);
+  }
+  COPPICE_HOST_DEVICE constexpr int first_row(int tile) const {
+    return first_part(tile) * part_rows;
+  }
+  /// Of a tile, at most.
+  COPPICE_HOST_DEVICE constexpr int rows() const { return tile_parts * part_rows; }
+  COPPICE_HOST_DEVICE constexpr int warps() const { return row_warps * chunk_warps; }
+  /// warp / chunk_warps, of up to 16.
+  COPPICE_HOST_DEVICE constexpr int row_warp(int warp) const { return warp * warp_share >> 8; }
   friend bool operator==(const ElementSplit&, const ElementSplit&) = default;
 };
 
-/// @param resident thread blocks of 8 warps that a multiprocessor holds.
-/// @param clusters the device has them (compute capability 9.0 and later).
-ElementSplit split_element(const ElementPlan& plan, int multiprocessors, int resident,
-                           bool clusters);
+/// What dividing has to know of a device.
+struct LookupDevice {
+  int multiprocessors = 1;
+  int shared_bytes = 0;   ///< that a thread block can have
+  bool clusters = false;  ///< compute capability 9.0 and later
+};
+
+ElementSplit split_element(const ElementPlan& plan, const LookupDevice& device);
 
 }  // namespace coppice::cuda

@@ -10,8 +10,6 @@
 namespace coppice::cuda {
 namespace {
 
-constexpr int kWarps = 8;
-
 // Columns of a pass, [first of its first chunk, last of its last), at most.
 int most_columns(const ElementPlan& plan, const ElementSplit& split) {
   const auto chunks = static_cast<int>(std::ssize(plan.chunks));
@@ -37,29 +35,46 @@ void divide_passes(const ElementPlan& plan, ElementSplit& split) {
   }
 }
 
-// Not more rows in a thread block than leave every multiprocessor one. 4-byte weights are read by
-// half units, each by a warp of its own where there are warps enough, and multiprocessors for the
-// larger thread blocks (clusters do not use all of them).
-void divide_rows(const ElementPlan& plan, int multiprocessors, int resident, ElementSplit& split) {
-  const int units = plan.layout.units();
-  const int warps = kWarps / split.chunk_warps;
-  const auto rows_of = [&](int parts) {
-    return static_cast<int>(std::clamp<std::int64_t>(
-        std::int64_t{units} * split.ranks / multiprocessors, 1, std::max(1, warps / parts)));
-  };
-  const int parts = plan.layout.element_bytes == 4 ? std::min(2, warps) : 1;
-  int together = rows_of(parts);
-  split.row_warps = together * parts;
-  const std::int64_t all_warps =
-      std::int64_t{units} * split.ranks * split.row_warps * split.chunk_warps;
-  if (split.ranks > 1 && split.row_warps > rows_of(1) &&
-      all_warps > std::int64_t{multiprocessors} * resident * kWarps * 4 / 5)
-    split.row_warps = together = rows_of(1);
-  const std::int64_t round = std::int64_t{multiprocessors} * resident;
-  split.units = static_cast<int>(
-      std::clamp<std::int64_t>(ceil_div(std::int64_t{units} * split.ranks, round), 1, 8));
-  // Warps of their own rows have them.
-  split.units = static_cast<int>(std::min<std::int64_t>(8, round_up(split.units, together)));
+// Warps of a thread block, and its rows: each warp has at least one slot for weights beside 64 KB
+// of activations and the sums of the rows.
+int most_warps(int shared_bytes) {
+  return shared_bytes >= 200 * 1024 ? 16 : shared_bytes >= 120 * 1024 ? 8 : 4;
+}
+int most_rows(int shared_bytes) {
+  return shared_bytes >= 200 * 1024 ? 512 : shared_bytes >= 120 * 1024 ? 256 : 128;
+}
+
+// One thread block on every multiprocessor, all with the same number of rows but for one part, a
+// few of them perhaps without any: then those of the next product find room for one on every
+// multiprocessor, too. Where some have none, others get two of one product, and are late.
+void divide_rows(const ElementPlan& plan, const LookupDevice& device, ElementSplit& split) {
+  split.part_rows = plan.layout.in_groups() ? kUnitRows / 2 : kUnitRows;
+  const int parts = plan.layout.units() * (kUnitRows / split.part_rows);
+  const std::int64_t at_once = std::max(1, device.multiprocessors / split.ranks);
+  const std::int64_t rounds =
+      ceil_div(std::int64_t{parts} * split.part_rows, at_once * most_rows(device.shared_bytes));
+  const bool few = parts < at_once * 3 / 4;
+  split.tiles = static_cast<int>(few ? parts : rounds * at_once);
+  split.tile_parts = static_cast<int>(ceil_div(parts, split.tiles));
+  split.larger_tiles = parts - split.tiles * (split.tile_parts - 1);
+}
+
+// The warps that have the least to do one after the other; of equals those with more rows of their
+// own.
+void divide_warps(int most, ElementSplit& split) {
+  constexpr int kMostSums = 2048;  // of a token
+  int least = std::numeric_limits<int>::max();
+  for (int row_warps = most; row_warps >= 1; row_warps /= 2) {
+    const int chunk_most = std::min(most / row_warps, std::max(1, kMostSums / split.rows()));
+    const auto each = static_cast<int>(ceil_div(split.pass_chunks, chunk_most));
+    const auto items = static_cast<int>(ceil_div(split.tile_parts, row_warps)) * each;
+    if (row_warps > split.tile_parts || items >= least) continue;
+    least = items;
+    split.row_warps = row_warps;
+    split.warp_chunks = each;
+    split.chunk_warps = static_cast<int>(ceil_div(split.pass_chunks, each));
+  }
+  split.warp_share = static_cast<int>(ceil_div(256, split.chunk_warps));
 }
 
 // Thread blocks that run at the same time: clusters do not use every multiprocessor (H200).
@@ -125,28 +140,27 @@ std::vector<FragmentSplit> split_fragments(const ElementPlan& plan, const Fragme
   return splits;
 }
 
-// One round of thread blocks, all of them at work until the end: then memory is what they wait for.
-// Where rows are few, the chunks are divided among the thread blocks of a cluster.
-ElementSplit split_element(const ElementPlan& plan, int multiprocessors, int resident,
-                           bool clusters) {
+// Where rows are few, and rather than several passes, the chunks are divided among the thread
+// blocks of a cluster.
+ElementSplit split_element(const ElementPlan& plan, const LookupDevice& device) {
   ElementSplit split;
-  const int units = plan.layout.units(), chunks = static_cast<int>(std::ssize(plan.chunks));
-  if (chunks == 0) return split;
+  split.shared_bytes = device.shared_bytes;
+  const auto chunks = static_cast<int>(std::ssize(plan.chunks));
   const auto divide = [&] {
+    divide_rows(plan, device, split);
     split.rank_chunks = static_cast<int>(ceil_div(chunks, split.ranks));
     split.pass_chunks = split.rank_chunks;
-    if (plan.staged) divide_passes(plan, split);
+    if (plan.staged && chunks > 0) divide_passes(plan, split);
   };
+  if (plan.layout.rows == 0) return split;
   divide();
-  // More ranks where thread blocks are few, and rather than several passes.
-  while (clusters && split.ranks < 8 && chunks >= 4 * split.ranks &&
-         (2 * units * split.ranks < 3 * multiprocessors || split.pass_chunks < split.rank_chunks)) {
+  while (device.clusters && split.ranks < 8 && chunks >= 4 * split.ranks &&
+         (2 * split.tiles * split.ranks <= device.multiprocessors ||
+          split.pass_chunks < split.rank_chunks)) {
     split.ranks *= 2;
     divide();
   }
-  const int each = static_cast<int>(ceil_div(split.pass_chunks, kWarps));
-  split.chunk_warps = static_cast<int>(ceil_div(split.pass_chunks, each));
-  divide_rows(plan, multiprocessors, resident, split);
+  if (chunks > 0) divide_warps(most_warps(device.shared_bytes), split);
   return split;
 }
 

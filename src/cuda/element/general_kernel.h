@@ -74,14 +74,14 @@ struct GeneralRow {
 };
 
 template <Dtype kType, int kTokens>
-__global__ void __launch_bounds__(256) general_kernel(const ElementArguments p) {
-  extern __shared__ uint4 lookup_shared[];
+__global__ void __launch_bounds__(kLookupThreads) general_kernel(const ElementArguments p) {
+  extern __shared__ uint4 general_shared[];
   const ElementSplit& s = p.split;
   const ElementLayout& l = p.weight.layout;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int rank = blockIdx.x % s.ranks, tile = blockIdx.x / s.ranks;
-  const int first_token = blockIdx.y * kTokens, rows = kUnitRows * s.units;
-  auto* sums = reinterpret_cast<float*>(lookup_shared);
+  const int rank = blockIdx.x, tile = blockIdx.y, first_token = blockIdx.z * kTokens;
+  const int first_row = s.first_row(tile), rows = s.rows();
+  auto* sums = reinterpret_cast<float*>(general_shared);
   ptx::let_next_kernel_begin();
   LookupWalk<2> walk(p, rank, tile, warp);
   clear_sums(sums, s.chunk_warps * rows * kTokens);
@@ -100,11 +100,11 @@ __global__ void __launch_bounds__(256) general_kernel(const ElementArguments p) 
       for (int g = (first + of - 1) / of; g < end; ++g) part.add_group(g, sum);
       if (walk.last_of_part())
         keep_sums<kTokens>(
-            sum, sums + (warp % s.chunk_warps * rows + walk.part * 8 - tile * rows) * kTokens,
-            lane);
+            sum, sums + (walk.chunk_warp * rows + walk.part * 8 - first_row) * kTokens, lane);
     }
   }
-  store_sums<kType, kTokens>(p, sums, s.chunk_warps, tile * rows, rows, first_token, rank);
+  store_sums<kType, kTokens>(p, sums, s.chunk_warps, first_row, s.first_row(tile + 1), rows,
+                             first_token, rank);
 }
 
 }  // namespace coppice::cuda

@@ -6,6 +6,7 @@
 
 #include "coppice/dtype.h"
 #include "cuda/element/element_layout.h"
+#include "cuda/element/element_plan.h"
 
 namespace coppice::cuda {
 
@@ -14,7 +15,7 @@ struct LookupForm {
   ChoiceForm form = ChoiceForm::indices;
   int index_bits = 0;    ///< indices
   int kept = 0;          ///< indices: of a group, 0: any; mask: of a group
-  int group = 0;         ///< mask
+  int group = 0;         ///< mask; indices: 2^index_bits, or 0: any
   int run = 0;           ///< list: 1, 2, 4, or 8: 8 and more
   bool shared = false;   ///< list: rows g and g + 8 of every unit are of one vector
   bool general = false;  ///< everything at run time, straight from memory
@@ -23,10 +24,14 @@ struct LookupForm {
   constexpr int words() const { return form == ChoiceForm::mask ? group / kept : index_bits; }
 };
 
+inline constexpr int kLookupThreads = 512;  ///< at most
+inline constexpr int kMostStages = 4;       ///< of a ring (lookup_ring.h)
+
 inline constexpr std::array kLookupForms = {
+    LookupForm{.index_bits = 3, .kept = 2, .group = 8},
+    LookupForm{.index_bits = 4, .kept = 2, .group = 16},
+    LookupForm{.index_bits = 5, .kept = 2, .group = 32},
     LookupForm{.index_bits = 3, .kept = 2},
-    LookupForm{.index_bits = 4, .kept = 2},
-    LookupForm{.index_bits = 5, .kept = 2},
     LookupForm{.index_bits = 1},
     LookupForm{.index_bits = 2},
     LookupForm{.index_bits = 3},
@@ -56,7 +61,8 @@ constexpr int lookup_form(const ElementLayout& l, bool staged, bool shared) {
     const bool fits = l.form == ChoiceForm::list ? f.run == (l.run < 8 ? l.run : 8)
                       : l.form == ChoiceForm::mask
                           ? f.kept == l.kept && f.group == l.group
-                          : f.index_bits == l.index_bits && (f.kept == 0 || f.kept == l.kept);
+                          : f.index_bits == l.index_bits && (f.kept == 0 || f.kept == l.kept) &&
+                                (f.group == 0 || f.group == l.group);
     if (fits) return static_cast<int>(i);
   }
   return -1;
@@ -71,14 +77,64 @@ struct LookupConfig {
   constexpr int element_bytes() const { return type == Dtype::f32 ? 4 : 2; }
   constexpr int per_piece() const { return kPieceBytes / element_bytes(); }
   constexpr int pieces() const { return kChunkEntries / per_piece(); }
-  /// Rows that a lane loads a chunk of at a time: as many as keep memory busy with 16 warps on a
-  /// multiprocessor (70 KB on their way), within 128 registers.
-  constexpr int halves() const { return type == Dtype::f32 ? 1 : 2; }
-  constexpr bool shared() const { return form.shared && halves() == 2; }
+  /// Rows of a lane that are worked on together: two that share a list of columns.
+  constexpr int halves() const { return type != Dtype::f32 && form.shared ? 2 : 1; }
+  /// Thread blocks that a multiprocessor has registers for: this kernel's and the next one's, whose
+  /// weights are then on their way, or where many values are in registers one alone.
+  constexpr int residents() const { return tokens > 2 || halves() == 2 ? 1 : 2; }
   /// Activations lie in shared memory as floats; four tokens of 16 bits as they are.
   constexpr bool as_floats() const { return type == Dtype::f32 || tokens < 4; }
+  /// Masks of 4 of 8 are looked up, too: 7 bits (the eighth follows from them) name four bytes,
+  /// the places of the kept columns, highest first. Each lane has a table in a bank of its own.
+  constexpr bool tabled() const {
+    return form.form == ChoiceForm::mask && form.kept == 4 && form.group == 8 &&
+           column_bytes() <= 8;
+  }
+  constexpr int table_bytes() const { return tabled() ? 128 * 32 * 4 : 0; }
+  /// Words of choices of a piece in a list, which has 16 bits a run.
+  constexpr int list_words() const {
+    return form.run >= per_piece() ? 1 : (per_piece() / form.run + 1) / 2;
+  }
+  /// Words of choices of a lane and chunk.
+  constexpr int choice_words() const {
+    return form.form == ChoiceForm::list ? pieces() * list_words() : form.words();
+  }
+  /// What all lanes of a warp need for a chunk: values of its rows, and choices.
+  constexpr int slot_bytes() const {
+    return 32 * (halves() * pieces() * kPieceBytes + choice_words() * 4);
+  }
   /// Bytes of the activations of a column.
   constexpr int column_bytes() const { return tokens * (as_floats() ? 4 : 2); }
 };
+
+/// Where what a thread block has in shared memory lies. Activations come first: their groups of
+/// columns begin at multiples of their size.
+struct LookupPlaces {
+  std::uint32_t table, sums, barriers, slots, bytes;
+};
+COPPICE_HOST_DEVICE constexpr LookupPlaces lookup_places(const LookupConfig& config,
+                                                         const ElementSplit& s, int stages) {
+  constexpr std::uint32_t kAlignment = 128;
+  const auto up = [](std::uint32_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; };
+  const std::uint32_t slots = s.warps() * stages;
+  LookupPlaces at{};
+  at.table = up(s.pass_columns * config.column_bytes());
+  at.sums = at.table + config.table_bytes();
+  at.barriers = up(at.sums + s.chunk_warps * s.rows() * config.tokens * 4);
+  at.slots = up(at.barriers + slots * 8);
+  at.bytes = at.slots + slots * config.slot_bytes();
+  return at;
+}
+
+/// Four bytes: the places of the set bits of a mask of 8, highest first, times `column_bytes`. The
+/// mask is given by its upper 7 bits; those that belong to none have any places.
+COPPICE_HOST_DEVICE constexpr std::uint32_t mask_places(std::uint32_t upper, int column_bytes) {
+  std::uint32_t places = 0;
+  int found = 0;
+  for (int bit = 7; bit > 0; --bit)
+    if ((upper >> (bit - 1) & 1) != 0 && found < 4)
+      places |= static_cast<std::uint32_t>(bit * column_bytes) << 8 * found++;
+  return places;  // the fourth may be bit 0
+}
 
 }  // namespace coppice::cuda

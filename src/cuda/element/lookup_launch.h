@@ -2,6 +2,7 @@
 // side by side.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -18,25 +19,40 @@ void launch_lookup_bf16(const ElementArguments& arguments, int form, int tile, b
 void launch_lookup_f32(const ElementArguments& arguments, int form, int tile, bool clusters,
                        cudaStream_t stream);
 
+/// Slots of every warp: where two thread blocks share a multiprocessor half of its memory holds
+/// them. More than a warp has items are of no use.
+template <LookupConfig kConfig>
+int lookup_stages(const ElementSplit& s) {
+  constexpr int kReserved = 1024;  // of every thread block
+  const auto bytes = [&](int stages) {
+    return static_cast<int>(lookup_places(kConfig, s, stages).bytes);
+  };
+  const int items = (s.rows() / 8 + s.row_warps - 1) / s.row_warps * s.warp_chunks;
+  const int half = (s.shared_bytes + kReserved) / 2 - kReserved;
+  const bool shares = kConfig.residents() == 2 && bytes(2) <= half;
+  int stages = std::clamp(items, 1, kMostStages);
+  while (stages > 1 && bytes(stages) > (shares ? half : s.shared_bytes)) --stages;
+  return stages;
+}
+
 template <Dtype kType, int kForm, int kTokens>
 void launch_one_lookup(const ElementArguments& p, bool clusters, cudaStream_t stream) {
   constexpr LookupConfig kConfig{kLookupForms[kForm], kType, kTokens};
   const ElementSplit& s = p.split;
-  const int sums = s.chunk_warps * kUnitRows * s.units * kTokens * 4;
-  const int units = p.weight.layout.units();
   LaunchShape shape;
-  shape.grid = dim3(static_cast<unsigned>((units + s.units - 1) / s.units * s.ranks),
+  shape.grid = dim3(static_cast<unsigned>(s.ranks), static_cast<unsigned>(s.tiles),
                     static_cast<unsigned>((p.tokens + kTokens - 1) / kTokens));
-  shape.threads = s.threads();
+  shape.threads = 32 * s.warps();
   shape.cluster = s.ranks;
   shape.overlaps = clusters;
   if constexpr (kConfig.form.general) {
-    shape.shared_bytes = sums;
+    shape.shared_bytes = s.chunk_warps * s.rows() * kTokens * 4;
     launch(general_kernel<kType, kTokens>, shape, stream, "launching a general product", p);
   } else {
-    shape.shared_bytes = sums + s.pass_columns * kConfig.column_bytes();
+    const int stages = lookup_stages<kConfig>(s);
+    shape.shared_bytes = static_cast<int>(lookup_places(kConfig, s, stages).bytes);
     launch(lookup_kernel<kForm, kType, kTokens>, shape, stream, "launching a product by look-ups",
-           p);
+           p, stages);
   }
 }
 

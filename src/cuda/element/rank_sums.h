@@ -30,11 +30,13 @@ __device__ inline const float* of_rank(const float* sums, int rank, int ranks) {
   return sums;
 }
 
-/// @param sums in shared memory, [parts][rows][kStride], `rows` of them from `first_row` on; a part
-/// for each warp that has its own chunks. Written before by this thread block alone.
+/// @param sums in shared memory, [parts][rows][kStride]; a part for each warp that has its own
+/// chunks. Written before by this thread block alone. They are rows [first_row, end_row), no more
+/// than `rows`.
 template <Dtype kType, int kTokens, int kStride = kTokens>
 __device__ inline void store_sums(const ElementArguments& p, float* sums, int parts, int first_row,
-                                  int rows, int first_token, int rank) {
+                                  int end_row, int rows, int first_token, int rank) {
+  end_row = min(end_row, p.weight.layout.rows);
   const int ranks = p.split.ranks, count = rows * kTokens, part_size = rows * kStride;
   const bool by_row = p.epilogue.token_major;  // neighbours write what lies together
   __syncthreads();
@@ -50,7 +52,7 @@ __device__ inline void store_sums(const ElementArguments& p, float* sums, int pa
   for (int i = static_cast<int>(threadIdx.x) + rank * static_cast<int>(blockDim.x); i < count;
        i += ranks * static_cast<int>(blockDim.x)) {
     const int row = by_row ? i % rows : i / kTokens, token = by_row ? i / rows : i % kTokens;
-    if (first_row + row >= p.weight.layout.rows || first_token + token >= p.tokens) continue;
+    if (first_row + row >= end_row || first_token + token >= p.tokens) continue;
     float sum = 0;
     for (int r = 0; r < ranks; ++r) {
       const float* theirs = of_rank(sums, r, ranks);

@@ -71,9 +71,9 @@ Cost lookup_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device
           ? count(e.lookup_split.pass_columns) *
                 count(ceil_div(e.lookup_split.rank_chunks, std::max(1, e.lookup_split.pass_chunks)))
           : count(p.cols);
-  const double blocks = count(ceil_div(e.layout.units(), std::max(1, e.lookup_split.units)));
+  const double blocks = count(e.lookup_split.tiles);
   const double rounds =
-      std::max(1.0, tiles * blocks * e.lookup_split.ranks / (2.0 * device.multiprocessors));
+      std::max(1.0, tiles * blocks * e.lookup_split.ranks / device.multiprocessors);
   Cost cost;
   cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
                                levels.l2_bytes * c.l2_share, device);
