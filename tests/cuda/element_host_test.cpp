@@ -12,6 +12,7 @@
 #include "cpu/random_weight.h"
 #include "cuda/element/fragment_config.h"
 #include "cuda/element/lookup_config.h"
+#include "cuda/element/lookup_walk.h"
 #include "cuda/host_element_pack.h"
 
 namespace coppice::cuda {
@@ -202,6 +203,56 @@ TEST(ElementLayout, SplitCoversEveryChunkOnce) {
         EXPECT_LE(lookup_places({form, i % 2 == 0 ? Dtype::f16 : Dtype::f32, tokens}, s, 1).bytes,
                   static_cast<std::uint32_t>(device.shared_bytes))
             << pattern.to_string();
+    }
+  }
+}
+
+// As the kernels walk: every chunk of every 8 or 16 rows belongs to one warp, and a walk ahead of
+// it comes by the same items.
+template <int kParts>
+void expect_walks(const ElementPlan& plan, const ElementSplit& s) {
+  const int units = plan.layout.units();
+  const auto chunks = static_cast<int>(plan.chunks.size());
+  std::vector<int> seen(static_cast<std::size_t>(units) * kParts * plan.chunks.size());
+  for (int tile = 0; tile < s.tiles; ++tile)
+    for (int rank = 0; rank < s.ranks; ++rank)
+      for (int warp = 0; warp < s.warps(); ++warp) {
+        LookupWalk<kParts> walk(s, units, chunks, rank, tile, warp), ahead = walk;
+        while (walk.chunk < walk.end_chunk) {
+          for (; walk.here(); walk.next()) {
+            ASSERT_TRUE(ahead.to_item());
+            ASSERT_EQ(walk.part, ahead.part);
+            ASSERT_EQ(walk.now, ahead.now);
+            ahead.next();
+            ++seen[static_cast<std::size_t>(walk.part * chunks + walk.now)];
+            const int row = walk.part * kUnitRows / kParts;
+            ASSERT_GE(row, s.first_row(tile));
+            ASSERT_LE(row + kUnitRows / kParts, s.first_row(tile) + s.rows());
+          }
+          walk.next_pass();
+        }
+        ASSERT_FALSE(ahead.to_item());
+      }
+  EXPECT_EQ(std::ranges::count(seen, 1), std::ssize(seen));
+}
+
+TEST(ElementLayout, WalksComeByEveryItemOnce) {
+  Random random(9);
+  for (int i = 0; i < 60; ++i) {
+    const Pattern pattern = cpu::random_pattern(random);
+    if (!is_element_pattern(pattern)) continue;
+    const bool few_rows = i % 3 == 0;
+    const Grid grid(pattern, {random_int(random, 1, few_rows ? 200 : 5000),
+                              random_int(random, 1, few_rows ? 30000 : 5000),
+                              {},
+                              {}});
+    const ElementPlan plan = plan_element(grid, i % 2 == 0 ? Dtype::f16 : Dtype::f32, false);
+    for (const LookupDevice device :
+         {LookupDevice{132, 227 * 1024, true}, {84, 99 * 1024, false}}) {
+      const ElementSplit s = split_element(plan, device);
+      if (s.part_rows == kUnitRows) expect_walks<1>(plan, s);
+      expect_walks<2>(plan, s);
+      if (HasFailure()) return;
     }
   }
 }

@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kLookupThreads,
 
   // Weights do not come from the kernels before: they are on their way while those end.
   constexpr int kHalves = kConfig.halves();
-  LookupWalk<2 / kHalves> walk(p, rank, tile, warp);
+  LookupWalk<2 / kHalves> walk(s, p.weight.layout.units(), p.weight.chunk_count, rank, tile, warp);
   Ring ring(p.weight, walk, shared + at.slots + warp * stages * Ring::Rows::kBytes,
             shared + at.barriers + warp * stages * 8, stages, lane);
   ptx::let_next_kernel_begin();

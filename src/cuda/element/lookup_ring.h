@@ -6,59 +6,10 @@
 #pragma once
 
 #include "cuda/element/lookup_item.h"
+#include "cuda/element/lookup_walk.h"
 #include "cuda/ptx/barrier.h"
 
 namespace coppice::cuda {
-
-/// What a warp does, item by item: passes, in each its parts (units, or with kParts = 2 halves of 8
-/// rows), of each its chunks.
-template <int kParts>
-struct LookupWalk {
-  int first_part, end_part, part_step;  // of this warp
-  int chunk, end_chunk;                 // of the rank, from the current pass on
-  int pass_chunks, warp_chunks, chunk_warp;
-  int part, now, end;  // where it is
-
-  __device__ LookupWalk(const ElementArguments& p, int rank, int tile, int warp) {
-    const ElementSplit& s = p.split;
-    const int parts = s.part_rows * kParts / kUnitRows;  // of the walk in one of the division
-    const int row_warp = s.row_warp(warp);
-    first_part = s.first_part(tile) * parts + row_warp;
-    end_part = min(s.first_part(tile + 1) * parts, p.weight.layout.units() * kParts);
-    part_step = s.row_warps;
-    chunk = rank * s.rank_chunks;
-    end_chunk = min(chunk + s.rank_chunks, p.weight.chunk_count);
-    pass_chunks = s.pass_chunks;
-    warp_chunks = s.warp_chunks;
-    chunk_warp = warp - row_warp * s.chunk_warps;
-    begin_pass();
-  }
-  __device__ int pass_end() const { return min(chunk + pass_chunks, end_chunk); }
-  __device__ int first_chunk() const { return min(chunk + chunk_warp * warp_chunks, pass_end()); }
-  __device__ void begin_pass() {
-    part = first_part, now = first_chunk();
-    end = min(now + warp_chunks, pass_end());
-  }
-  /// Whether there is an item in this pass.
-  __device__ bool here() const { return part < end_part && now < end; }
-  __device__ bool last_of_part() const { return now + 1 == end; }
-  __device__ void next() {
-    if (++now < end) return;
-    now = first_chunk();
-    part += part_step;
-  }
-  /// Goes to the next pass; false if there is none.
-  __device__ bool next_pass() {
-    chunk += pass_chunks;
-    begin_pass();
-    return chunk < end_chunk;
-  }
-  /// Goes on to a pass with an item; false if there is none.
-  __device__ bool to_item() {
-    while (chunk < end_chunk && !here()) next_pass();
-    return chunk < end_chunk;
-  }
-};
 
 template <LookupConfig kConfig>
 class LookupRing {
