@@ -100,6 +100,8 @@ std::string family_name(cuda::Family family) {
       return "lookup";
     case cuda::Family::fragments:
       return "fragments";
+    case cuda::Family::quads:
+      return "quads";
     case cuda::Family::blocked:
       return "blocked";
     case cuda::Family::gather:

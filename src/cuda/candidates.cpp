@@ -92,8 +92,8 @@ int tile_tokens(const Selection& selection) {
 std::vector<Selection> candidates(const ProductInfo& product, const DeviceInfo& device) {
   std::vector<Selection> all{select(product, device)};
   for (Family family : {Family::wgmma, Family::expand, Family::mma, Family::decode, Family::lookup,
-                        Family::fragments, Family::blocked, Family::gather, Family::window,
-                        Family::unpack, Family::two_four})
+                        Family::fragments, Family::quads, Family::blocked, Family::gather,
+                        Family::window, Family::unpack, Family::two_four})
     if (can_run(family, product, device)) add_family(all, family, product, device);
   return all;
 }

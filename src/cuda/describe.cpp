@@ -121,6 +121,10 @@ ProductInfo describe(const ElementPlan& plan, const Grid& grid, const DeviceInfo
   element.fragment_tiles = static_cast<int>(fragments.size());
   std::ranges::copy(fragments, element.fragment_splits.begin());
   product.fragment_tokens = element.fragment_tokens();
+  const auto quads =
+      split_quads(plan, {device.multiprocessors, device.shared_bytes, clusters, device.has_wgmma});
+  if (!quads.empty()) element.quad_form = quad_form(plan.layout);
+  std::ranges::copy(quads, element.quad_splits.begin());
   product.blocked = describe_blocked(plan);
   product.window = window_of(plan, device);
   product.two_four = fits_two_four(plan);

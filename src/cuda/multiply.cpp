@@ -197,7 +197,7 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
   }
   if (is_element_family(selection.family) || selection.family == Family::window) {
     multiply_element(selection, impl.element, x, epilogue_arguments(y, epilogue), impl.dtype,
-                     impl.device_info, stream);
+                     impl.device_info, lent, stream);
     return;
   }
   if (selection.family == Family::decode) {
@@ -277,8 +277,9 @@ std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x,
 
 std::int64_t workspace_bytes_of(const Selection& selection, const PackedWeight& weight,
                                 std::int64_t tokens) {
-  const bool unpacks = selection.family == Family::unpack || selection.family == Family::two_four;
-  if (!unpacks && !copies(selection)) return 0;  // most calls
+  const bool needs = selection.family == Family::unpack || selection.family == Family::two_four ||
+                     selection.family == Family::quads;
+  if (!needs && !copies(selection)) return 0;  // most calls
   return workspace_places(selection, product_of(weight, tokens)).bytes;
 }
 

@@ -100,7 +100,7 @@ Selection faster_unpacked(const Selection& listed, const ProductInfo& p, const D
   double least = model::predict(listed, p, device).seconds;
   // Many tokens by windows take longer than predicted (H200: 1.2 to 1.25, vw16 and vw32, 4096).
   if (listed.family == Family::window) least *= model::constants_of(device).unpack.beside_windows;
-  for (const Family family : {Family::unpack, Family::two_four}) {
+  for (const Family family : {Family::quads, Family::unpack, Family::two_four}) {
     if (!can_run(family, p, device)) continue;
     const Selection other = select_of(family, p, device);
     const double seconds = model::predict(other, p, device).seconds;

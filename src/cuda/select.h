@@ -221,6 +221,7 @@ enum class Family : std::uint8_t {
   fragments,  ///< tensor cores, the weight expanded to dense fragments in registers
   blocked,    ///< 32-bit weights, many tokens: blocked/blocked_kernel.h
   gather,     ///< dense wgmma on gathered activations, for vectors of 64 rows and more
+  quads,      ///< sparse tensor cores, the weight expanded to 2:4 in registers, tens of tokens
   window,     ///< many tokens: vectors of 16 rows and more, rows of activations out of a window
   unpack,     ///< expanded to dense rows in the workspace, then a product of cuBLASLt
   two_four,   ///< expanded to records of 2:4 there, then multiplied like Family::wgmma
@@ -243,7 +244,7 @@ struct Selection {
 
 Selection select(const ProductInfo& product, const DeviceInfo& device);
 
-/// Whether it multiplies weights of Packing::elements for few tokens, and its tiles of tokens,
+/// Whether it multiplies weights of Packing::elements in tiles of tokens, and these tiles,
 /// ascending.
 bool is_element_family(Family family);
 std::vector<int> element_tiles(Family family, const ProductInfo& product);

@@ -11,7 +11,10 @@ std::string_view rows_name(MmaRows rows) {
 
 std::string selection_name(const Selection& selection) {
   if (is_element_family(selection.family))
-    return fmt::format("{} {}", selection.family == Family::lookup ? "look-up" : "fragments",
+    return fmt::format("{} {}",
+                       selection.family == Family::lookup  ? "look-up"
+                       : selection.family == Family::quads ? "quads"
+                                                           : "fragments",
                        selection.tile_tokens);
   const char* before = selection.transpose     ? " after a transpose"
                        : selection.repack      ? " after a copy"

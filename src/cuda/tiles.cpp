@@ -100,11 +100,12 @@ bool has_tile(const WgmmaShape& shape, Family family, const ProductInfo& p) {
 }
 
 bool is_element_family(Family family) {
-  return family == Family::lookup || family == Family::fragments;
+  return family == Family::lookup || family == Family::fragments || family == Family::quads;
 }
 
 std::vector<int> element_tiles(Family family, const ProductInfo& p) {
   if (family == Family::lookup) return {1, 2, 4};
+  if (family == Family::quads) return {kQuadTiles.begin(), kQuadTiles.end()};
   std::vector<int> tiles;
   for (int tile = 8; tile <= p.fragment_tokens; tile *= 2) tiles.push_back(tile);
   return tiles;
@@ -157,6 +158,13 @@ bool can_unpack(Family family, const ProductInfo& p, const DeviceInfo& device) {
   return family == Family::unpack ? device.dense_library : device.has_wgmma && p.two_four;
 }
 
+// The order of its sums depends on the tile.
+bool can_run_quads(const ProductInfo& p, const DeviceInfo& device) {
+  constexpr std::int64_t kMost = 1 << 16;  // tokens, of one launch
+  return device.has_wgmma && p.element.quad_form >= 0 && !p.batch_invariant && p.tokens > 0 &&
+         p.tokens <= kMost;
+}
+
 }  // namespace
 
 bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
@@ -168,6 +176,7 @@ bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
   if (family == Family::blocked) return can_run_blocked(p, device);
   if (family == Family::window) return !window_shapes(p, device).empty();
   if (family == Family::lookup) return true;
+  if (family == Family::quads) return can_run_quads(p, device);
   if (family == Family::fragments) return p.fragment_tokens > 0;
   if (family == Family::mma) return true;
   if (family == Family::decode) return !decode_shapes(p, device).empty();

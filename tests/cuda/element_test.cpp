@@ -61,8 +61,9 @@ TEST(CudaElement, EveryKernel) {
   Random random(20261133);
   const int count = case_count(60);
   for (int i = 0; i < count && !HasFailure(); ++i)
-    for (const char* pattern : {"2:8", "4:8", "2:16", "vw16/3:16", "vw32/8:32", "bw64x8/2:8"})
-      for (const Family family : {Family::lookup, Family::fragments}) {
+    for (const char* pattern :
+         {"2:8", "4:8", "2:16", "1:4", "vw4/2:8", "vw16/3:16", "vw32/8:32", "bw64x8/2:8"})
+      for (const Family family : {Family::lookup, Family::fragments, Family::quads}) {
         Problem p = random_problem(random, Pattern::parse(pattern));
         p.every_kernel_of = family;
         check_problem(p, static_cast<std::uint64_t>(i));

@@ -81,7 +81,14 @@ TEST(Unpack, IsChosenWhereItIsFaster) {
         << pattern;
   for (const char* pattern : {"2:8", "2:16", "1:4"})
     EXPECT_TRUE(chosen(product(pattern, 14336, 4096, 4096)).starts_with("unpack 2:4")) << pattern;
-  EXPECT_EQ(chosen(product("2:8", 14336, 4096, 4096, Dtype::bf16, true)), "unpack dense");
+  EXPECT_FALSE(
+      chosen(product("2:8", 14336, 4096, 4096, Dtype::bf16, true)).starts_with("unpack 2:4"))
+      << "permuted";
+  for (const char* pattern : {"2:8", "2:16", "1:4"})
+    for (const std::int64_t tokens : {17, 64, 128, 256}) {
+      EXPECT_TRUE(chosen(product(pattern, 14336, 4096, tokens)).starts_with("quads")) << pattern;
+      EXPECT_FALSE(chosen(product(pattern, 14336, 4096, 16)).starts_with("quads")) << pattern;
+    }
   EXPECT_TRUE(chosen(product("vw128/8:32", 14336, 4096, 4096)).starts_with("gather"));
   EXPECT_TRUE(chosen(product("vw32/8:32", 4096, 4096, 4096)).starts_with("window"));
   EXPECT_EQ(chosen(product("vw16/8:32", 4096, 4096, 4096)), "unpack dense");

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "cuda/element/fragment_config.h"
+#include "cuda/element/quad_form.h"
 
 namespace coppice::cuda {
 
@@ -15,6 +16,8 @@ struct ElementInfo {
   int fragment_tiles = 0;     ///< of kFragmentTiles, the first of them
   ElementSplit lookup_split;  ///< of Family::lookup
   std::array<FragmentSplit, kFragmentTiles.size()> fragment_splits;
+  int quad_form = -1;  ///< of kQuadForms; -1: none
+  std::array<FragmentSplit, kQuadTiles.size()> quad_splits;
 
   /// Tokens of the largest tile of Family::fragments; 0: none.
   int fragment_tokens() const {

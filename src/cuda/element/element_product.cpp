@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cuda/element/fragment_arguments.h"
+#include "cuda/element/quad_arguments.h"
 #include "cuda/kernels/tensor_map.h"
 #include "cuda/window/window.h"
 
@@ -15,13 +16,30 @@ void multiply_fragments(const ElementProduct& product, int tile_tokens, const El
   const FragmentArguments p{product, packed.info.fragment_splits[static_cast<std::size_t>(tile)]};
 #if COPPICE_CUDA_WGMMA
   if (p.split.wgmma) {
-    const int form = fragment_form(p.weight.layout, shares_vectors(p.weight));
     (dtype == Dtype::f16 ? launch_wgmma_fragments_f16 : launch_wgmma_fragments_bf16)(
-        p, form, static_cast<int>(tile), stream);
+        p, static_cast<int>(tile), stream);
     return;
   }
 #endif
   launch_element_fragments(p, dtype, tile_tokens, packed.overlaps, stream);
+}
+
+void multiply_quads(const ElementProduct& product, int tile_tokens, const ElementPacked& packed,
+                    Dtype dtype, std::byte* workspace, Stream stream) {
+#if COPPICE_CUDA_WGMMA
+  const auto tile = std::ranges::find(kQuadTiles, tile_tokens) - kQuadTiles.begin();
+  const int form = packed.info.quad_form;
+  QuadArguments p;
+  static_cast<ElementProduct&>(p) = product;
+  p.split = packed.info.quad_splits[static_cast<std::size_t>(tile)];
+  p.ordered = workspace;
+  p.blocks = quad_blocks(kQuadForms[static_cast<std::size_t>(form)], p.weight.layout);
+  launch_quad_order(p, tile_tokens, stream);
+  (dtype == Dtype::f16 ? launch_quads_f16 : launch_quads_bf16)(p, form, static_cast<int>(tile),
+                                                               stream);
+#else
+  (void)product, (void)tile_tokens, (void)packed, (void)dtype, (void)workspace, (void)stream;
+#endif
 }
 
 // x is feature-major here.
@@ -50,8 +68,7 @@ void multiply_window(const ElementProduct& product, const Selection& selection,
 
 void multiply_element(const Selection& selection, const ElementPacked& packed, const Matrix& x,
                       const EpilogueArguments& epilogue, Dtype dtype, const DeviceInfo& device,
-                      Stream stream) {
-  const bool fragments = selection.family == Family::fragments;
+                      std::byte* workspace, Stream stream) {
   ElementProduct p;
   p.weight = packed.weight;
   p.x = x.data;
@@ -67,8 +84,10 @@ void multiply_element(const Selection& selection, const ElementPacked& packed, c
   p.epilogue = epilogue;
   if (selection.family == Family::window)
     multiply_window(p, selection, packed, dtype, device, stream);
-  else if (fragments)
+  else if (selection.family == Family::fragments)
     multiply_fragments(p, selection.tile_tokens, packed, dtype, stream);
+  else if (selection.family == Family::quads)
+    multiply_quads(p, selection.tile_tokens, packed, dtype, workspace, stream);
   else
     launch_element_lookup({p, packed.info.lookup_split}, dtype, selection.tile_tokens,
                           packed.overlaps, stream);

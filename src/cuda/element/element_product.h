@@ -6,9 +6,10 @@
 
 namespace coppice::cuda {
 
-/// Enqueues a product of a weight of such a packing; arguments are not checked.
+/// Enqueues a product of a weight of such a packing; arguments are not checked. `workspace`: of
+/// Family::quads.
 void multiply_element(const Selection& selection, const ElementPacked& packed, const Matrix& x,
                       const EpilogueArguments& epilogue, Dtype dtype, const DeviceInfo& device,
-                      Stream stream);
+                      std::byte* workspace, Stream stream);
 
 }  // namespace coppice::cuda

@@ -6,6 +6,7 @@
 #include "cuda/element/element_plan.h"
 #include "cuda/element/fragment_config.h"
 #include "cuda/element/pass_limit.h"
+#include "cuda/element/quad_form.h"
 
 namespace coppice::cuda {
 namespace {
@@ -85,11 +86,9 @@ int resident_blocks(int multiprocessors, int residents, int ranks) {
 
 // The division with the least work one after the other: rounds of thread blocks, the steps of their
 // units, and what a round costs by itself. Of equals the one with larger thread blocks.
-FragmentSplit best_split(int units, int steps, int tokens, const FragmentDevice& device,
-                         bool wgmma) {
+FragmentSplit best_split(int units, int steps, int most, int residents,
+                         const FragmentDevice& device, bool wgmma) {
   constexpr int kRound = 12;  // as a step of so many units
-  const int residents = fragment_residents(tokens);
-  const int most = wgmma ? kWgmmaWarps / residents : kFragmentWarps;
   FragmentSplit best;
   std::int64_t least = std::numeric_limits<std::int64_t>::max();
   for (int ranks = 1; ranks <= (device.clusters ? 8 : 1) && ranks <= steps; ranks *= 2)
@@ -129,14 +128,27 @@ std::vector<FragmentSplit> split_fragments(const ElementPlan& plan, const Fragme
       columns = std::max(columns, round_up(chunk.last - chunk.first, 32));
   std::vector<FragmentSplit> splits;
   for (const int tokens : kFragmentTiles) {
-    const bool wgmma = device.wgmma && !form.gathers() && tokens >= kWgmmaTokens;
-    FragmentSplit split = best_split(plan.layout.units(), steps, tokens, device, wgmma);
+    // What keeps at most two of four columns is faster as 2:4 (split_quads).
+    const bool wgmma = device.wgmma && form.form == ChoiceForm::mask && tokens >= kWgmmaTokens;
+    const int residents = fragment_residents(tokens);
+    const int most = wgmma ? kWgmmaWarps / residents : kFragmentWarps;
+    FragmentSplit split = best_split(plan.layout.units(), steps, most, residents, device, wgmma);
     split.columns = static_cast<int>(columns);
     if (std::max(needed_bytes(form, tokens, split, false),
                  needed_bytes(form, tokens, split, true)) > device.shared_bytes)
       break;
     splits.push_back(split);
   }
+  return splits;
+}
+
+std::vector<FragmentSplit> split_quads(const ElementPlan& plan, const FragmentDevice& device) {
+  const int number = quad_form(plan.layout);
+  if (number < 0 || plan.chunks.empty() || !device.wgmma) return {};
+  const int steps = quad_steps(kQuadForms[static_cast<std::size_t>(number)], plan.layout);
+  std::vector<FragmentSplit> splits;
+  for (const int tokens : kQuadTiles)
+    splits.push_back(best_split(plan.layout.units(), steps, quad_warps(tokens), 1, device, true));
   return splits;
 }
 

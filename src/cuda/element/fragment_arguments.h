@@ -15,11 +15,8 @@ struct FragmentArguments : ElementProduct {
 void launch_element_fragments(const FragmentArguments& arguments, Dtype dtype, int tile,
                               bool clusters, cudaStream_t stream);
 
-/// The same for a split that says so, compute capability 9.0: `form` and `tile` are numbers in
-/// kFragmentForms and kFragmentTiles.
-void launch_wgmma_fragments_f16(const FragmentArguments& arguments, int form, int tile,
-                                cudaStream_t stream);
-void launch_wgmma_fragments_bf16(const FragmentArguments& arguments, int form, int tile,
-                                 cudaStream_t stream);
+/// The same for a split that says so, compute capability 9.0: `tile` is a number in kFragmentTiles.
+void launch_wgmma_fragments_f16(const FragmentArguments& arguments, int tile, cudaStream_t stream);
+void launch_wgmma_fragments_bf16(const FragmentArguments& arguments, int tile, cudaStream_t stream);
 
 }  // namespace coppice::cuda

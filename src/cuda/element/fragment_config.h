@@ -132,4 +132,7 @@ struct FragmentDevice {
 /// there is no form for the weight.
 std::vector<FragmentSplit> split_fragments(const ElementPlan& plan, const FragmentDevice& device);
 
+/// The same for each of kQuadTiles (quad_form.h).
+std::vector<FragmentSplit> split_quads(const ElementPlan& plan, const FragmentDevice& device);
+
 }  // namespace coppice::cuda

@@ -2,9 +2,9 @@
 
 namespace coppice::cuda {
 
-void launch_wgmma_fragments_bf16(const FragmentArguments& arguments, int form, int tile,
+void launch_wgmma_fragments_bf16(const FragmentArguments& arguments, int tile,
                                  cudaStream_t stream) {
-  launch_wgmma_form<Dtype::bf16>(arguments, form, tile, stream);
+  launch_wgmma_tile<Dtype::bf16>(arguments, tile, stream);
 }
 
 }  // namespace coppice::cuda

@@ -2,9 +2,8 @@
 
 namespace coppice::cuda {
 
-void launch_wgmma_fragments_f16(const FragmentArguments& arguments, int form, int tile,
-                                cudaStream_t stream) {
-  launch_wgmma_form<Dtype::f16>(arguments, form, tile, stream);
+void launch_wgmma_fragments_f16(const FragmentArguments& arguments, int tile, cudaStream_t stream) {
+  launch_wgmma_tile<Dtype::f16>(arguments, tile, stream);
 }
 
 }  // namespace coppice::cuda

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <utility>
 
 #include "cuda/element/fragment_shape.h"
 #include "cuda/element/fragment_wgmma.h"
@@ -18,19 +17,17 @@ void launch_one_wgmma(const FragmentArguments& p, cudaStream_t stream) {
          "launching a product by fragments", p);
 }
 
-/// `form`, `tile`: numbers in kFragmentForms and kFragmentTiles, from kWgmmaTokens on.
+/// `tile`: number in kFragmentTiles, from kWgmmaTokens on.
 template <Dtype kType>
-void launch_wgmma_form(const FragmentArguments& p, int form, int tile, cudaStream_t stream) {
+void launch_wgmma_tile(const FragmentArguments& p, int tile, cudaStream_t stream) {
   using Function = void (*)(const FragmentArguments&, cudaStream_t);
-  using Row = std::array<Function, 2>;
   constexpr int kFirst = 2;
   static_assert(kFragmentTiles[kFirst] == kWgmmaTokens);
-  constexpr auto kTable = []<int... kForm>(std::integer_sequence<int, kForm...>) {
-    return std::array<Row, sizeof...(kForm)>{
-        Row{launch_one_wgmma<kType, kForm, 4>, launch_one_wgmma<kType, kForm, 8>}...};
-  }
-  (std::make_integer_sequence<int, kExpandedForms>());
-  kTable[static_cast<std::size_t>(form)][static_cast<std::size_t>(tile - kFirst)](p, stream);
+  constexpr int kMaskForm = 1;  // what keeps two of four columns at most is made 2:4 (quad_form.h)
+  static_assert(kFragmentForms[kMaskForm].form == ChoiceForm::mask);
+  constexpr std::array<Function, 2> kTable{launch_one_wgmma<kType, kMaskForm, 4>,
+                                           launch_one_wgmma<kType, kMaskForm, 8>};
+  kTable[static_cast<std::size_t>(tile - kFirst)](p, stream);
 }
 
 }  // namespace coppice::cuda

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/kernels/expand_pipeline.h"
+#include "cuda/kernels/metadata_exchange.h"
 #include "cuda/kernels/wgmma_consume.h"
 #include "cuda/ptx/bytes.h"
 
@@ -25,26 +26,6 @@ template <int kProducts>
 struct Fragments {
   std::uint32_t a[kProducts][4] = {};
   std::uint32_t metadata[(kProducts + 1) / 2] = {};
-};
-
-/// Brings 8 times 4 bits of every lane to the lanes that wgmma reads them from: nibble 2i + j of
-/// lane t's bytes 0, 1 (row g) and 2, 3 (row g + 8), with u = 2i + j, goes to lane u, place t of
-/// its row's half.
-class MetadataExchange {
- public:
-  __device__ explicit MetadataExchange(int t)
-      : own_(t % 2 == 0 ? 0x0F0F0F0F : 0xF0F0F0F0),
-        turn_(t % 2 == 0 ? 28 : 4),
-        bytes_(t < 2 ? 0x6240 : 0x3715) {}
-  __device__ std::uint32_t operator()(std::uint32_t word) const {
-    const std::uint32_t beside = __shfl_xor_sync(0xffffffffu, word, 1);
-    const std::uint32_t mine = (word & own_) | (__funnelshift_r(beside, beside, turn_) & ~own_);
-    const std::uint32_t across = __shfl_xor_sync(0xffffffffu, mine, 2);
-    return ptx::select_bytes(mine, across, bytes_);
-  }
-
- private:
-  std::uint32_t own_, turn_, bytes_;
 };
 
 template <WgmmaConfig kConfig>

@@ -157,6 +157,16 @@ struct Constants {
     double round_seconds = 4.55e-6;
   } fragments;
 
+  struct Quads {
+    double memory_share = 0.8, l2_share = 0.9;
+    // A thread block's step of 64 columns, and more for a token of each of its warpgroups.
+    double block_seconds = 200e-9, block_token_seconds = 1e-9;
+    double order_seconds = 1.5e-12;  ///< a byte of activations, before
+    double ends_seconds = 4e-6;
+    double rank_seconds = 0.3e-6;   ///< of a cluster, for every doubling
+    double round_seconds = 1.5e-6;  ///< of thread blocks, but the first
+  } quads;
+
   struct Dense {
     double memory_share = 0.87;
     double ends_seconds = 3.48e-6;
@@ -293,6 +303,14 @@ void for_each_constant(AnyConstants& c, F f) {
   f("fragments.ends_seconds", c.fragments.ends_seconds);
   f("fragments.rank_seconds", c.fragments.rank_seconds);
   f("fragments.round_seconds", c.fragments.round_seconds);
+  f("quads.memory_share", c.quads.memory_share);
+  f("quads.l2_share", c.quads.l2_share);
+  f("quads.block_seconds", c.quads.block_seconds);
+  f("quads.block_token_seconds", c.quads.block_token_seconds);
+  f("quads.order_seconds", c.quads.order_seconds);
+  f("quads.ends_seconds", c.quads.ends_seconds);
+  f("quads.rank_seconds", c.quads.rank_seconds);
+  f("quads.round_seconds", c.quads.round_seconds);
   f("unpack.memory_share", c.unpack.memory_share);
   f("unpack.value_clocks", c.unpack.value_clocks);
   f("unpack.quad_clocks", c.unpack.quad_clocks);

@@ -118,4 +118,34 @@ Cost fragments_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& dev
   return cost;
 }
 
+// The weight from memory; expansion and products, of which a warp does one after the other;
+// activations are put in order before, and come through L2 for every thread block.
+Cost quads_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& levels = constants_of(device);
+  const Constants::Quads& c = levels.quads;
+  const ElementInfo& e = p.element;
+  const auto tile = std::ranges::find(kQuadTiles, tile_tokens) - kQuadTiles.begin();
+  const FragmentSplit& split = e.quad_splits[static_cast<std::size_t>(tile)];
+  const QuadForm& form = kQuadForms[static_cast<std::size_t>(std::max(0, e.quad_form))];
+  const double step_blocks = form.step_columns() / kBlockSlots;
+  const double tiles = count(ceil_div(p.tokens, tile_tokens));
+  const double thread_blocks = tiles * count(ceil_div(e.layout.units(), split.warps)) * split.ranks;
+  const double rounds = std::max(1.0, std::ceil(thread_blocks / device.multiprocessors));
+  const double blocks = count(split.rank_steps) * step_blocks;  // of a thread block
+  const double block = c.block_seconds + c.block_token_seconds * tile_tokens * (split.warps / 4);
+  const double all_blocks = count(quad_blocks(form, e.layout));
+  Cost cost;
+  cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
+                               levels.l2_bytes * c.l2_share, device);
+  cost.latency = rounds * blocks * block;
+  cost.l2 = (thread_blocks / split.ranks * all_blocks * tile_tokens * 128 +
+             tiles * weight_bytes(e.layout)) /
+            (levels.l2_bytes * c.l2_share);
+  cost.launch = c.ends_seconds + c.rank_seconds * std::log2(split.ranks) +
+                c.round_seconds * (rounds - 1) +
+                tiles * all_blocks * tile_tokens * 128 * c.order_seconds;
+  cost.combine();
+  return cost;
+}
+
 }  // namespace coppice::cuda::model

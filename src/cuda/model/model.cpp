@@ -50,6 +50,8 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
       return gather_cost(tile(), s.slices, p, device);
     case Family::fragments:
       return fragments_cost(s.tile_tokens, p, device);
+    case Family::quads:
+      return quads_cost(s.tile_tokens, p, device);
     case Family::lookup:
       return lookup_cost(s.tile_tokens, p, device);
     case Family::blocked:

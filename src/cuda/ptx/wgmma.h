@@ -54,12 +54,13 @@ __device__ inline void keep_values(std::uint32_t (&registers)[kCount]) {
 #define COPPICE_D8(b)                                                                 \
   "+f"(d[b]), "+f"(d[(b) + 1]), "+f"(d[(b) + 2]), "+f"(d[(b) + 3]), "+f"(d[(b) + 4]), \
       "+f"(d[(b) + 5]), "+f"(d[(b) + 6]), "+f"(d[(b) + 7])
-#define COPPICE_D32(b) \
-  COPPICE_D8(b), COPPICE_D8((b) + 8), COPPICE_D8((b) + 16), COPPICE_D8((b) + 24)
+#define COPPICE_D16(b) COPPICE_D8(b), COPPICE_D8((b) + 8)
+#define COPPICE_D32(b) COPPICE_D16(b), COPPICE_D16((b) + 16)
 #define COPPICE_D64(b) COPPICE_D32(b), COPPICE_D32((b) + 32)
 #define COPPICE_D128(b) COPPICE_D64(b), COPPICE_D64((b) + 64)
-#define COPPICE_R32                                       \
-  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15" \
+#define COPPICE_R16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+#define COPPICE_R32 \
+  COPPICE_R16       \
   ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define COPPICE_R64                                                  \
   COPPICE_R32                                                        \
@@ -119,8 +120,13 @@ template <Dtype kType, int kSelector, int kTransB, int kCount>
 __device__ inline void sparse_wgmma(float (&d)[kCount], const std::uint32_t (&a)[4],
                                     std::uint64_t b, std::uint32_t metadata) {
   static_assert(kType == Dtype::f16 || kType == Dtype::bf16);
-  static_assert(kCount == 32 || kCount == 64 || kCount == 128, "tokens: 64, 128 or 256");
-  if constexpr (kType == Dtype::f16 && kCount == 32) {
+  static_assert(kCount == 16 || kCount == 32 || kCount == 64 || kCount == 128,
+                "tokens: 32, 64, 128 or 256");
+  if constexpr (kType == Dtype::f16 && kCount == 16) {
+    COPPICE_SPARSE_WGMMA_A(32, "f16", COPPICE_D16(0), COPPICE_R16, 16, 17, 18, 19, 20, 21, 22, 23);
+  } else if constexpr (kType == Dtype::bf16 && kCount == 16) {
+    COPPICE_SPARSE_WGMMA_A(32, "bf16", COPPICE_D16(0), COPPICE_R16, 16, 17, 18, 19, 20, 21, 22, 23);
+  } else if constexpr (kType == Dtype::f16 && kCount == 32) {
     COPPICE_SPARSE_WGMMA_A(64, "f16", COPPICE_D32(0), COPPICE_R32, 32, 33, 34, 35, 36, 37, 38, 39);
   } else if constexpr (kType == Dtype::f16 && kCount == 64) {
     COPPICE_SPARSE_WGMMA_A(128, "f16", COPPICE_D64(0), COPPICE_R64, 64, 65, 66, 67, 68, 69, 70, 71);
@@ -173,9 +179,11 @@ __device__ inline void dense_wgmma(float (&d)[kCount], std::uint64_t a, std::uin
 #undef COPPICE_R128
 #undef COPPICE_R64
 #undef COPPICE_R32
+#undef COPPICE_R16
 #undef COPPICE_D128
 #undef COPPICE_D64
 #undef COPPICE_D32
+#undef COPPICE_D16
 #undef COPPICE_D8
 
 }  // namespace coppice::cuda::ptx

@@ -46,6 +46,9 @@ WorkspacePlaces workspace_places(const Selection& selection, const ProductInfo& 
     at.sum_bytes = std::clamp(4 * rows * tokens, 4 * rows * kSumUnit,
                               std::max(4 * rows * kSumUnit, kMostSumBytes));
     at.sums = take(at.sum_bytes);
+  } else if (selection.family == Family::quads) {
+    const QuadForm& form = kQuadForms[static_cast<std::size_t>(p.element.quad_form)];
+    take(round_up(p.tokens, selection.tile_tokens) * quad_blocks(form, p.element.layout) * 128);
   }
   return at;
 }

@@ -10,6 +10,7 @@ namespace coppice::cuda {
 /// Byte offsets, each a multiple of 256; `bytes` of all. A copy of x, transposed or realigned, is
 /// at the beginning.
 struct WorkspacePlaces {
+  // Family::quads: activations in order, at the beginning.
   std::int64_t weight = 0;   ///< Family::unpack, two_four: the weight in its other form
   std::int64_t tiles = 0;    ///< two_four: its row tiles
   std::int64_t library = 0;  ///< unpack: what cuBLASLt works with
