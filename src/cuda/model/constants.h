@@ -160,7 +160,7 @@ struct Constants {
   struct Quads {
     double memory_share = 0.8, l2_share = 0.9;
     // A thread block's step of 64 columns, and more for a token of each of its warpgroups.
-    double block_seconds = 200e-9, block_token_seconds = 1e-9;
+    double block_clocks = 396, block_token_clocks = 1.98;
     double order_seconds = 1.5e-12;  ///< a byte of activations, before
     double ends_seconds = 4e-6;
     double rank_seconds = 0.3e-6;   ///< of a cluster, for every doubling
@@ -305,8 +305,8 @@ void for_each_constant(AnyConstants& c, F f) {
   f("fragments.round_seconds", c.fragments.round_seconds);
   f("quads.memory_share", c.quads.memory_share);
   f("quads.l2_share", c.quads.l2_share);
-  f("quads.block_seconds", c.quads.block_seconds);
-  f("quads.block_token_seconds", c.quads.block_token_seconds);
+  f("quads.block_clocks", c.quads.block_clocks);
+  f("quads.block_token_clocks", c.quads.block_token_clocks);
   f("quads.order_seconds", c.quads.order_seconds);
   f("quads.ends_seconds", c.quads.ends_seconds);
   f("quads.rank_seconds", c.quads.rank_seconds);

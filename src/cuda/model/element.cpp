@@ -132,12 +132,12 @@ Cost quads_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device)
   const double thread_blocks = tiles * count(ceil_div(e.layout.units(), split.warps)) * split.ranks;
   const double rounds = std::max(1.0, std::ceil(thread_blocks / device.multiprocessors));
   const double blocks = count(split.rank_steps) * step_blocks;  // of a thread block
-  const double block = c.block_seconds + c.block_token_seconds * tile_tokens * (split.warps / 4);
+  const double block = c.block_clocks + c.block_token_clocks * tile_tokens * (split.warps / 4);
   const double all_blocks = count(quad_blocks(form, e.layout));
   Cost cost;
   cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
                                levels.l2_bytes * c.l2_share, device);
-  cost.latency = rounds * blocks * block;
+  cost.latency = rounds * blocks * block / levels.clock_hz;
   cost.l2 = (thread_blocks / split.ranks * all_blocks * tile_tokens * 128 +
              tiles * weight_bytes(e.layout)) /
             (levels.l2_bytes * c.l2_share);
