@@ -1,6 +1,7 @@
 // coppice bench: shapes x patterns x tokens against the dense library.
 #include "bench/bench.h"
 
+#include <CLI/CLI.hpp>
 #include <array>
 
 #include "bench/grid.h"

@@ -1,6 +1,8 @@
 // coppice calibrate: the constants of the performance model, measured on this GPU.
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
+
 #include "bench_gpu.h"
 #include "command.h"
 #include "console.h"

@@ -1,5 +1,7 @@
 #include "channel_order.h"
 
+#include <CLI/CLI.hpp>
+
 #include "coppice/permutation_search.h"
 #include "core/parallel_for.h"
 

@@ -2,7 +2,6 @@
 // --permute`).
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <span>
 #include <string>
 #include <vector>
@@ -10,6 +9,10 @@
 #include "coppice/checkpoint.h"
 #include "coppice/mask.h"
 #include "coppice/permutation.h"
+
+namespace CLI {
+class App;
+}
 
 namespace coppice::cli {
 

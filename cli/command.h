@@ -1,13 +1,16 @@
 // The one interface of a subcommand, and the options that several of them share.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "coppice/pattern.h"
 #include "device.h"
+
+namespace CLI {
+class App;
+}
 
 namespace coppice::cli {
 

@@ -1,5 +1,6 @@
 #include "explain.h"
 
+#include <CLI/CLI.hpp>
 #include <array>
 
 #include "command.h"

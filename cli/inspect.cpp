@@ -1,4 +1,5 @@
 // coppice inspect: what is in a checkpoint, and which patterns it already satisfies.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <filesystem>

@@ -1,4 +1,5 @@
 // coppice pack: a pruned checkpoint in its compressed form.
+#include <CLI/CLI.hpp>
 #include <array>
 #include <optional>
 #include <set>

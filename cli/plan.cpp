@@ -1,4 +1,5 @@
 // coppice plan: which pattern each layer of a checkpoint should get for a wanted speed.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <optional>

@@ -1,6 +1,7 @@
 // coppice prune: a checkpoint with zeros where the pattern wants them.
 #include "coppice/prune.h"
 
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <map>
 #include <memory>

@@ -1,5 +1,6 @@
 #include "scoring.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <set>
 

@@ -2,7 +2,6 @@
 // from a file.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -16,6 +15,10 @@
 #include "coppice/score.h"
 #include "coppice/statistics.h"
 #include "coppice/update.h"
+
+namespace CLI {
+class App;
+}
 
 namespace coppice::cli {
 

@@ -1,5 +1,6 @@
 #include "selection.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 

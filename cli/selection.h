@@ -1,12 +1,15 @@
 // What the commands that work on linear weights share: globs, names, the refusal of NaN.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <string>
 #include <vector>
 
 #include "console.h"
 #include "coppice/checkpoint.h"
+
+namespace CLI {
+class App;
+}
 
 namespace coppice::cli {
 

@@ -1,5 +1,6 @@
 #include "speed_choice.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <set>
 

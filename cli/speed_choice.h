@@ -1,7 +1,6 @@
 // Patterns for a wanted speedup (`coppice prune --speedup`), from a file of measured speeds.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -9,6 +8,10 @@
 
 #include "console.h"
 #include "coppice/checkpoint.h"
+
+namespace CLI {
+class App;
+}
 
 namespace coppice::cli {
 

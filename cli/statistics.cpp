@@ -1,6 +1,7 @@
 // coppice statistics: what is in a statistics file, and several of them added up.
 #include "coppice/statistics.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <filesystem>

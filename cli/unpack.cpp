@@ -1,4 +1,6 @@
 // coppice unpack: the dense-with-zeros checkpoint of a packed one.
+#include <CLI/CLI.hpp>
+
 #include "command.h"
 #include "console.h"
 #include "coppice/checkpoint.h"

@@ -1,4 +1,5 @@
 // coppice verify: every compressed weight and every product with it, checked.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cstring>
