@@ -10,6 +10,7 @@
 #include "core/rounding.h"
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/decode_select.h"
+#include "cuda/element/quad_ring_plan.h"
 #include "cuda/kernels/sparse_mma_layout.h"
 #include "cuda/model/model.h"
 #include "cuda/packed_layout.h"
@@ -105,7 +106,11 @@ bool is_element_family(Family family) {
 
 std::vector<int> element_tiles(Family family, const ProductInfo& p) {
   if (family == Family::lookup) return {1, 2, 4};
-  if (family == Family::quads) return {kQuadTiles.begin(), kQuadTiles.end()};
+  if (family == Family::quads) {
+    std::vector<int> tiles{kQuadTiles[0]};
+    tiles.insert(tiles.end(), kQuadRingTiles.begin(), kQuadRingTiles.end());
+    return tiles;
+  }
   std::vector<int> tiles;
   for (int tile = 8; tile <= p.fragment_tokens; tile *= 2) tiles.push_back(tile);
   return tiles;

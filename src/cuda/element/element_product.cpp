@@ -24,21 +24,40 @@ void multiply_fragments(const ElementProduct& product, int tile_tokens, const El
   launch_element_fragments(p, dtype, tile_tokens, packed.overlaps, stream);
 }
 
-void multiply_quads(const ElementProduct& product, int tile_tokens, const ElementPacked& packed,
-                    Dtype dtype, std::byte* workspace, Stream stream) {
 #if COPPICE_CUDA_WGMMA
-  const auto tile = std::ranges::find(kQuadTiles, tile_tokens) - kQuadTiles.begin();
-  const int form = packed.info.quad_form;
+void multiply_quad_rings(const ElementProduct& product, int form, int tile,
+                         const std::byte* ordered, Dtype dtype, const DeviceInfo& device,
+                         Stream stream) {
+  const int tokens = kQuadRingTiles[static_cast<std::size_t>(tile)];
+  QuadRingArguments p;
+  static_cast<ElementProduct&>(p) = product;
+  p.split = split_quad_rings(p.weight.layout, tokens, (p.tokens + tokens - 1) / tokens,
+                             device.multiprocessors);
+  p.places = quad_ring_places(kQuadForms[static_cast<std::size_t>(form)], tokens, p.split);
+  p.ordered = ordered;
+  (dtype == Dtype::f16 ? launch_quad_rings_f16 : launch_quad_rings_bf16)(p, form, tile, stream);
+}
+#endif
+
+void multiply_quads(const ElementProduct& product, int tile_tokens, const ElementPacked& packed,
+                    Dtype dtype, const DeviceInfo& device, std::byte* workspace, Stream stream) {
+#if COPPICE_CUDA_WGMMA
+  const int number = packed.info.quad_form, tile = quad_ring_tile(tile_tokens);
+  const QuadForm& form = kQuadForms[static_cast<std::size_t>(number)];
   QuadArguments p;
   static_cast<ElementProduct&>(p) = product;
-  p.split = packed.info.quad_splits[static_cast<std::size_t>(tile)];
+  p.split = packed.info.quad_splits[0];
   p.ordered = workspace;
-  p.blocks = quad_blocks(kQuadForms[static_cast<std::size_t>(form)], p.weight.layout);
+  p.blocks = tile >= 0 ? quad_slots(p.weight.layout) * slot_blocks(form)
+                       : quad_blocks(form, p.weight.layout);
   launch_quad_order(p, tile_tokens, stream);
-  (dtype == Dtype::f16 ? launch_quads_f16 : launch_quads_bf16)(p, form, static_cast<int>(tile),
-                                                               stream);
+  if (tile >= 0)
+    multiply_quad_rings(product, number, tile, workspace, dtype, device, stream);
+  else
+    (dtype == Dtype::f16 ? launch_quads_f16 : launch_quads_bf16)(p, number, stream);
 #else
-  (void)product, (void)tile_tokens, (void)packed, (void)dtype, (void)workspace, (void)stream;
+  (void)product, (void)tile_tokens, (void)packed, (void)dtype, (void)device, (void)workspace,
+      (void)stream;
 #endif
 }
 
@@ -87,7 +106,7 @@ void multiply_element(const Selection& selection, const ElementPacked& packed, c
   else if (selection.family == Family::fragments)
     multiply_fragments(p, selection.tile_tokens, packed, dtype, stream);
   else if (selection.family == Family::quads)
-    multiply_quads(p, selection.tile_tokens, packed, dtype, workspace, stream);
+    multiply_quads(p, selection.tile_tokens, packed, dtype, device, workspace, stream);
   else
     launch_element_lookup({p, packed.info.lookup_split}, dtype, selection.tile_tokens,
                           packed.overlaps, stream);

@@ -3,6 +3,7 @@
 
 #include "cuda/element/fragment_arguments.h"
 #include "cuda/element/quad_form.h"
+#include "cuda/element/quad_ring_plan.h"
 
 namespace coppice::cuda {
 
@@ -13,11 +14,25 @@ struct QuadArguments : FragmentArguments {
   std::int32_t blocks = 0;
 };
 
+/// The same by rings (quad_ring_kernel.h).
+struct QuadRingArguments : ElementProduct {
+  QuadSplit split;
+  QuadRingPlaces places;
+  const std::byte* ordered = nullptr;  ///< as QuadArguments::ordered
+};
+
 /// Enqueues the ordering of the activations for tiles of `tile` tokens.
 void launch_quad_order(const QuadArguments& arguments, int tile, cudaStream_t stream);
 
-/// Enqueues the product of ordered activations; `form`, `tile`: numbers in kQuadForms, kQuadTiles.
-void launch_quads_f16(const QuadArguments& arguments, int form, int tile, cudaStream_t stream);
-void launch_quads_bf16(const QuadArguments& arguments, int form, int tile, cudaStream_t stream);
+/// Enqueues the product of activations ordered for tiles of kQuadTiles[0] tokens; `form`: number in
+/// kQuadForms.
+void launch_quads_f16(const QuadArguments& arguments, int form, cudaStream_t stream);
+void launch_quads_bf16(const QuadArguments& arguments, int form, cudaStream_t stream);
+
+/// The same by rings, for tiles of kQuadRingTiles[tile] tokens.
+void launch_quad_rings_f16(const QuadRingArguments& arguments, int form, int tile,
+                           cudaStream_t stream);
+void launch_quad_rings_bf16(const QuadRingArguments& arguments, int form, int tile,
+                            cudaStream_t stream);
 
 }  // namespace coppice::cuda

@@ -18,7 +18,7 @@ __device__ std::uint32_t element_bits(const QuadArguments& p, int place, int tok
 }
 
 __global__ void __launch_bounds__(kFours* kTokensTogether)
-    order_kernel(const __grid_constant__ QuadArguments p, int tile) {
+    order_kernel(const __grid_constant__ QuadArguments p, int tile, int tokens) {
   const int i = static_cast<int>(threadIdx.x), block = static_cast<int>(blockIdx.x);
   // Neighbours read what lies together.
   const int four = p.x_column == 1 ? i % kFours : i / kTokensTogether;
@@ -27,6 +27,7 @@ __global__ void __launch_bounds__(kFours* kTokensTogether)
   const int place = slot_place(p.weight.layout.group, block, four);
   ptx::let_next_kernel_begin();
   ptx::wait_for_kernels_before();
+  if (token >= tokens) return;
   uint2 out = make_uint2(0, 0);
   if (token < p.tokens) {
     if (p.wide && p.weight.sources == nullptr && place + 4 <= p.weight.layout.cols) {
@@ -46,11 +47,11 @@ __global__ void __launch_bounds__(kFours* kTokensTogether)
 void launch_quad_order(const QuadArguments& p, int tile, cudaStream_t stream) {
   LaunchShape shape;
   const int tokens = (p.tokens + tile - 1) / tile * tile;
-  shape.grid =
-      dim3(static_cast<unsigned>(p.blocks), static_cast<unsigned>(tokens / kTokensTogether));
+  shape.grid = dim3(static_cast<unsigned>(p.blocks),
+                    static_cast<unsigned>((tokens + kTokensTogether - 1) / kTokensTogether));
   shape.threads = kFours * kTokensTogether;
   shape.overlaps = true;
-  launch(order_kernel, shape, stream, "ordering activations", p, tile);
+  launch(order_kernel, shape, stream, "ordering activations", p, tile, tokens);
 }
 
 }  // namespace coppice::cuda

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/element/quad_ring_plan.h"
 #include "cuda/model/model.h"
 #include "cuda/model/tiles.h"
 
@@ -118,32 +119,55 @@ Cost fragments_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& dev
   return cost;
 }
 
+namespace {
+
+double quad_seconds(const Constants& levels, double clocks) { return clocks / levels.clock_hz; }
+
+// Of the kernel that keeps weights in registers, one thread block after the other.
+double register_quad_seconds(const QuadForm& form, double tiles, int tile_tokens,
+                             const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& levels = constants_of(device);
+  const Constants::Quads& c = levels.quads;
+  const FragmentSplit& split = p.element.quad_splits[0];
+  const double blocks =
+      tiles * count(ceil_div(p.element.layout.units(), split.warps)) * split.ranks;
+  const double rounds = std::max(1.0, std::ceil(blocks / device.multiprocessors));
+  const double steps = count(split.rank_steps) * form.step_columns() / kBlockSlots;
+  const double block = c.block_clocks + c.block_token_clocks * tile_tokens * (split.warps / 4);
+  return quad_seconds(levels, rounds * steps * block) + c.round_seconds * (rounds - 1) +
+         c.rank_seconds * std::log2(split.ranks);
+}
+
+}  // namespace
+
 // The weight from memory; expansion and products, of which a warp does one after the other;
 // activations are put in order before, and come through L2 for every thread block.
 Cost quads_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
   const Constants& levels = constants_of(device);
   const Constants::Quads& c = levels.quads;
-  const ElementInfo& e = p.element;
-  const auto tile = std::ranges::find(kQuadTiles, tile_tokens) - kQuadTiles.begin();
-  const FragmentSplit& split = e.quad_splits[static_cast<std::size_t>(tile)];
-  const QuadForm& form = kQuadForms[static_cast<std::size_t>(std::max(0, e.quad_form))];
-  const double step_blocks = form.step_columns() / kBlockSlots;
-  const double tiles = count(ceil_div(p.tokens, tile_tokens));
-  const double thread_blocks = tiles * count(ceil_div(e.layout.units(), split.warps)) * split.ranks;
-  const double rounds = std::max(1.0, std::ceil(thread_blocks / device.multiprocessors));
-  const double blocks = count(split.rank_steps) * step_blocks;  // of a thread block
-  const double block = c.block_clocks + c.block_token_clocks * tile_tokens * (split.warps / 4);
-  const double all_blocks = count(quad_blocks(form, e.layout));
+  const ElementLayout& l = p.element.layout;
+  const QuadForm& form = kQuadForms[static_cast<std::size_t>(std::max(0, p.element.quad_form))];
+  const auto token_tiles = static_cast<int>(ceil_div(p.tokens, tile_tokens));
+  const double tiles = count(token_tiles), all_blocks = count(quad_blocks(form, l));
   Cost cost;
-  cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
+  cost.memory = weight_seconds(l, tiles, levels.memory_bytes * c.memory_share,
                                levels.l2_bytes * c.l2_share, device);
-  cost.latency = rounds * blocks * block / levels.clock_hz;
-  cost.l2 = (thread_blocks / split.ranks * all_blocks * tile_tokens * 128 +
-             tiles * weight_bytes(e.layout)) /
+  double row_tiles = 0;
+  if (quad_ring_tile(tile_tokens) < 0) {
+    cost.latency = register_quad_seconds(form, tiles, tile_tokens, p, device);
+    row_tiles = count(ceil_div(l.units(), p.element.quad_splits[0].warps));
+  } else {
+    const QuadSplit split = split_quad_rings(l, tile_tokens, token_tiles, device.multiprocessors);
+    cost.latency = quad_seconds(
+        levels,
+        quad_split_clocks(form, split, l.units(), tile_tokens, token_tiles, device.multiprocessors,
+                          {c.ring_block_clocks, c.ring_group_clocks, c.ring_group_token_clocks,
+                           c.ring_rank_clocks, c.ring_round_clocks}));
+    row_tiles = count(ceil_div(l.units(), split.units));
+  }
+  cost.l2 = tiles * (row_tiles * all_blocks * tile_tokens * 128 + weight_bytes(l)) /
             (levels.l2_bytes * c.l2_share);
-  cost.launch = c.ends_seconds + c.rank_seconds * std::log2(split.ranks) +
-                c.round_seconds * (rounds - 1) +
-                tiles * all_blocks * tile_tokens * 128 * c.order_seconds;
+  cost.launch = c.ends_seconds + tiles * all_blocks * tile_tokens * 128 * c.order_seconds;
   cost.combine();
   return cost;
 }

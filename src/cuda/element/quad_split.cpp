@@ -1,0 +1,62 @@
+// How products of quads by rings are divided among thread blocks and their warps.
+#include <algorithm>
+#include <limits>
+
+#include "core/rounding.h"
+#include "cuda/element/quad_ring_plan.h"
+
+namespace coppice::cuda {
+namespace {
+
+// Thread blocks that run at the same time: larger clusters do not use every multiprocessor (H200).
+int resident_blocks(int multiprocessors, int ranks) {
+  const int share = ranks <= 2 ? 100 : ranks <= 4 ? 90 : 85;
+  return std::max(ranks, multiprocessors * share / 100 / ranks * ranks);
+}
+
+// As few rows for a thread block as make one round, or fewest rounds.
+int block_units(int units, int ranks, int token_tiles, int multiprocessors) {
+  const int at_once = resident_blocks(multiprocessors, ranks) / ranks;
+  const auto rounds =
+      ceil_div(std::int64_t{units} * token_tiles, std::int64_t{at_once} * kMostQuadWarps);
+  const std::int64_t tiles = std::max<std::int64_t>(1, at_once * rounds / token_tiles);
+  return static_cast<int>(std::clamp<std::int64_t>(ceil_div(units, tiles), 1, kMostQuadWarps));
+}
+
+}  // namespace
+
+double quad_split_clocks(const QuadForm& form, const QuadSplit& split, int units, int tokens,
+                         int token_tiles, int multiprocessors, const QuadClocks& clocks) {
+  const auto blocks = ceil_div(units, split.units) * split.ranks * token_tiles;
+  const auto rounds =
+      static_cast<double>(ceil_div(blocks, resident_blocks(multiprocessors, split.ranks)));
+  const double part = split.part_slots * slot_blocks(form) * clocks.of(split.warps() / 4, tokens);
+  return rounds * (part + clocks.rank * (split.ranks - 1)) + (rounds - 1) * clocks.round;
+}
+
+QuadSplit split_quad_rings(const ElementLayout& layout, int tokens, int token_tiles,
+                           int multiprocessors) {
+  const QuadForm& form = kQuadForms[static_cast<std::size_t>(quad_form(layout))];
+  const int slots = quad_slots(layout);
+  QuadSplit best;
+  best.part_slots = slots;
+  double least = std::numeric_limits<double>::max();
+  for (int ranks = 1; ranks <= 8; ++ranks)
+    for (int groups = 1; groups <= 4; groups *= 2) {
+      QuadSplit split;
+      split.units = block_units(layout.units(), ranks, token_tiles, multiprocessors);
+      split.groups = groups;
+      split.ranks = ranks;
+      if (split.warps() > kMostQuadWarps || ranks * groups > std::max(1, slots)) continue;
+      split.part_slots = static_cast<int>(ceil_div(slots, ranks * groups));
+      if (quad_ring_places(form, tokens, split).slots == 0) continue;
+      const double cost = quad_split_clocks(form, split, layout.units(), tokens, token_tiles,
+                                            multiprocessors, QuadClocks{});
+      if (cost >= least) continue;
+      least = cost;
+      best = split;
+    }
+  return best;
+}
+
+}  // namespace coppice::cuda
