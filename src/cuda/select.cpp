@@ -54,15 +54,18 @@ Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) 
 }
 
 // The smallest tile of fragments that takes all tokens. Of look-ups, which add up in the same order
-// whatever the tile, the fastest; of equals the largest. Of quads, too, where several are needed.
+// whatever the tile, the fastest; of equals the largest. Of quads the fastest, too.
 int element_tile(Family family, const std::vector<int>& tiles, const ProductInfo& p,
                  const DeviceInfo& device) {
   const auto enough = std::ranges::find_if(
       tiles, [&](int tile) { return tile >= p.tokens || tile == tiles.back(); });
-  if (family == Family::quads && p.tokens > tiles.back())
-    return *std::ranges::min_element(
-        std::ranges::subrange(tiles.rbegin(), tiles.rend()), {},
-        [&](int tile) { return model::quads_cost(tile, p, device).seconds; });
+  if (family == Family::quads) {
+    constexpr std::int64_t kRepeated = 64;  // tiles that fewer tokens do not take several of
+    const auto least = std::ranges::lower_bound(tiles, std::min(p.tokens, kRepeated));
+    return *std::ranges::min_element(std::ranges::subrange(least, tiles.end()), {}, [&](int tile) {
+      return model::quads_cost(tile, p, device).seconds;
+    });
+  }
   if (family != Family::lookup || !p.element.staged) return *enough;
   return *std::ranges::min_element(
       std::ranges::subrange(std::make_reverse_iterator(enough + 1), tiles.rend()), {},

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
 
 #include "coppice/error.h"
@@ -107,8 +108,8 @@ bool is_element_family(Family family) {
 std::vector<int> element_tiles(Family family, const ProductInfo& p) {
   if (family == Family::lookup) return {1, 2, 4};
   if (family == Family::quads) {
-    std::vector<int> tiles{kQuadTiles[0]};
-    tiles.insert(tiles.end(), kQuadRingTiles.begin(), kQuadRingTiles.end());
+    std::vector<int> tiles;
+    std::ranges::set_union(kQuadTiles, kQuadRingTiles, std::back_inserter(tiles));
     return tiles;
   }
   std::vector<int> tiles;

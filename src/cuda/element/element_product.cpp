@@ -42,19 +42,21 @@ void multiply_quad_rings(const ElementProduct& product, int form, int tile,
 void multiply_quads(const ElementProduct& product, int tile_tokens, const ElementPacked& packed,
                     Dtype dtype, const DeviceInfo& device, std::byte* workspace, Stream stream) {
 #if COPPICE_CUDA_WGMMA
-  const int number = packed.info.quad_form, tile = quad_ring_tile(tile_tokens);
+  const int number = packed.info.quad_form, ring = quad_ring_tile(tile_tokens);
   const QuadForm& form = kQuadForms[static_cast<std::size_t>(number)];
   QuadArguments p;
   static_cast<ElementProduct&>(p) = product;
-  p.split = packed.info.quad_splits[0];
   p.ordered = workspace;
-  p.blocks = tile >= 0 ? quad_slots(p.weight.layout) * slot_blocks(form)
+  p.blocks = ring >= 0 ? quad_slots(p.weight.layout) * slot_blocks(form)
                        : quad_blocks(form, p.weight.layout);
   launch_quad_order(p, tile_tokens, stream);
-  if (tile >= 0)
-    multiply_quad_rings(product, number, tile, workspace, dtype, device, stream);
-  else
-    (dtype == Dtype::f16 ? launch_quads_f16 : launch_quads_bf16)(p, number, stream);
+  if (ring >= 0) {
+    multiply_quad_rings(product, number, ring, workspace, dtype, device, stream);
+    return;
+  }
+  const int tile = quad_register_tile(tile_tokens);
+  p.split = packed.info.quad_splits[static_cast<std::size_t>(tile)];
+  (dtype == Dtype::f16 ? launch_quads_f16 : launch_quads_bf16)(p, number, tile, stream);
 #else
   (void)product, (void)tile_tokens, (void)packed, (void)dtype, (void)device, (void)workspace,
       (void)stream;

@@ -24,10 +24,10 @@ struct QuadRingArguments : ElementProduct {
 /// Enqueues the ordering of the activations for tiles of `tile` tokens.
 void launch_quad_order(const QuadArguments& arguments, int tile, cudaStream_t stream);
 
-/// Enqueues the product of activations ordered for tiles of kQuadTiles[0] tokens; `form`: number in
-/// kQuadForms.
-void launch_quads_f16(const QuadArguments& arguments, int form, cudaStream_t stream);
-void launch_quads_bf16(const QuadArguments& arguments, int form, cudaStream_t stream);
+/// Enqueues the product of ordered activations; `form`, `tile`: numbers in kQuadForms, and in
+/// kQuadTiles but those that are rings'.
+void launch_quads_f16(const QuadArguments& arguments, int form, int tile, cudaStream_t stream);
+void launch_quads_bf16(const QuadArguments& arguments, int form, int tile, cudaStream_t stream);
 
 /// The same by rings, for tiles of kQuadRingTiles[tile] tokens.
 void launch_quad_rings_f16(const QuadRingArguments& arguments, int form, int tile,

@@ -10,12 +10,14 @@
 
 namespace coppice::cuda {
 
-template <Dtype kType, int kForm>
+template <Dtype kType, int kForm, int kTile>
 void launch_one_quads(const QuadArguments& p, cudaStream_t stream) {
-  constexpr int kTokens = kQuadTiles[0];
-  const int bytes = quad_places(kQuadForms[kForm], kTokens).bytes;
-  launch(quad_kernel<kForm, kType, kTokens>, fragment_shape(p, kTokens, bytes, true), stream,
-         "launching a product of quads", p);
+  constexpr int kTokens = kQuadTiles[kTile];
+  if constexpr (quad_ring_tile(kTokens) < 0) {
+    const int bytes = quad_places(kQuadForms[kForm], kTokens).bytes;
+    launch(quad_kernel<kForm, kType, kTokens>, fragment_shape(p, kTokens, bytes, true), stream,
+           "launching a product of quads", p);
+  }
 }
 
 template <Dtype kType, int kForm, int kTile>
@@ -35,13 +37,15 @@ void launch_one_quad_ring(const QuadRingArguments& p, cudaStream_t stream) {
 }
 
 template <Dtype kType>
-void launch_quads(const QuadArguments& p, int form, cudaStream_t stream) {
+void launch_quads(const QuadArguments& p, int form, int tile, cudaStream_t stream) {
   using Function = void (*)(const QuadArguments&, cudaStream_t);
-  constexpr auto kTable = []<int... kForm>(std::integer_sequence<int, kForm...>) {
-    return std::array<Function, sizeof...(kForm)>{launch_one_quads<kType, kForm>...};
+  constexpr int kTiles = kQuadTiles.size();
+  constexpr auto kTable = []<int... kNumber>(std::integer_sequence<int, kNumber...>) {
+    return std::array<Function, sizeof...(kNumber)>{
+        launch_one_quads<kType, kNumber / kTiles, kNumber % kTiles>...};
   }
-  (std::make_integer_sequence<int, static_cast<int>(kQuadForms.size())>());
-  kTable[static_cast<std::size_t>(form)](p, stream);
+  (std::make_integer_sequence<int, static_cast<int>(kQuadForms.size()) * kTiles>());
+  kTable[static_cast<std::size_t>(form * kTiles + tile)](p, stream);
 }
 
 template <Dtype kType>

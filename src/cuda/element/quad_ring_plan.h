@@ -49,12 +49,21 @@ struct QuadSplit {
   friend bool operator==(const QuadSplit&, const QuadSplit&) = default;
 };
 
-/// Tiles of tokens. Up to 32 are left to quad_kernel.h, which is as fast there.
-inline constexpr std::array kQuadRingTiles = {40, 48, 64, 80, 96, 128};
+/// Tiles of tokens. Others of kQuadTiles are quad_kernel.h's, which is as fast where all its thread
+/// blocks have 256 rows, and takes less power.
+inline constexpr std::array kQuadRingTiles = {40, 48, 80, 96, 128};
 
 constexpr int quad_ring_tile(int tokens) {
   for (std::size_t i = 0; i < kQuadRingTiles.size(); ++i)
     if (kQuadRingTiles[i] == tokens) return static_cast<int>(i);
+  return -1;
+}
+
+/// Number in kQuadTiles; -1: none.
+constexpr int quad_register_tile(int tokens) {
+  if (quad_ring_tile(tokens) >= 0) return -1;
+  for (std::size_t i = 0; i < kQuadTiles.size(); ++i)
+    if (kQuadTiles[i] == tokens) return static_cast<int>(i);
   return -1;
 }
 
@@ -102,11 +111,12 @@ constexpr QuadRingPlaces quad_ring_places(const QuadForm& form, int tokens,
 
 /// Clocks of a thread block of so many warpgroups for 64 slots of all its rows (H200, measured).
 struct QuadClocks {
-  double block = 257, group = 65, group_token = 1.19;
+  double block = 396, group_token = 2.18;
   double rank = 1200;   ///< of a cluster, for each but the first, in every round
   double round = 3000;  ///< of thread blocks, but the first
+  double alone = 1.2;   ///< times those of warps with one slot, which wait for it
   constexpr double of(int warpgroups, int tokens) const {
-    return block + warpgroups * (group + group_token * tokens);
+    return block + warpgroups * group_token * tokens;
   }
 };
 

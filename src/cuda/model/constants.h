@@ -162,7 +162,7 @@ struct Constants {
     // A thread block's step of 64 columns, and more for a token of each of its warpgroups.
     double block_clocks = 396, block_token_clocks = 1.98;
     // By rings, as QuadClocks has them.
-    double ring_block_clocks = 257, ring_group_clocks = 65, ring_group_token_clocks = 1.19;
+    double ring_block_clocks = 396, ring_token_clocks = 2.18;
     double ring_rank_clocks = 1200, ring_round_clocks = 3000;
     double order_seconds = 1.5e-12;  ///< a byte of activations, before
     double ends_seconds = 4e-6;
@@ -311,8 +311,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("quads.block_clocks", c.quads.block_clocks);
   f("quads.block_token_clocks", c.quads.block_token_clocks);
   f("quads.ring_block_clocks", c.quads.ring_block_clocks);
-  f("quads.ring_group_clocks", c.quads.ring_group_clocks);
-  f("quads.ring_group_token_clocks", c.quads.ring_group_token_clocks);
+  f("quads.ring_token_clocks", c.quads.ring_token_clocks);
   f("quads.ring_rank_clocks", c.quads.ring_rank_clocks);
   f("quads.ring_round_clocks", c.quads.ring_round_clocks);
   f("quads.order_seconds", c.quads.order_seconds);

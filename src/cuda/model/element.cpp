@@ -124,11 +124,10 @@ namespace {
 double quad_seconds(const Constants& levels, double clocks) { return clocks / levels.clock_hz; }
 
 // Of the kernel that keeps weights in registers, one thread block after the other.
-double register_quad_seconds(const QuadForm& form, double tiles, int tile_tokens,
-                             const ProductInfo& p, const DeviceInfo& device) {
+double register_quad_seconds(const QuadForm& form, const FragmentSplit& split, double tiles,
+                             int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
   const Constants& levels = constants_of(device);
   const Constants::Quads& c = levels.quads;
-  const FragmentSplit& split = p.element.quad_splits[0];
   const double blocks =
       tiles * count(ceil_div(p.element.layout.units(), split.warps)) * split.ranks;
   const double rounds = std::max(1.0, std::ceil(blocks / device.multiprocessors));
@@ -154,15 +153,17 @@ Cost quads_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device)
                                levels.l2_bytes * c.l2_share, device);
   double row_tiles = 0;
   if (quad_ring_tile(tile_tokens) < 0) {
-    cost.latency = register_quad_seconds(form, tiles, tile_tokens, p, device);
-    row_tiles = count(ceil_div(l.units(), p.element.quad_splits[0].warps));
+    const auto tile = static_cast<std::size_t>(quad_register_tile(tile_tokens));
+    const FragmentSplit& split = p.element.quad_splits[tile];
+    cost.latency = register_quad_seconds(form, split, tiles, tile_tokens, p, device);
+    row_tiles = count(ceil_div(l.units(), split.warps));
   } else {
     const QuadSplit split = split_quad_rings(l, tile_tokens, token_tiles, device.multiprocessors);
     cost.latency = quad_seconds(
         levels,
-        quad_split_clocks(form, split, l.units(), tile_tokens, token_tiles, device.multiprocessors,
-                          {c.ring_block_clocks, c.ring_group_clocks, c.ring_group_token_clocks,
-                           c.ring_rank_clocks, c.ring_round_clocks}));
+        quad_split_clocks(
+            form, split, l.units(), tile_tokens, token_tiles, device.multiprocessors,
+            {c.ring_block_clocks, c.ring_token_clocks, c.ring_rank_clocks, c.ring_round_clocks}));
     row_tiles = count(ceil_div(l.units(), split.units));
   }
   cost.l2 = tiles * (row_tiles * all_blocks * tile_tokens * 128 + weight_bytes(l)) /
