@@ -194,11 +194,12 @@ TEST(ElementLayout, SplitCoversEveryChunkOnce) {
         EXPECT_GE(rows, s.rows() - s.part_rows);
       }
       if (!plan.staged) continue;
-      EXPECT_LE(s.pass_columns, 8192 + 64) << pattern.to_string();
+      EXPECT_LE(s.pass_columns, 8192 + 128) << pattern.to_string();
       for (const ChunkColumns& chunk : plan.chunks)
         EXPECT_LE(chunk.last - chunk.first, s.pass_columns);
+      const bool shares = shares_lists(plan.layout, plan.row_vectors.empty());
       const LookupForm& form =
-          kLookupForms[static_cast<std::size_t>(lookup_form(plan.layout, true, true))];
+          kLookupForms[static_cast<std::size_t>(lookup_form(plan.layout, true, shares))];
       for (const int tokens : {1, 2, 4})
         EXPECT_LE(lookup_places({form, i % 2 == 0 ? Dtype::f16 : Dtype::f32, tokens}, s, 1).bytes,
                   static_cast<std::uint32_t>(device.shared_bytes))
@@ -209,15 +210,14 @@ TEST(ElementLayout, SplitCoversEveryChunkOnce) {
 
 // As the kernels walk: every chunk of every 8 or 16 rows belongs to one warp, and a walk ahead of
 // it comes by the same items.
-template <int kParts>
 void expect_walks(const ElementPlan& plan, const ElementSplit& s) {
-  const int units = plan.layout.units();
+  const int units = plan.layout.units(), parts = kUnitRows / s.part_rows;
   const auto chunks = static_cast<int>(plan.chunks.size());
-  std::vector<int> seen(static_cast<std::size_t>(units) * kParts * plan.chunks.size());
+  std::vector<int> seen(static_cast<std::size_t>(units * parts) * plan.chunks.size());
   for (int tile = 0; tile < s.tiles; ++tile)
     for (int rank = 0; rank < s.ranks; ++rank)
       for (int warp = 0; warp < s.warps(); ++warp) {
-        LookupWalk<kParts> walk(s, units, chunks, rank, tile, warp), ahead = walk;
+        LookupWalk walk(s, units, chunks, rank, tile, warp), ahead = walk;
         while (walk.chunk < walk.end_chunk) {
           for (; walk.here(); walk.next()) {
             ASSERT_TRUE(ahead.to_item());
@@ -225,9 +225,9 @@ void expect_walks(const ElementPlan& plan, const ElementSplit& s) {
             ASSERT_EQ(walk.now, ahead.now);
             ahead.next();
             ++seen[static_cast<std::size_t>(walk.part * chunks + walk.now)];
-            const int row = walk.part * kUnitRows / kParts;
+            const int row = walk.part * s.part_rows;
             ASSERT_GE(row, s.first_row(tile));
-            ASSERT_LE(row + kUnitRows / kParts, s.first_row(tile) + s.rows());
+            ASSERT_LE(row + s.part_rows, s.first_row(tile) + s.rows());
           }
           walk.next_pass();
         }
@@ -250,8 +250,7 @@ TEST(ElementLayout, WalksComeByEveryItemOnce) {
     for (const LookupDevice device :
          {LookupDevice{132, 227 * 1024, true}, {84, 99 * 1024, false}}) {
       const ElementSplit s = split_element(plan, device);
-      if (s.part_rows == kUnitRows) expect_walks<1>(plan, s);
-      expect_walks<2>(plan, s);
+      expect_walks(plan, s);
       if (HasFailure()) return;
     }
   }
@@ -269,6 +268,53 @@ TEST(ElementLayout, CommonPatternsHaveTheirKernels) {
   EXPECT_TRUE(form_of("5:8", Dtype::f16).general) << "a mask without a kernel";
   EXPECT_EQ(form_of("2:8", Dtype::f16).kept, 2);
   EXPECT_EQ(form_of("4:8", Dtype::f16).form, ChoiceForm::mask);
+}
+
+// Of a kernel for `tokens` tokens.
+LookupConfig config_of(const char* text, Dtype dtype, int tokens) {
+  const ElementPlan plan =
+      plan_element(Grid(Pattern::parse(text), {64, 4096, {}, {}}), dtype, false);
+  const bool shares = shares_lists(plan.layout, plan.row_vectors.empty());
+  const int form = lookup_form(plan.layout, plan.staged, shares);
+  return {kLookupForms[static_cast<std::size_t>(form)], dtype, tokens};
+}
+
+TEST(ElementLayout, ColumnsOfAGroupTurnWithinIt) {
+  for (const char* text : {"8:16", "8:32", "16:32"}) {
+    const LookupConfig config = config_of(text, Dtype::f32, 1);
+    const auto group = static_cast<std::uint32_t>(config.form.group);
+    ASSERT_TRUE(config.turned()) << text;
+    std::set<std::uint32_t> places;
+    for (std::uint32_t column = 0; column < 4 * group; ++column) {
+      const std::uint32_t place = column ^ config.turn(column);
+      EXPECT_EQ(place / group, column / group);
+      EXPECT_EQ(config.turn(column), config.turn(column / group * group)) << "of a whole group";
+      places.insert(place);
+    }
+    EXPECT_EQ(places.size(), 4 * group);
+  }
+  EXPECT_FALSE(config_of("4:8", Dtype::f16, 1).turned());
+  EXPECT_FALSE(config_of("2:16", Dtype::f16, 1).turned());
+}
+
+// A slot has room for what is copied of a list that begins anywhere.
+TEST(ElementLayout, ListsFitTheirSlots) {
+  for (const char* text : {"vw32/8:32", "vw16/4:16", "vw8/8:32", "bw32x2/8:32", "bw16x4/8:32",
+                           "bw8x8/8:32", "bw4x16/2:8", "bw32x32/2:8", "vw24/8:32"})
+    for (const Dtype dtype : {Dtype::f16, Dtype::f32}) {
+      const LookupConfig config = config_of(text, dtype, 1);
+      if (config.form.form != ChoiceForm::list) continue;
+      const int bytes = kElementLanes * kChunkEntries / config.form.run * 2;
+      const int most_before = config.lists_aligned() ? 0 : kPieceBytes - 2;
+      EXPECT_GE(config.list_bytes(),
+                (bytes + most_before + kPieceBytes - 1) / kPieceBytes * kPieceBytes)
+          << text;
+      EXPECT_EQ(config.list_bytes() % kPieceBytes, 0) << text;
+      EXPECT_EQ(config.slot_bytes() % kPieceBytes, 0) << text;
+    }
+  EXPECT_EQ(config_of("vw32/8:32", Dtype::f16, 1).halves(), 2);
+  EXPECT_EQ(config_of("vw24/8:32", Dtype::f16, 1).lists(), 8) << "halves of units in two vectors";
+  EXPECT_EQ(config_of("vw8/8:32", Dtype::f32, 1).lists(), 1);
 }
 
 TEST(ElementLayout, UpperBitsOfAMaskNameItsPlaces) {

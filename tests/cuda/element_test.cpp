@@ -70,6 +70,28 @@ TEST(CudaElement, EveryKernel) {
       }
 }
 
+// Units of which one half has no rows, and so no choices of its own; lists shared by rows or not,
+// of runs that begin at a multiple of 16 bytes or not.
+TEST(CudaElement, LookupsOfHalfUnitsAndLists) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 900;
+  for (const char* pattern :
+       {"4:8", "8:16", "8:32", "16:32", "vw32/8:32", "vw24/8:32", "vw8/8:32", "bw32x2/8:32",
+        "bw16x4/8:32", "bw8x8/3:8", "bw4x16/2:8", "bw16x32/1:3"})
+    for (const Dtype dtype : kTypes)
+      for (const std::int64_t rows : {8, 264}) {
+        if (++seed % 5 != 0 && is_thin()) continue;
+        check_problem({.pattern = Pattern::parse(pattern),
+                       .rows = rows,
+                       .cols = 1400,
+                       .tokens = 5,
+                       .dtype = dtype,
+                       .x_layout = Layout::token_major,
+                       .every_kernel_of = Family::lookup},
+                      seed);
+      }
+}
+
 TEST(CudaElement, TinyAndEmpty) {
   COPPICE_NEEDS_GPU();
   std::uint64_t seed = 200;

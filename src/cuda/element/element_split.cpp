@@ -26,11 +26,18 @@ int most_columns(const ElementPlan& plan, const ElementSplit& split) {
   return most;
 }
 
+// Values of 4 bytes have half as many warps (lookup_warps), whose slots leave room for twice the
+// columns where there is much shared memory.
+int most_pass_columns(const ElementLayout& l, int shared_bytes) {
+  return l.element_bytes == 4 && shared_bytes >= 200 * 1024 ? 2 * pass_limit(l) : pass_limit(l);
+}
+
 // As many chunks in a pass as fit.
 void divide_passes(const ElementPlan& plan, ElementSplit& split) {
   split.pass_chunks = split.rank_chunks;
   split.pass_columns = most_columns(plan, split);
-  while (split.pass_chunks > 1 && split.pass_columns > pass_limit(plan.layout)) {
+  while (split.pass_chunks > 1 &&
+         split.pass_columns > most_pass_columns(plan.layout, split.shared_bytes)) {
     split.pass_chunks = (split.pass_chunks + 1) / 2;
     split.pass_columns = most_columns(plan, split);
   }
@@ -38,20 +45,31 @@ void divide_passes(const ElementPlan& plan, ElementSplit& split) {
 
 // Warps of a thread block, and its rows: each warp has at least one slot for weights beside 64 KB
 // of activations and the sums of the rows.
-int most_warps(int shared_bytes) {
-  return shared_bytes >= 200 * 1024 ? 16 : shared_bytes >= 120 * 1024 ? 8 : 4;
+int most_warps(const ElementPlan& plan, const ElementSplit& split) {
+  const int fitting = split.shared_bytes >= 200 * 1024   ? 16
+                      : split.shared_bytes >= 120 * 1024 ? 8
+                                                         : 4;
+  return plan.staged ? std::min(fitting, lookup_warps(split.part_rows, plan.layout.element_bytes))
+                     : fitting;
 }
 int most_rows(int shared_bytes) {
   return shared_bytes >= 200 * 1024 ? 512 : shared_bytes >= 120 * 1024 ? 256 : 128;
+}
+
+// Thread blocks that run at the same time: clusters do not use every multiprocessor (H200).
+int resident_blocks(int multiprocessors, int residents, int ranks) {
+  const int share = ranks <= 2 ? 100 : ranks == 4 ? 90 : 85;
+  return multiprocessors * residents * share / 100 / ranks * ranks;
 }
 
 // One thread block on every multiprocessor, all with the same number of rows but for one part, a
 // few of them perhaps without any: then those of the next product find room for one on every
 // multiprocessor, too. Where some have none, others get two of one product, and are late.
 void divide_rows(const ElementPlan& plan, const LookupDevice& device, ElementSplit& split) {
-  split.part_rows = plan.layout.in_groups() ? kUnitRows / 2 : kUnitRows;
+  split.part_rows = lookup_rows(plan.layout, plan.row_vectors.empty());
   const int parts = plan.layout.units() * (kUnitRows / split.part_rows);
-  const std::int64_t at_once = std::max(1, device.multiprocessors / split.ranks);
+  const std::int64_t at_once =
+      std::max(1, resident_blocks(device.multiprocessors, 1, split.ranks) / split.ranks);
   const std::int64_t rounds =
       ceil_div(std::int64_t{parts} * split.part_rows, at_once * most_rows(device.shared_bytes));
   const bool few = parts < at_once * 3 / 4;
@@ -76,12 +94,6 @@ void divide_warps(int most, ElementSplit& split) {
     split.chunk_warps = static_cast<int>(ceil_div(split.pass_chunks, each));
   }
   split.warp_share = static_cast<int>(ceil_div(256, split.chunk_warps));
-}
-
-// Thread blocks that run at the same time: clusters do not use every multiprocessor (H200).
-int resident_blocks(int multiprocessors, int residents, int ranks) {
-  const int share = ranks <= 2 ? 100 : ranks == 4 ? 90 : 85;
-  return multiprocessors * residents * share / 100 / ranks * ranks;
 }
 
 // The division with the least work one after the other: rounds of thread blocks, the steps of their
@@ -172,7 +184,7 @@ ElementSplit split_element(const ElementPlan& plan, const LookupDevice& device) 
     split.ranks *= 2;
     divide();
   }
-  if (chunks > 0) divide_warps(most_warps(device.shared_bytes), split);
+  if (chunks > 0) divide_warps(most_warps(plan, split), split);
   return split;
 }
 

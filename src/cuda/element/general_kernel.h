@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kLookupThreads) general_kernel(const ElementAr
   const int first_row = s.first_row(tile), rows = s.rows();
   auto* sums = reinterpret_cast<float*>(general_shared);
   ptx::let_next_kernel_begin();
-  LookupWalk<2> walk(s, p.weight.layout.units(), p.weight.chunk_count, rank, tile, warp);
+  LookupWalk walk(s, p.weight.layout.units(), p.weight.chunk_count, rank, tile, warp);
   clear_sums(sums, s.chunk_warps * rows * kTokens);
   ptx::wait_for_kernels_before();
   __syncthreads();

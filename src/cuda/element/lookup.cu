@@ -5,7 +5,8 @@ namespace coppice::cuda {
 
 void launch_element_lookup(const ElementArguments& p, Dtype dtype, int tile, bool clusters,
                            cudaStream_t stream) {
-  const int form = lookup_form(p.weight.layout, p.weight.staged, shares_vectors(p.weight));
+  const int form = lookup_form(p.weight.layout, p.weight.staged,
+                               shares_lists(p.weight.layout, p.weight.row_vectors == nullptr));
   if (dtype == Dtype::f32)
     launch_lookup_f32(p, form, tile, clusters, stream);
   else if (dtype == Dtype::f16)

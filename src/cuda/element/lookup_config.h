@@ -7,6 +7,7 @@
 #include "coppice/dtype.h"
 #include "cuda/element/element_layout.h"
 #include "cuda/element/element_plan.h"
+#include "cuda/element/pass_limit.h"
 
 namespace coppice::cuda {
 
@@ -17,7 +18,7 @@ struct LookupForm {
   int kept = 0;          ///< indices: of a group, 0: any; mask: of a group
   int group = 0;         ///< mask; indices: 2^index_bits, or 0: any
   int run = 0;           ///< list: 1, 2, 4, or 8: 8 and more
-  bool shared = false;   ///< list: rows g and g + 8 of every unit are of one vector
+  bool shared = false;   ///< list: see shares_lists
   bool general = false;  ///< everything at run time, straight from memory
 
   /// Words of choices in a chunk of a lane.
@@ -25,6 +26,7 @@ struct LookupForm {
 };
 
 inline constexpr int kLookupThreads = 512;  ///< at most
+inline constexpr int kBankColumns = 32;     ///< of floats, side by side
 inline constexpr int kMostStages = 4;       ///< of a ring (lookup_ring.h)
 
 inline constexpr std::array kLookupForms = {
@@ -44,7 +46,9 @@ inline constexpr std::array kLookupForms = {
     LookupForm{.form = ChoiceForm::mask, .kept = 16, .group = 32},
     LookupForm{.form = ChoiceForm::list, .run = 1, .shared = true},
     LookupForm{.form = ChoiceForm::list, .run = 1},
+    LookupForm{.form = ChoiceForm::list, .run = 2, .shared = true},
     LookupForm{.form = ChoiceForm::list, .run = 2},
+    LookupForm{.form = ChoiceForm::list, .run = 4, .shared = true},
     LookupForm{.form = ChoiceForm::list, .run = 4},
     LookupForm{.form = ChoiceForm::list, .run = 8, .shared = true},
     LookupForm{.form = ChoiceForm::list, .run = 8},
@@ -77,11 +81,15 @@ struct LookupConfig {
   constexpr int element_bytes() const { return type == Dtype::f32 ? 4 : 2; }
   constexpr int per_piece() const { return kPieceBytes / element_bytes(); }
   constexpr int pieces() const { return kChunkEntries / per_piece(); }
-  /// Rows of a lane that are worked on together: two that share a list of columns.
+  /// Half units that a warp works on together, with one list: a look-up for two values.
   constexpr int halves() const { return type != Dtype::f32 && form.shared ? 2 : 1; }
+  /// Of a thread block, at most.
+  constexpr int threads() const {
+    return lookup_warps(halves() * kUnitRows / 2, element_bytes()) * 32;
+  }
   /// Thread blocks that a multiprocessor has registers for: this kernel's and the next one's, whose
   /// weights are then on their way, or where many values are in registers one alone.
-  constexpr int residents() const { return tokens > 2 || halves() == 2 ? 1 : 2; }
+  constexpr int residents() const { return tokens > 2 ? 1 : 2; }
   /// Activations lie in shared memory as floats; four tokens of 16 bits as they are.
   constexpr bool as_floats() const { return type == Dtype::f32 || tokens < 4; }
   /// Masks of 4 of 8 are looked up, too: 7 bits (the eighth follows from them) name four bytes,
@@ -99,21 +107,58 @@ struct LookupConfig {
   constexpr int choice_words() const {
     return form.form == ChoiceForm::list ? pieces() * list_words() : form.words();
   }
+  /// Lists that the rows of a half unit have: one each, or one for all.
+  constexpr int lists() const { return form.shared ? 1 : kUnitRows / 2; }
+  /// Whether a piece's runs, and so any chunk's, begin at multiples of 16 bytes.
+  constexpr bool lists_aligned() const {
+    return kElementLanes * per_piece() / form.run * 2 % kPieceBytes == 0;
+  }
+  /// A list of a chunk in shared memory, with what lies around it in the same 16 bytes.
+  constexpr int list_bytes() const {
+    const int bytes = kElementLanes * kChunkEntries / form.run * 2;
+    return (bytes + (lists_aligned() ? 0 : kPieceBytes + kPieceBytes - 2)) / kPieceBytes *
+           kPieceBytes;
+  }
   /// What all lanes of a warp need for a chunk: values of its rows, and choices.
   constexpr int slot_bytes() const {
-    return 32 * (halves() * pieces() * kPieceBytes + choice_words() * 4);
+    return halves() * 32 * pieces() * kPieceBytes +
+           (form.form == ChoiceForm::list ? lists() * list_bytes() : 32 * 4 * choice_words());
   }
   /// Bytes of the activations of a column.
   constexpr int column_bytes() const { return tokens * (as_floats() ? 4 : 2); }
+  /// Columns whose banks the groups of a row's four lanes share come in another order, octets
+  /// exchanged: kept columns number k of several groups lie at about the same place of each.
+  constexpr bool turned() const {
+    return form.form == ChoiceForm::mask && (form.group == 16 || form.group == kBankColumns);
+  }
+  /// What a column's place differs by from its number.
+  COPPICE_HOST_DEVICE constexpr std::uint32_t turn(std::uint32_t column) const {
+    if (!turned()) return 0;
+    const std::uint32_t lane = column / form.group % kElementLanes;  // whose group it is
+    return (form.group == 16 ? lane / 2 : lane) * 8;
+  }
 };
+
+/// Items of a warp that are left when the next kernel may begin where a product has clusters. These
+/// do not fill the chip: thread blocks of the next one would crowd on what is free, and be late.
+inline constexpr int kLastItems = 2;
 
 /// Where what a thread block has in shared memory lies. Activations come first: their groups of
 /// columns begin at multiples of their size.
 struct LookupPlaces {
   std::uint32_t table, sums, barriers, slots, bytes;
+  int stages;          ///< slots of a warp
+  int announce_after;  ///< see there
 };
-COPPICE_HOST_DEVICE constexpr LookupPlaces lookup_places(const LookupConfig& config,
-                                                         const ElementSplit& s, int stages) {
+/// Items of a warp after which the next kernel may begin.
+constexpr int announce_after(const ElementSplit& s) {
+  if (s.ranks == 1 || s.pass_chunks == 0) return 0;
+  const int passes = (s.rank_chunks + s.pass_chunks - 1) / s.pass_chunks;
+  const int items = (s.tile_parts + s.row_warps - 1) / s.row_warps * s.warp_chunks * passes;
+  return items > kLastItems ? items - kLastItems : 0;
+}
+constexpr LookupPlaces lookup_places(const LookupConfig& config, const ElementSplit& s,
+                                     int stages) {
   constexpr std::uint32_t kAlignment = 128;
   const auto up = [](std::uint32_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; };
   const std::uint32_t slots = s.warps() * stages;
@@ -123,6 +168,8 @@ COPPICE_HOST_DEVICE constexpr LookupPlaces lookup_places(const LookupConfig& con
   at.barriers = up(at.sums + s.chunk_warps * s.rows() * config.tokens * 4);
   at.slots = up(at.barriers + slots * 8);
   at.bytes = at.slots + slots * config.slot_bytes();
+  at.stages = stages;
+  at.announce_after = announce_after(s);
   return at;
 }
 

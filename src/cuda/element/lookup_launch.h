@@ -27,7 +27,7 @@ int lookup_stages(const ElementSplit& s) {
   const auto bytes = [&](int stages) {
     return static_cast<int>(lookup_places(kConfig, s, stages).bytes);
   };
-  const int items = (s.rows() / 8 + s.row_warps - 1) / s.row_warps * s.warp_chunks;
+  const int items = (s.tile_parts + s.row_warps - 1) / s.row_warps * s.warp_chunks;
   const int half = (s.shared_bytes + kReserved) / 2 - kReserved;
   const bool shares = kConfig.residents() == 2 && bytes(2) <= half;
   int stages = std::clamp(items, 1, kMostStages);
@@ -49,10 +49,10 @@ void launch_one_lookup(const ElementArguments& p, bool clusters, cudaStream_t st
     shape.shared_bytes = s.chunk_warps * s.rows() * kTokens * 4;
     launch(general_kernel<kType, kTokens>, shape, stream, "launching a general product", p);
   } else {
-    const int stages = lookup_stages<kConfig>(s);
-    shape.shared_bytes = static_cast<int>(lookup_places(kConfig, s, stages).bytes);
+    const LookupPlaces at = lookup_places(kConfig, s, lookup_stages<kConfig>(s));
+    shape.shared_bytes = static_cast<int>(at.bytes);
     launch(lookup_kernel<kForm, kType, kTokens>, shape, stream, "launching a product by look-ups",
-           p, stages);
+           p, at);
   }
 }
 

@@ -2,7 +2,7 @@
 // filled by the copy engine (before sm_90: by asynchronous copies of the lanes). Copies need no
 // registers and wait for nothing, so a ring is full before the kernels in front have ended, and is
 // filled again while activations are staged and sums are added up. A warp waits for its own slots
-// alone.
+// alone. Asking for a slot is short: a kernel begins with it, and does it for every item.
 #pragma once
 
 #include "cuda/element/lookup_item.h"
@@ -14,12 +14,12 @@ namespace coppice::cuda {
 template <LookupConfig kConfig>
 class LookupRing {
  public:
-  using Rows = LookupRows<kConfig>;
-  using Item = typename Rows::Item;
-  using Walk = LookupWalk<2 / kConfig.halves()>;
+  using Item = LookupItem<kConfig>;
+  using Walk = LookupWalk;
 
   /// @param walk from its first item on.
-  /// @param slots, barriers of this warp, in shared memory: `stages` times kBytes and 8 bytes.
+  /// @param slots, barriers of this warp, in shared memory: `stages` times Item::kBytes and 8
+  /// bytes.
   __device__ LookupRing(const ElementWeight& w, const Walk& walk, std::uint32_t slots,
                         std::uint32_t barriers, int stages, int lane)
       : w_(w),
@@ -28,9 +28,10 @@ class LookupRing {
         barriers_(barriers),
         stages_(stages),
         lane_(lane),
-        together_(kBulk && !Item::kList && w.row_vectors == nullptr && w.layout.vec_rows == 1) {
+        together_(kBulk && (Item::kList || (w.row_vectors == nullptr && w.layout.vec_rows == 1))) {
     if (lane < stages) {
-      ptx::barrier_init(barriers + 8 * lane, (kBulk ? 1 : 0) + (together_ ? 0 : 32));
+      ptx::barrier_init(barriers + 8 * lane,
+                        (kBulk ? Item::kHalves : 0) + (together_ ? kChoiceSenders : 32));
       if constexpr (kBulk) ptx::fence_async_proxy();
     }
     __syncwarp();
@@ -39,9 +40,9 @@ class LookupRing {
   }
 
   /// The walk's next item, in registers; its slot is filled again.
-  __device__ void take(Rows& item, const Walk& at) {
+  __device__ void take(Item& item, const Walk& at) {
     ptx::barrier_wait(barriers_ + 8 * place_, parity_);
-    item.load(w_, at.part, at.now, lane_, slots_ + place_ * Rows::kBytes);
+    item.load(w_, at.part, at.now, lane_, slots_ + place_ * Item::kBytes);
     __syncwarp();  // all lanes have read what is now written
     ask(place_);
     if (++place_ < stages_) return;
@@ -51,58 +52,32 @@ class LookupRing {
 
  private:
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  static constexpr bool kBulk = true;  // one lane has the copy engine bring what lies together
+  static constexpr bool kBulk = true;  // the copy engine brings what lies together
 #else
   static constexpr bool kBulk = false;
 #endif
+  /// Lanes that ask for choices that lie together, behind those that ask for values of a half.
+  static constexpr int kChoiceSenders = Item::kList ? Item::kLists : 1;
 
   __device__ void ask(int place) {
     if (!ahead_.to_item()) return;
-    const std::uint32_t slot = slots_ + place * Rows::kBytes, barrier = barriers_ + 8 * place;
-    const int half_unit = ahead_.part * Rows::kHalves, chunk = ahead_.now;
+    const std::uint32_t slot = slots_ + place * Item::kBytes, barrier = barriers_ + 8 * place;
     if constexpr (kBulk) {
-      if (lane_ == 0) copy_together(slot, barrier, half_unit, chunk);
+      if (lane_ < Item::kHalves + (together_ ? kChoiceSenders : 0))
+        send(Item::bulk_copy(w_, ahead_.part, ahead_.now, lane_), slot, barrier);
     } else {
-      copy_values(slot, half_unit, chunk);
+      Item::copy_values(w_, ahead_.part, ahead_.now, lane_, slot);
     }
     if (!together_) {
-      Item::copy_choices(w_, half_unit, chunk, lane_, slot + Rows::kValueBytes);
+      Item::copy_choices(w_, ahead_.part, ahead_.now, lane_, slot + Item::kValueBytes);
       ptx::barrier_arrive_on_copies(barrier);
     }
     ahead_.next();
   }
 
-  __device__ const std::byte* values_of(int half_unit, int chunk) const {
-    return w_.values + piece_byte(w_.layout, half_unit, chunk * Item::kPieces, 0);
-  }
-
-  __device__ void copy_together(std::uint32_t slot, std::uint32_t barrier, int half_unit,
-                                int chunk) const {
-    const int pieces = min(Item::kPieces, w_.layout.pieces - chunk * Item::kPieces);
-    const int words =
-        together_ ? max(0, min(Item::kWords, w_.layout.words - chunk * Item::kWords)) : 0;
-    const std::uint32_t value_bytes = pieces * Item::kPieceSet, word_bytes = words * Item::kWordSet;
-    ptx::barrier_arrive_expect(barrier, Rows::kHalves * value_bytes + word_bytes);
-#pragma unroll
-    for (int h = 0; h < Rows::kHalves; ++h)
-      ptx::copy_bulk(slot + h * Item::kValueBytes, values_of(half_unit + h, chunk), value_bytes,
-                     barrier);
-    if (words > 0)
-      ptx::copy_bulk(
-          slot + Rows::kValueBytes,
-          w_.choices + choice_word(w_.layout, half_unit * 8, 0, chunk * Item::kWords) * 4,
-          word_bytes, barrier);
-  }
-
-  __device__ void copy_values(std::uint32_t slot, int half_unit, int chunk) const {
-#pragma unroll
-    for (int h = 0; h < Rows::kHalves; ++h)
-#pragma unroll
-      for (int p = 0; p < Item::kPieces; ++p)
-        if (chunk * Item::kPieces + p < w_.layout.pieces)
-          ptx::copy_async_16(
-              slot + h * Item::kValueBytes + p * Item::kPieceSet + lane_ * kPieceBytes,
-              values_of(half_unit + h, chunk) + p * Item::kPieceSet + lane_ * kPieceBytes);
+  static __device__ void send(const BulkCopy& copy, std::uint32_t slot, std::uint32_t barrier) {
+    ptx::barrier_arrive_expect(barrier, copy.bytes);
+    if (copy.bytes > 0) ptx::copy_bulk(slot + copy.to, copy.from, copy.bytes, barrier);
   }
 
   const ElementWeight& w_;

@@ -7,9 +7,27 @@
 
 namespace coppice::cuda {
 
-/// A word of 16 bytes of every token, as floats, those of a column together.
+/// A word of 16 bytes, 8 columns, of each of four tokens; those of a column together.
+__device__ inline void store_pairs(const uint4 (&raw)[4], std::byte* out) {
+  auto* to = reinterpret_cast<uint4*>(out);
+  const auto pair = [&](std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
+    constexpr std::uint32_t kLow = 0x5410, kHigh = 0x7632;
+    return make_uint4(ptx::select_bytes(a, b, kLow), ptx::select_bytes(c, d, kLow),
+                      ptx::select_bytes(a, b, kHigh), ptx::select_bytes(c, d, kHigh));
+  };
+  to[0] = pair(raw[0].x, raw[1].x, raw[2].x, raw[3].x);
+  to[1] = pair(raw[0].y, raw[1].y, raw[2].y, raw[3].y);
+  to[2] = pair(raw[0].z, raw[1].z, raw[2].z, raw[3].z);
+  to[3] = pair(raw[0].w, raw[1].w, raw[2].w, raw[3].w);
+}
+
+/// A word of 16 bytes of every token, those of a column together.
 template <LookupConfig kConfig>
 __device__ inline void store_columns(const uint4 (&raw)[kConfig.tokens], std::byte* out) {
+  if constexpr (!kConfig.as_floats()) {
+    store_pairs(raw, out);
+    return;
+  }
   constexpr int kTokens = kConfig.tokens, kWide = kConfig.per_piece();
   float x[kTokens][kWide];
 #pragma unroll
@@ -43,6 +61,11 @@ __device__ inline void stage_words(const ElementArguments& p, ChunkColumns colum
   // 8192 columns of a token by 512 threads: code that is not there need not be fetched.
   constexpr int kTogether = kWide * kTokens < 16 ? 16 / kWide / kTokens : 1;
   const int step = static_cast<int>(blockDim.x) * kWide;
+  const std::byte* x[kTokens];
+#pragma unroll
+  for (int token = 0; token < kTokens; ++token)
+    x[token] = static_cast<const std::byte*>(p.x) +
+               (first_token + token) * p.x_token * kConfig.element_bytes();
   for (int first = columns.first + static_cast<int>(threadIdx.x) * kWide; first < end;
        first += kTogether * step) {
     uint4 raw[kTogether][kTokens];
@@ -53,15 +76,18 @@ __device__ inline void stage_words(const ElementArguments& p, ChunkColumns colum
         const int column = first + b * step;
         raw[b][token] = make_uint4(0, 0, 0, 0);
         if (column < end && first_token + token < p.tokens)
-          raw[b][token] = *reinterpret_cast<const uint4*>(
-              static_cast<const std::byte*>(p.x) +
-              ((first_token + token) * p.x_token + column) * kConfig.element_bytes());
+          raw[b][token] =
+              *reinterpret_cast<const uint4*>(x[token] + column * kConfig.element_bytes());
       }
+    // All loads are under way before the first store, which waits for one: the compiler knows no
+    // reason for that order.
+    __syncwarp(__activemask());
 #pragma unroll
     for (int b = 0; b < kTogether; ++b) {
       const int column = first + b * step;
       if (column < end)
-        store_columns<kConfig>(raw[b], out + (column - columns.first) * kConfig.column_bytes());
+        store_columns<kConfig>(raw[b], out + ((column - columns.first) ^ kConfig.turn(column)) *
+                                                 kConfig.column_bytes());
     }
   }
 }
@@ -72,20 +98,19 @@ __device__ inline void stage_activations(const ElementArguments& p, ChunkColumns
                                          int first_token, std::byte* out) {
   constexpr int kTokens = kConfig.tokens, kWide = kConfig.per_piece();
   int first = columns.first;
-  if constexpr (kConfig.as_floats()) {
-    // As far as words go; both ends of the columns are multiples of 8.
-    const int end = min(columns.last, p.weight.layout.cols / kWide * kWide);
-    if (p.wide && p.weight.sources == nullptr && first < end) {
-      stage_words<kConfig>(p, columns, end, first_token, out);
-      first = end;
-    }
+  // As far as words go; both ends of the columns are multiples of 8.
+  const int end = min(columns.last, p.weight.layout.cols / kWide * kWide);
+  if (p.wide && p.weight.sources == nullptr && first < end) {
+    stage_words<kConfig>(p, columns, end, first_token, out);
+    first = end;
   }
   const int done = first - columns.first;
   stage_singly<kConfig.type>(
       p, (columns.last - first) * kTokens, [&](int i) { return first + i / kTokens; },
       [&](int i) { return first_token + i % kTokens; },
       [&](int i, float x) {
-        const int element = done * kTokens + i;
+        const int column = done + i / kTokens;
+        const int element = (column ^ kConfig.turn(columns.first + column)) * kTokens + i % kTokens;
         if constexpr (kConfig.as_floats())
           reinterpret_cast<float*>(out)[element] = x;
         else

@@ -5,22 +5,20 @@
 
 namespace coppice::cuda {
 
-/// What a warp does, item by item: passes, in each its parts (units, or with kParts = 2 halves of 8
-/// rows), of each its chunks.
-template <int kParts>
+/// What a warp does, item by item: passes, in each its parts (units or half units), of each its
+/// chunks.
 struct LookupWalk {
   int first_part, end_part, part_step;  // of this warp
   int chunk, end_chunk;                 // of the rank, from the current pass on
   int pass_chunks, warp_chunks, chunk_warp;
-  int part, now, end;  // where it is
+  int part, now, first, end;  // where it is, and the chunks of each part
 
   /// @param units, chunks of the weight.
   COPPICE_HOST_DEVICE LookupWalk(const ElementSplit& s, int units, int chunks, int rank, int tile,
                                  int warp) {
-    const int parts = s.part_rows * kParts / kUnitRows;  // of the walk in one of the division
     const int row_warp = s.row_warp(warp);
-    first_part = s.first_part(tile) * parts + row_warp;
-    end_part = least(s.first_part(tile + 1) * parts, units * kParts);
+    first_part = s.first_part(tile) + row_warp;
+    end_part = least(s.first_part(tile + 1), s.part_rows == kUnitRows ? units : 2 * units);
     part_step = s.row_warps;
     chunk = rank * s.rank_chunks;
     end_chunk = least(chunk + s.rank_chunks, chunks);
@@ -30,19 +28,17 @@ struct LookupWalk {
     begin_pass();
   }
   COPPICE_HOST_DEVICE int pass_end() const { return least(chunk + pass_chunks, end_chunk); }
-  COPPICE_HOST_DEVICE int first_chunk() const {
-    return least(chunk + chunk_warp * warp_chunks, pass_end());
-  }
   COPPICE_HOST_DEVICE void begin_pass() {
-    part = first_part, now = first_chunk();
-    end = least(now + warp_chunks, pass_end());
+    part = first_part;
+    now = first = least(chunk + chunk_warp * warp_chunks, pass_end());
+    end = least(first + warp_chunks, pass_end());
   }
   /// Whether there is an item in this pass.
   COPPICE_HOST_DEVICE bool here() const { return part < end_part && now < end; }
   COPPICE_HOST_DEVICE bool last_of_part() const { return now + 1 == end; }
   COPPICE_HOST_DEVICE void next() {
     if (++now < end) return;
-    now = first_chunk();
+    now = first;
     part += part_step;
   }
   /// Goes to the next pass; false if there is none.
@@ -53,8 +49,9 @@ struct LookupWalk {
   }
   /// Goes on to a pass with an item; false if there is none.
   COPPICE_HOST_DEVICE bool to_item() {
-    while (chunk < end_chunk && !here()) next_pass();
-    return chunk < end_chunk;
+    while (!here())
+      if (!next_pass()) return false;
+    return true;
   }
 
  private:
