@@ -122,11 +122,11 @@ struct Constants {
   struct Lookup {
     double memory_share = 0.95, l2_share = 0.499;
     // A value's clocks of a warp's scheduler, and more for each token of the tile.
-    double value_clocks = 5, value_token_clocks = 9;         ///< of N:M
-    double list_clocks = 3, list_token_clocks = 2;           ///< of lists of columns
-    double half_clocks = 14.6;                               ///< of a token of 4 in 16 bits ...
-    double half_list_clocks = 17.1, half_run_clocks = 2.41;  ///< of lists; with runs of 8 and more
-    double slow_clocks = 40;                                 ///< read value by value
+    double value_clocks = 5, value_token_clocks = 9;      ///< of N:M
+    double list_clocks = 3, list_token_clocks = 2;        ///< of lists of columns
+    double half_clocks = 7.5;                             ///< of a token of 4 in 16 bits ...
+    double half_list_clocks = 6, half_run_clocks = 2.41;  ///< of lists; with runs of 8 and more
+    double slow_clocks = 40;                              ///< read value by value
     double ends_seconds = 1.5e-6;
     double rank_seconds = 0.837e-6;   ///< of a cluster, for every doubling
     double column_seconds = 0.12e-9;  ///< staged: a column and token of a thread block
