@@ -24,8 +24,7 @@ struct QuadRingArguments : ElementProduct {
 /// Enqueues the ordering of the activations for tiles of `tile` tokens.
 void launch_quad_order(const QuadArguments& arguments, int tile, cudaStream_t stream);
 
-/// Enqueues the product of ordered activations; `form`, `tile`: numbers in kQuadForms, and in
-/// kQuadTiles but those that are rings'.
+/// Enqueues the product of ordered activations; `form`, `tile`: numbers in kQuadForms, kQuadTiles.
 void launch_quads_f16(const QuadArguments& arguments, int form, int tile, cudaStream_t stream);
 void launch_quads_bf16(const QuadArguments& arguments, int form, int tile, cudaStream_t stream);
 

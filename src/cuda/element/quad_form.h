@@ -78,7 +78,8 @@ COPPICE_HOST_DEVICE constexpr std::uint32_t unit_entry(const QuadForm& form, std
   return entry;
 }
 
-inline constexpr std::array kQuadTiles = {32, 64, 128, 256};  // tokens
+/// Tokens of a tile of quad_kernel.h.
+inline constexpr std::array kQuadTiles = {32, 64, 256};
 
 /// Warps of a thread block, at most: what registers allow.
 constexpr int quad_warps(int tokens) { return tokens <= 64 ? 16 : 8; }

@@ -13,11 +13,9 @@ namespace coppice::cuda {
 template <Dtype kType, int kForm, int kTile>
 void launch_one_quads(const QuadArguments& p, cudaStream_t stream) {
   constexpr int kTokens = kQuadTiles[kTile];
-  if constexpr (quad_ring_tile(kTokens) < 0) {
-    const int bytes = quad_places(kQuadForms[kForm], kTokens).bytes;
-    launch(quad_kernel<kForm, kType, kTokens>, fragment_shape(p, kTokens, bytes, true), stream,
-           "launching a product of quads", p);
-  }
+  const int bytes = quad_places(kQuadForms[kForm], kTokens).bytes;
+  launch(quad_kernel<kForm, kType, kTokens>, fragment_shape(p, kTokens, bytes, true), stream,
+         "launching a product of quads", p);
 }
 
 template <Dtype kType, int kForm, int kTile>

@@ -49,23 +49,19 @@ struct QuadSplit {
   friend bool operator==(const QuadSplit&, const QuadSplit&) = default;
 };
 
-/// Tiles of tokens. Others of kQuadTiles are quad_kernel.h's, which is as fast where all its thread
+/// Tiles of tokens. Those of kQuadTiles are quad_kernel.h's, which is as fast where all its thread
 /// blocks have 256 rows, and takes less power.
 inline constexpr std::array kQuadRingTiles = {40, 48, 80, 96, 128};
 
-constexpr int quad_ring_tile(int tokens) {
-  for (std::size_t i = 0; i < kQuadRingTiles.size(); ++i)
-    if (kQuadRingTiles[i] == tokens) return static_cast<int>(i);
+/// Number of a tile among others; -1: it is none of them.
+template <std::size_t kCount>
+constexpr int tile_number(const std::array<int, kCount>& tiles, int tokens) {
+  for (std::size_t i = 0; i < kCount; ++i)
+    if (tiles[i] == tokens) return static_cast<int>(i);
   return -1;
 }
-
-/// Number in kQuadTiles; -1: none.
-constexpr int quad_register_tile(int tokens) {
-  if (quad_ring_tile(tokens) >= 0) return -1;
-  for (std::size_t i = 0; i < kQuadTiles.size(); ++i)
-    if (kQuadTiles[i] == tokens) return static_cast<int>(i);
-  return -1;
-}
+constexpr int quad_ring_tile(int tokens) { return tile_number(kQuadRingTiles, tokens); }
+constexpr int quad_register_tile(int tokens) { return tile_number(kQuadTiles, tokens); }
 
 inline constexpr int kQuadStageBlocks = 2;  // of activations, 64 slots each
 constexpr int quad_stage_bytes(int tokens) { return kQuadStageBlocks * tokens * 128; }

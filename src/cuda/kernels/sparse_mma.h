@@ -4,8 +4,9 @@
 
 #include <cuda_runtime.h>
 
+#include "cuda/device_info.h"
 #include "cuda/kernels/arguments.h"
-#include "cuda/select.h"
+#include "cuda/kernels/mma_shapes.h"
 
 namespace coppice::cuda {
 

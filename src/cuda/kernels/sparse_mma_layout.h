@@ -6,9 +6,9 @@
 // that differ mod 8 are read without bank conflicts.
 #pragma once
 
+#include "cuda/kernels/mma_shapes.h"
 #include "cuda/packed_layout.h"
 #include "cuda/ptx/choose.h"
-#include "cuda/select.h"
 
 namespace coppice::cuda::mma {
 

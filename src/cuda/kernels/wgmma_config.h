@@ -3,8 +3,9 @@
 
 #include <cuda.h>
 
+#include "cuda/device_info.h"
 #include "cuda/kernels/arguments.h"
-#include "cuda/select.h"
+#include "cuda/kernels/wgmma_shapes.h"
 
 namespace coppice::cuda {
 
