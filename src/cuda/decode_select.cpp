@@ -10,11 +10,12 @@ namespace coppice::cuda {
 namespace {
 
 constexpr int kReserved = 1024;  // of shared memory, for every thread block
+constexpr int kInboxBytes = 16;  // a barrier of the decode kernels
 
 bool has_clusters(const DeviceInfo& device) { return device.compute_capability >= 90; }
 
 int shared_of_block(int tokens, const DeviceInfo& device) {
-  return (device.shared_bytes + kReserved) / decode_residents(tokens) - kReserved;
+  return (device.shared_bytes + kReserved) / decode_residents(tokens) - kReserved - kInboxBytes;
 }
 
 // As many steps of activations at once as fit; 0 if none does.

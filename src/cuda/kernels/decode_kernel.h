@@ -26,6 +26,7 @@ __global__ void __launch_bounds__(32 * kWarps, decode_residents(kTokens))
     decode_kernel(const __grid_constant__ DecodeArguments a) {
   constexpr int kPanels = kTokens / 8;
   extern __shared__ __align__(128) std::byte memory[];
+  __shared__ std::uint64_t inbox;
   const std::uint32_t shared = ptx::shared_address(memory);
   const DecodeShape& s = a.shape;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -49,6 +50,9 @@ __global__ void __launch_bounds__(32 * kWarps, decode_residents(kTokens))
   ptx::let_next_kernel_begin();
   ptx::wait_for_kernels_before();
 
+#if __CUDA_ARCH__ >= 900
+  open_inbox<kPanels>(s, ptx::shared_address(&inbox), rank);
+#endif
   Sums<kPanels> sums{};
   const int most_steps = (p.steps + s.slices() - 1) / s.slices();
   const PanelPlace at{shared, static_cast<std::uint32_t>(a.panel)};
@@ -82,7 +86,8 @@ __global__ void __launch_bounds__(32 * kWarps, decode_residents(kTokens))
   }
 
   __syncthreads();
-  reduce_and_store<kType, kPanels>(s, p, sums, first_block, first_token, shared, rank, warp, lane);
+  reduce_and_store<kType, kPanels>(s, p, sums, first_block, first_token, shared,
+                                   ptx::shared_address(&inbox), rank, warp, lane);
 }
 
 }  // namespace coppice::cuda::decode

@@ -6,6 +6,7 @@
 #include "cuda/kernels/decode_layout.h"
 #include "cuda/kernels/decode_multiply.h"
 #include "cuda/kernels/epilogue.h"
+#include "cuda/ptx/barrier.h"
 #include "cuda/ptx/cluster.h"
 #include "cuda/ptx/copy.h"
 
@@ -74,9 +75,24 @@ struct PartSums {
   }
 };
 
+/// What a thread block receives from those of its cluster: a barrier counts the bytes. (A barrier
+/// of the cluster would have to order all that its threads have written, which takes longer.)
+struct Inbox {
+  std::uint32_t sums, barrier;  // in shared memory, at the same place in all of them
+};
+template <int kPanels>
+__device__ inline void open_inbox(const DecodeShape& s, std::uint32_t barrier, int rank) {
+  if (s.cluster == 1 || threadIdx.x != 0) return;
+  const int owned = (part_count(s) - rank + s.cluster - 1) / s.cluster;
+  ptx::barrier_init(barrier, 1);
+  ptx::fence_barrier_init();
+  ptx::barrier_arrive_expect(barrier,
+                             owned * s.cluster * PartSums<kPanels>::kFragments * kFragmentBytes);
+}
+
 /// Sums over the slices of this thread block, to the thread blocks of the cluster that finish them.
 template <int kPanels>
-__device__ inline void send_parts(const DecodeShape& s, std::uint32_t sums, std::uint32_t received,
+__device__ inline void send_parts(const DecodeShape& s, std::uint32_t sums, const Inbox& inbox,
                                   int rank, int warp, int lane) {
   constexpr int kFragments = PartSums<kPanels>::kFragments;
   const std::uint32_t slice_step = s.row_warps * sum_bytes(8 * kPanels);
@@ -88,18 +104,20 @@ __device__ inline void send_parts(const DecodeShape& s, std::uint32_t sums, std:
         sums + sum_offset(s, 0, part.row_warp, part.unit, part.first_panel, lane);
     const std::uint32_t place = (number / s.cluster * s.cluster + rank) * kFragments;
     const std::uint32_t to =
-        ptx::cluster_address(received + place * kFragmentBytes + lane * 16, number % s.cluster);
+        ptx::cluster_address(inbox.sums + place * kFragmentBytes + lane * 16, number % s.cluster);
+    const std::uint32_t barrier = ptx::cluster_address(inbox.barrier, number % s.cluster);
 #pragma unroll
     for (int n = 0; n < kFragments; ++n)
       ptx::store_cluster_16(to + n * kFragmentBytes,
-                            tree_sum(from + n * kFragmentBytes, slice_step, s.slice_warps));
+                            tree_sum(from + n * kFragmentBytes, slice_step, s.slice_warps),
+                            barrier);
   }
 }
 
 /// The same of a warp that has a slice of its own, straight from its registers.
 template <int kPanels>
 __device__ inline void send_sums(const DecodeShape& s, const Sums<kPanels>& sums,
-                                 std::uint32_t received, int rank, int row_warp, int lane) {
+                                 const Inbox& inbox, int rank, int row_warp, int lane) {
   constexpr int kFragments = PartSums<kPanels>::kFragments;
 #pragma unroll
   for (int u = 0; u < kBlockUnits; ++u)
@@ -110,8 +128,9 @@ __device__ inline void send_sums(const DecodeShape& s, const Sums<kPanels>& sums
           (number / s.cluster * s.cluster + rank) * kFragments + n % kFragments;
       const float(&d)[4] = sums.d[u][n];
       ptx::store_cluster_16(
-          ptx::cluster_address(received + place * kFragmentBytes + lane * 16, number % s.cluster),
-          make_float4(d[0], d[1], d[2], d[3]));
+          ptx::cluster_address(inbox.sums + place * kFragmentBytes + lane * 16, number % s.cluster),
+          make_float4(d[0], d[1], d[2], d[3]),
+          ptx::cluster_address(inbox.barrier, number % s.cluster));
     }
 }
 
@@ -145,26 +164,27 @@ __device__ inline void finish_parts(const DecodeShape& s, const ProductArguments
   }
 }
 
-/// From the sums of all warps to y. Shared memory is free for them.
+/// From the sums of all warps to y. Shared memory is free for them. `barrier`: of open_inbox.
 template <Dtype kType, int kPanels>
 __device__ inline void reduce_and_store(const DecodeShape& s, const ProductArguments& p,
                                         const Sums<kPanels>& mine, std::int32_t first_block,
-                                        std::int32_t first_token, std::uint32_t shared, int rank,
-                                        int warp, int lane) {
+                                        std::int32_t first_token, std::uint32_t shared,
+                                        std::uint32_t barrier, int rank, int warp, int lane) {
   const int row_warp = warp % s.row_warps, slice_warp = warp / s.row_warps;
   const std::uint32_t received = shared + kept_sum_bytes(s);
   if (keeps_sums(s)) store_sums<kPanels>(mine, s, shared, slice_warp, row_warp, lane);
+  __syncthreads();
 #if __CUDA_ARCH__ >= 900
   if (s.cluster > 1) {
-    ptx::cluster_barrier();  // the other thread blocks no longer read activations
+    ptx::cluster_barrier_relaxed();  // the other thread blocks no longer read activations
+    const Inbox inbox{received, barrier};
     if (keeps_sums(s))
-      send_parts<kPanels>(s, shared, received, rank, warp, lane);
+      send_parts<kPanels>(s, shared, inbox, rank, warp, lane);
     else
-      send_sums<kPanels>(s, mine, received, rank, row_warp, lane);
-    ptx::cluster_barrier();
-  } else
+      send_sums<kPanels>(s, mine, inbox, rank, row_warp, lane);
+    ptx::barrier_wait(barrier, 0);
+  }
 #endif
-    __syncthreads();
   finish_parts<kType, kPanels>(s, p, first_block, first_token, shared, received, rank, warp, lane);
 }
 
