@@ -8,6 +8,7 @@
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/decode_select.h"
 #include "cuda/element/fragment_config.h"
+#include "cuda/kernels/decode_sizes.h"
 
 namespace coppice::cuda {
 namespace {
@@ -126,8 +127,9 @@ std::string tile_name(const Selection& selection) {
     return selection_name(selection);
   if (selection.family == Family::decode) {
     const DecodeShape& d = selection.decode;
-    return fmt::format("decode {} warps by {} slices of {}, {} tokens", d.row_warps, d.slice_warps,
-                       d.cluster, d.tokens);
+    return fmt::format("decode {}{} warps by {} slices of {}, {} tokens",
+                       decode::is_ring(d) ? "ring " : "", d.row_warps, d.slice_warps, d.cluster,
+                       d.tokens);
   }
   if (selection.family == Family::mma) {
     const MmaShape& m = selection.mma;

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/rounding.h"
-#include "cuda/kernels/decode_sizes.h"
+#include "cuda/kernels/decode_ring_sizes.h"
 #include "cuda/model/model.h"
 
 namespace coppice::cuda {
@@ -35,6 +35,21 @@ int most_chunk_steps(DecodeShape s, const ProductInfo& p, const DeviceInfo& devi
   return fits(steps) ? steps : 0;
 }
 
+// Of the ring kernels, with room for as many units as a thread block can have; none if there is no
+// such kernel or no room.
+void add_ring(std::vector<DecodeShape>& shapes, int tokens, int slices, const ProductInfo& p,
+              const DeviceInfo& device) {
+  if (!p.in_order || !has_clusters(device) || tokens > decode::kMostRingTokens) return;
+  DecodeShape s;
+  s.tokens = tokens;
+  s.slice_warps = std::min(decode::ring_warps(tokens), slices);
+  s.row_warps = decode::ring_warps(tokens) / s.slice_warps;
+  s.cluster = slices / s.slice_warps;
+  s.chunk_steps = 0;
+  if (decode::ring_sizes(s, decode::most_tile_units(s), p.tokens, device.shared_bytes).slots > 0)
+    shapes.push_back(s);
+}
+
 }  // namespace
 
 // As many as two thread blocks on every multiprocessor can work on at once: fewer have too few
@@ -54,6 +69,7 @@ std::vector<DecodeShape> decode_shapes(const ProductInfo& p, const DeviceInfo& d
   if (p.tokens > kMostDecodeTokens) return shapes;
   const int slices = decode_slices(p, device);
   for (const int tokens : kDecodeTokens) {
+    add_ring(shapes, tokens, slices, p, device);
     for (int slice_warps = 1; slice_warps <= std::min(slices, decode::kWarps); slice_warps *= 2) {
       DecodeShape s;
       s.tokens = tokens;

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "cuda/blocked/blocked_select.h"
+#include "cuda/kernels/decode_sizes.h"
 #include "cuda/select.h"
 
 namespace coppice::cuda {
@@ -25,6 +26,7 @@ std::string selection_name(const Selection& selection) {
     return selection.shape == 1 ? "unpack dense tf32" : "unpack dense";
   if (selection.family == Family::decode) {
     const DecodeShape& s = selection.decode;
+    if (decode::is_ring(s)) return fmt::format("decode ring {} {} slices", s.tokens, s.slices());
     return fmt::format("decode {}x{} {} slices", kBlockRows * s.row_warps, s.tokens, s.slices());
   }
   if (selection.family == Family::mma) {

@@ -12,6 +12,7 @@
 #include "cpu/random_weight.h"
 #include "cuda/decode_select.h"
 #include "cuda/host_pack.h"
+#include "cuda/kernels/decode_ring_sizes.h"
 #include "cuda/kernels/sparse_mma_layout.h"
 
 namespace coppice::cuda::decode {
@@ -168,6 +169,83 @@ TEST(DecodeLayout, SumsDoNotOverlap) {
                 places.insert(sum_offset(s, slice, row, u, n, lane));
       EXPECT_EQ(places.size(), static_cast<std::size_t>(kWarps * 4 * s.panels() * 32));
       EXPECT_EQ(*places.rbegin() + 16, kWarps * sum_bytes(tokens));
+    }
+}
+
+TEST(DecodeRing, ARunIsCopiedWholeAndOnce) {
+  for (int first = 0; first < 8; ++first)
+    for (int units = 0; units <= 8; ++units)
+      for (const int run_units : {units, 8}) {
+        std::set<int> bytes;
+        int total = 0;
+        for (int lane = 0; lane < 32; ++lane) {
+          const RunCopy copy = run_copy(lane, first, units, run_units);
+          total += copy.bytes;
+          for (int i = 0; i < copy.bytes; ++i) {
+            const int to = copy.to + i;
+            EXPECT_TRUE(bytes.insert(to).second);
+            // Back to what the slot's byte is of: values first, metadata behind those of all units.
+            const bool metadata = to >= run_units * kUnitValueBytes;
+            const int size = metadata ? kUnitMetadataBytes : kUnitValueBytes;
+            const int place = metadata ? to - run_units * kUnitValueBytes : to;
+            const int unit = first + place / size;
+            EXPECT_EQ(copy.unit / kBlockUnits, unit / kBlockUnits);
+            EXPECT_EQ(copy.from + i,
+                      (metadata ? kValueBytes : 0) + unit % kBlockUnits * size + place % size);
+          }
+        }
+        EXPECT_EQ(total, units * kUnitBytes);
+      }
+}
+
+TEST(DecodeRing, LanesPointAtWhatTheOtherKernelsLoad) {
+  // Matrix m of ldmatrix is register m of the instruction: its row r, word t is that of lane 4r +
+  // t.
+  for (int j = 0; j < 2; ++j)
+    for (int lane = 0; lane < 32; ++lane)
+      for (int word = 0; word < 4; ++word) {
+        const int i = 4 * j + lane / 8;
+        EXPECT_EQ(slot_row(lane, j) + 4 * word, value_offset(i % 2, i / 2, lane % 8 * 4 + word));
+        EXPECT_EQ(slot_row(lane, j), slot_row(lane, 0) + slot_row(0, j));
+      }
+  for (int unit = 0; unit < kBlockUnits; ++unit) {
+    EXPECT_EQ(unit * kUnitValueBytes, value_offset(2 * unit, 0, 0));
+    EXPECT_EQ(kValueBytes + unit * kUnitMetadataBytes, metadata_offset(unit, 0));
+  }
+}
+
+TEST(DecodeRing, EverySumHasAPlace) {
+  std::set<int> places;
+  for (int row = 0; row < 16; ++row)
+    for (int token = 0; token < 16; ++token) {
+      const int place = ring_sum_offset(row, token);
+      EXPECT_TRUE(places.insert(place).second);
+      // Lane 4g + t has rows g and g + 8 of tokens 2t and 2t + 1.
+      EXPECT_EQ(place % kFragmentBytes / 16, row % 8 * 4 + token % 8 / 2);
+      EXPECT_EQ(place % 16 / 4, row / 8 * 2 + token % 2);
+    }
+  EXPECT_EQ(*places.rbegin() + 4, 2 * kFragmentBytes);
+}
+
+TEST(DecodeRing, SlicesAreThoseOfTheOtherKernels) {
+  for (const int steps : {0, 1, 3, 16, 100, 1024})
+    for (int shift = 0; shift <= 4; ++shift)
+      for (int i = 0; i <= 1 << shift; ++i)
+        EXPECT_EQ(ring_slice_begin(steps, i, shift), slice_begin(steps, i, 1 << shift));
+}
+
+TEST(DecodeRing, UnitsAreDealtOutEvenly) {
+  for (const int units : {1, 4, 131, 132, 133, 256, 896, 1792})
+    for (const int tiles : {1, 33, 132, 264}) {
+      const UnitShare s = share_units(units, tiles);
+      EXPECT_EQ(s.tiles, std::min(units, tiles));
+      EXPECT_EQ(first_unit_of(s, 0), 0);
+      EXPECT_EQ(first_unit_of(s, s.tiles), units);
+      for (int i = 0; i < s.tiles; ++i) {
+        const int count = first_unit_of(s, i + 1) - first_unit_of(s, i);
+        EXPECT_GE(count, units / s.tiles);
+        EXPECT_LE(count, s.most());
+      }
     }
 }
 

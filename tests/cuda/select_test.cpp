@@ -8,7 +8,7 @@
 #include "cuda/candidates.h"
 #include "cuda/decode_select.h"
 #include "cuda/kernels/arguments.h"
-#include "cuda/kernels/decode_sizes.h"
+#include "cuda/kernels/decode_ring_sizes.h"
 #include "cuda/kernels/sparse_mma_layout.h"
 
 namespace coppice::cuda {
@@ -382,10 +382,23 @@ TEST(Select, DecodeShapesFitTheDevice) {
           for (const bool regular : {true, false}) {
             ProductInfo p = product(64, group, 4096, cols, tokens);
             p.regular = regular;
+            p.in_order = group == 4 && regular;
             const auto shapes = decode_shapes(p, device);
             const bool small = group <= (device.compute_capability == 90 ? 32 : 8);
             EXPECT_TRUE(!regular || !small || !shapes.empty()) << group << " " << cols;
             for (const DecodeShape& s : shapes) {
+              if (decode::is_ring(s)) {
+                EXPECT_EQ(s.warps(), decode::ring_warps(s.tokens));
+                const int most = decode::most_tile_units(s);
+                for (const int units : {1, most / 2, most}) {
+                  const auto r = decode::ring_sizes(s, units, tokens, device.shared_bytes);
+                  EXPECT_GE(r.slots, 1);
+                  EXPECT_LE(r.slots, decode::kMostSlots);
+                  EXPECT_GE(s.row_warps * r.run_units, units);
+                  EXPECT_LE(decode::ring_bytes(r, s), device.shared_bytes);
+                }
+                continue;
+              }
               EXPECT_EQ(s.warps(), decode::kWarps);
               EXPECT_LE(s.cluster, device.compute_capability >= 90 ? 8 : 1);
               EXPECT_GE(s.chunk_steps, 1);

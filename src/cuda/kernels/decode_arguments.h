@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/kernels/arguments.h"
+#include "cuda/kernels/decode_ring_sizes.h"
 #include "cuda/kernels/decode_sizes.h"
 
 namespace coppice::cuda {
@@ -17,6 +18,9 @@ struct DecodeArguments {
   std::int32_t panel = 0;      // bytes between panels
   std::int32_t window = 0;     // columns of a slice in a chunk; of all where quads lie anywhere
   bool shared_window = false;  // quads lie anywhere: one window for all slices
+  // Of the ring kernels alone:
+  decode::RingSizes ring;
+  decode::UnitShare share[decode::kMostWeights]{};
 };
 
 }  // namespace coppice::cuda

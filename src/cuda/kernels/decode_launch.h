@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/kernels/decode_kernel.h"
+#include "cuda/kernels/decode_ring_kernel.h"
 #include "cuda/launch.h"
 
 namespace coppice::cuda::decode {
@@ -37,8 +38,21 @@ void launch_tokens(const Launch& launch, const DecodeArguments& a) {
   launch_one<kTokens, kType, 4>(launch, a);
 }
 
+template <Dtype kType, int kPanels>
+void launch_ring(const Launch& launch, const DecodeArguments& a) {
+  const LaunchShape shape = {.grid = launch.grid,
+                             .threads = a.shape.threads(),
+                             .shared_bytes = launch.shared_bytes,
+                             .overlaps = launch.overlaps};
+  cuda::launch(ring_kernel<kPanels, kType>, shape, launch.stream,
+               "launching a decode product by rings", a);
+}
+
 template <Dtype kType>
 void launch_all(const Launch& launch, const DecodeArguments& a) {
+  if (is_ring(a.shape))
+    return a.shape.tokens == 8 ? launch_ring<kType, 1>(launch, a)
+                               : launch_ring<kType, 2>(launch, a);
   if (a.shape.tokens == 8) return launch_tokens<kType, 8>(launch, a);
   if (a.shape.tokens == 16) return launch_tokens<kType, 16>(launch, a);
   if (a.shape.tokens == 32) return launch_tokens<kType, 32>(launch, a);

@@ -18,6 +18,11 @@ inline constexpr int kWarps = 8;        ///< of a thread block
 inline constexpr int kMostCluster = 8;  ///< portable size
 inline constexpr int kMostWeights = 4;  ///< of one launch
 
+/// Whether a shape is one of the ring kernels (decode_ring_kernel.h), which have no chunks of
+/// activations; in these a warp may have several slices, one after the other.
+constexpr bool is_ring(const DecodeShape& s) { return s.chunk_steps == 0; }
+constexpr int warp_slices(const DecodeShape& s) { return s.cluster; }
+
 /// Columns of activations that `steps` steps of a slice need: a window, or all of them where quads
 /// may lie anywhere.
 constexpr std::int64_t window_columns(bool regular, int group, std::int64_t cols, int steps) {
