@@ -90,15 +90,22 @@ struct Constants {
   } window;
 
   struct Decode {
-    double memory_share = 0.941, l2_share = 6.51;
+    double memory_share = 0.95, l2_share = 0.686;
     double vector_memory = 0.258;  ///< more for each further vector in a block of 64 rows
-    double ends_seconds = 83.4e-9;
-    double token_seconds = 0.351e-6;    ///< staged and summed, in every round of thread blocks
-    double column_seconds = 0.216e-9;   ///< of a column of a thread block, 8 tokens
-    double feature_staging = 5.29;      ///< times the staging of feature-major activations ...
-    double loose_staging = 0.754;       ///< and of those that do not lie on 16 bytes
-    double barrier_seconds = 0.624e-6;  ///< of a cluster, for every doubling
-    double chunk_seconds = 1.5e-6;      ///< of a further chunk of activations
+    double ends_seconds = 7e-9;
+    double token_seconds = 0.148e-6;   ///< staged and summed, in every round of thread blocks
+    double column_seconds = 0.847e-9;  ///< of a column of a thread block, 8 tokens ...
+    double single_staging = 0.57;      ///< ... times this for one token alone
+    double feature_staging = 1.53;     ///< times the staging of feature-major activations ...
+    double loose_staging = 1.54;       ///< and of those that do not lie on 16 bytes
+    double barrier_seconds = 0.9e-6;   ///< of a cluster, for every doubling
+    double chunk_seconds = 2.84e-6;    ///< of a further chunk of activations
+    // By rings:
+    double ring_share = 0.875, ring_wide_share = 0.81;  ///< of memory; with tiles of 16 tokens
+    double ring_step_seconds = 0.3e-6;  ///< of a warp's step; with tiles of 16 tokens
+    double ring_wide_step_seconds = 0.97e-6;
+    double ring_ends_seconds = 2.5e-6, ring_token_seconds = 0.15e-6;  ///< of a kernel; of a token
+    double ring_loose_seconds = 0.45e-6;  ///< of a step of 8 tokens that are not copied
   } decode;
 
   struct Blocked {
@@ -255,10 +262,18 @@ void for_each_constant(AnyConstants& c, F f) {
   f("decode.ends_seconds", c.decode.ends_seconds);
   f("decode.token_seconds", c.decode.token_seconds);
   f("decode.column_seconds", c.decode.column_seconds);
+  f("decode.single_staging", c.decode.single_staging);
   f("decode.feature_staging", c.decode.feature_staging);
   f("decode.loose_staging", c.decode.loose_staging);
   f("decode.barrier_seconds", c.decode.barrier_seconds);
   f("decode.chunk_seconds", c.decode.chunk_seconds);
+  f("decode.ring_share", c.decode.ring_share);
+  f("decode.ring_wide_share", c.decode.ring_wide_share);
+  f("decode.ring_step_seconds", c.decode.ring_step_seconds);
+  f("decode.ring_wide_step_seconds", c.decode.ring_wide_step_seconds);
+  f("decode.ring_ends_seconds", c.decode.ring_ends_seconds);
+  f("decode.ring_token_seconds", c.decode.ring_token_seconds);
+  f("decode.ring_loose_seconds", c.decode.ring_loose_seconds);
   f("blocked.fp32_products", c.blocked.fp32_products);
   f("blocked.split_products", c.blocked.split_products);
   f("blocked.tf32_products", c.blocked.tf32_products);

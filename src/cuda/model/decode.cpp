@@ -7,14 +7,38 @@
 #include "cuda/model/tiles.h"
 
 namespace coppice::cuda::model {
+namespace {
+
+double count(auto value) { return static_cast<double>(value); }
+
+// The weight at the rate of memory, or the steps of a warp one after the other; and what rings that
+// are full between kernels leave of the overlapping.
+Cost ring_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& levels = constants_of(device);
+  const Constants::Decode& c = levels.decode;
+  const double tiles = count(ceil_div(p.tokens, s.tokens)), panels = count(s.panels());
+  const double steps = tiles * count(ceil_div(p.steps, s.slices()) * decode::warp_slices(s));
+  const bool copied = p.token_major ? p.aligned : p.tokens == 1;
+  Cost cost;
+  cost.memory = tiles * count(p.blocks * p.steps * kRecordBytes) /
+                (levels.memory_bytes * (s.tokens == 8 ? c.ring_share : c.ring_wide_share));
+  cost.latency = steps * (s.tokens == 8 ? c.ring_step_seconds : c.ring_wide_step_seconds);
+  cost.l2 = copied ? 0 : steps * panels * panels * c.ring_loose_seconds * (p.aligned ? 1 : 1.7);
+  cost.launch = c.ring_ends_seconds + c.ring_token_seconds * count(p.tokens - 1);
+  cost.combine();
+  cost.seconds = std::max(cost.memory, cost.latency) + cost.l2 + cost.launch;
+  return cost;
+}
+
+}  // namespace
 
 // The weight at the rate of memory, and what the overlapping of kernels cannot hide: activations
 // staged and sums passed on, which grow with the tokens, in every round of thread blocks;
 // activations out of L2; barriers of a cluster.
 Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
+  if (decode::is_ring(s)) return ring_cost(s, p, device);
   const Constants& levels = constants_of(device);
   const Constants::Decode& c = levels.decode;
-  const auto count = [](auto value) { return static_cast<double>(value); };
   const double token_tiles = count(ceil_div(p.tokens, s.tokens));
   const std::int64_t row_tiles = ceil_div(p.blocks, s.row_warps);
   const double resident = count(device.multiprocessors * decode_residents(s.tokens));
@@ -33,9 +57,10 @@ Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& d
       staging * count(row_tiles) * columns * count(p.tokens) * 2 / (levels.l2_bytes * c.l2_share);
   // Every thread block stages the columns of its slices, or their first chunk, before it
   // multiplies.
-  const double staged = c.column_seconds * columns / s.cluster / chunks * (s.tokens / 8.0);
+  const double staged = c.column_seconds * columns / s.cluster / chunks * (s.tokens / 8.0) *
+                        (p.tokens == 1 ? c.single_staging : 1);
   cost.launch = c.ends_seconds + rounds * (c.token_seconds * s.tokens + staging * staged) +
-                c.barrier_seconds * std::log2(s.cluster) +
+                c.barrier_seconds * token_tiles * std::log2(s.cluster) +
                 c.chunk_seconds * std::max(0.0, chunks - 1);
   cost.combine();
   cost.seconds = cost.memory + cost.l2 + cost.launch;  // one waits for the other
