@@ -22,21 +22,23 @@ struct Constants {
   } transpose;
 
   struct Wgmma {
-    double multiply = 0.825;        ///< times the tensor cores' clocks
-    double power_share = 2.13;      ///< 2:4-effective, of the dense tensor rate
-    double order_bytes = 96.9;      ///< into a multiprocessor, tiles in order: lines are shared
-    double gather_bytes = 53.2;     ///< the same, gathered rows
-    double part_bytes = 46.8;       ///< the same if a vector does not fill its tile
-    double l2_share = 1.29;         ///< out of L2, all multiprocessors, gathered
-    double order_l2_share = 1.27;   ///< the same in order
-    double latency_clocks = 2120;   ///< of a copy, over the stages under way
-    double barrier_clocks = 185;    ///< of a step
-    double fill_clocks = 350;       ///< of a tile
-    double fill_many_clocks = 484;  ///< where many tiles follow each other, more buffers
-    double output_clocks = 0.183;   ///< an output
-    double slice_clocks = 24.2;     ///< a cluster's start and barrier, a further slice ...
+    double multiply = 0.825;       ///< times the tensor cores' clocks
+    double power_share = 2.13;     ///< 2:4-effective, of the dense tensor rate
+    double order_bytes = 96.9;     ///< into a multiprocessor, tiles in order: lines are shared
+    double gather_bytes = 53.2;    ///< the same, gathered rows
+    double part_bytes = 46.8;      ///< the same if a vector does not fill its tile
+    double l2_share = 1.29;        ///< out of L2, all multiprocessors, gathered
+    double order_l2_share = 1.27;  ///< the same in order
+    double latency_clocks = 2120;  ///< of a copy, over the stages under way
+    double order_latency_clocks = 1000;  ///< the same in order
+    double barrier_clocks = 185;         ///< of a step
+    double fill_clocks = 350;            ///< of a tile
+    double fill_many_clocks = 484;       ///< where many tiles follow each other, more buffers
+    double output_clocks = 0.183;        ///< an output
+    double slice_clocks = 24.2;          ///< a cluster's start and barrier, a further slice ...
     double slice_output_clocks = 0.168;  ///< and sums from one thread block to another, an output
     double memory_share = 0.514;
+    double order_memory_share = 0.87;  ///< the same in order
     double ends_seconds = 5.2e-6;
   } wgmma;
 
@@ -205,6 +207,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("wgmma.l2_share", c.wgmma.l2_share);
   f("wgmma.order_l2_share", c.wgmma.order_l2_share);
   f("wgmma.latency_clocks", c.wgmma.latency_clocks);
+  f("wgmma.order_latency_clocks", c.wgmma.order_latency_clocks);
   f("wgmma.barrier_clocks", c.wgmma.barrier_clocks);
   f("wgmma.fill_clocks", c.wgmma.fill_clocks);
   f("wgmma.fill_many_clocks", c.wgmma.fill_many_clocks);
@@ -212,6 +215,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("wgmma.slice_clocks", c.wgmma.slice_clocks);
   f("wgmma.slice_output_clocks", c.wgmma.slice_output_clocks);
   f("wgmma.memory_share", c.wgmma.memory_share);
+  f("wgmma.order_memory_share", c.wgmma.order_memory_share);
   f("wgmma.ends_seconds", c.wgmma.ends_seconds);
   f("gather.multiply", c.gather.multiply);
   f("gather.gather_bytes", c.gather.gather_bytes);

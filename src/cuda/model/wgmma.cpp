@@ -47,8 +47,10 @@ Cost wgmma_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const Dev
   cost.l2 = std::max(
       steps * (together * incoming / port + c.barrier_clocks) / clock,
       all_steps * incoming / (levels.l2_bytes * (p.in_order ? c.order_l2_share : c.l2_share)));
-  cost.latency = steps * (c.latency_clocks / s.stages + c.barrier_clocks) / clock;
-  cost.memory = moved_bytes(p) / (levels.memory_bytes * c.memory_share);
+  const double latency = p.in_order ? c.order_latency_clocks : c.latency_clocks;
+  cost.latency = steps * (latency / s.stages + c.barrier_clocks) / clock;
+  cost.memory =
+      moved_bytes(p) / (levels.memory_bytes * (p.in_order ? c.order_memory_share : c.memory_share));
   cost.launch = c.ends_seconds + (rounds * (fill + c.output_clocks * outputs) +
                                   slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
                                      clock;
