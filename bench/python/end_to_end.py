@@ -145,7 +145,7 @@ class Rows:
             if on_gpu else None
         self.common = dict(
             commit=options.commit or git.stdout.strip(), date=datetime.date.today().isoformat(),
-            gpu=torch.cuda.get_device_name() if on_gpu else "none", driver=smi.stdout.strip() if on_gpu else "",
+            gpu=torch.cuda.get_device_name() if on_gpu else "none", driver=smi.stdout.strip().split("\n")[0] if on_gpu else "",
             torch=torch.__version__, transformers=transformers.__version__)
         self.file = open(options.csv, "w", newline="") if options.csv else sys.stdout
         self.writer = csv.DictWriter(self.file, FIELDS, lineterminator="\n")
