@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "cuda/element/element_arguments.h"
+#include "cuda/element/quad_fragments.h"
 #include "cuda/element/quad_ring_plan.h"
-#include "cuda/element/quad_rows.h"
 #include "cuda/ptx/barrier.h"
 #include "cuda/ptx/copy.h"
 #include "cuda/ptx/copy_bytes.h"
@@ -30,7 +30,7 @@ __device__ inline void fill_ring_table(std::uint32_t table) {
 template <QuadForm kForm>
 class QuadRing {
  public:
-  static constexpr int kBlockUnits = 4 / kForm.unit_quads();
+  static constexpr int kBlockUnits = quad_block_units(kForm);
   static constexpr int kBlocks = slot_blocks(kForm);
 
   /// @param count of slots from `first` on; 0: a warp without rows, whose fragments are anything.
@@ -181,8 +181,7 @@ class QuadRing {
 
   template <int kUnit>
   __device__ std::uint32_t values(int row) const {
-    const uint4& piece = values_[row];
-    return kUnit % 4 == 0 ? piece.x : kUnit % 4 == 1 ? piece.y : kUnit % 4 == 2 ? piece.z : piece.w;
+    return values_of_unit<kUnit>(values_[row]);
   }
   /// What a unit's code stands for.
   template <int kUnit>
@@ -213,41 +212,12 @@ class QuadRing {
     look_up<(kBlock + 1) % kBlocks>();
   }
 
-  /// The registers of quads 2 * kPair and the next of a unit.
-  template <int kUnit, int kPair>
-  __device__ void expand(int row, std::uint32_t entry, std::uint32_t (&a)[4]) const {
-    const std::uint32_t halves =
-        kForm.unit_quads() == 2 ? entry : (kPair == 0 ? entry : entry >> 2) & 0x3333;
-    const std::uint32_t selectors = ptx::select_bytes(half_selectors_, 0, halves);
-    a[row] = ptx::select_bytes(values<kUnit>(row), 0, selectors);
-    a[2 + row] = ptx::select_bytes(values<kUnit>(row), 0, selectors >> 16);
-  }
-
   template <int kBlock>
   __device__ void make(QuadFragments& out) {
-    if constexpr (kBlockUnits == 2) {
-      std::uint32_t metadata[2], entries[2][2];
-#pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        entries[row][0] = entries_[row][0], entries[row][1] = entries_[row][1];
-        metadata[row] = ptx::select_bytes(entries[row][0], entries[row][1], 0x62);
-      }
-      out.metadata[0] = exchange_(ptx::select_bytes(metadata[0], metadata[1], 0x5410));
-      look_up_ahead<kBlock>();
-#pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        expand<2 * kBlock, 0>(row, entries[row][0], out.a[0]);
-        expand<2 * kBlock + 1, 0>(row, entries[row][1], out.a[1]);
-      }
-    } else {
-      const std::uint32_t low = entries_[0][0], high = entries_[1][0];
-      out.metadata[0] = exchange_(ptx::select_bytes(low, high, 0x7632));
-      look_up_ahead<kBlock>();
-      expand<kBlock, 0>(0, low, out.a[0]);
-      expand<kBlock, 0>(1, high, out.a[0]);
-      expand<kBlock, 1>(0, low, out.a[1]);
-      expand<kBlock, 1>(1, high, out.a[1]);
-    }
+    make_block<kForm, kBlock>(
+        out, entries_, exchange_, half_selectors_,
+        [this]<int kUnit>(int row) { return values<kUnit>(row); },
+        [this] { look_up_ahead<kBlock>(); });
   }
 
   template <int kBlock, typename Use>

@@ -4,12 +4,9 @@
 #include <utility>
 
 #include "cuda/element/element_arguments.h"
-#include "cuda/element/quad_form.h"
-#include "cuda/kernels/metadata_exchange.h"
-#include "cuda/ptx/bytes.h"
+#include "cuda/element/quad_fragments.h"
 #include "cuda/ptx/copy.h"
 #include "cuda/ptx/load_once.h"
-#include "cuda/ptx/wgmma.h"
 
 namespace coppice::cuda {
 
@@ -24,25 +21,12 @@ __device__ inline void fill_unit_table(std::uint32_t table) {
   }
 }
 
-/// The two products of a block of 64 slots.
-struct QuadFragments {
-  std::uint32_t a[2][4];
-  std::uint32_t metadata[1];
-
-  /// See ptx::keep_values.
-  __device__ void keep() {
-    ptx::keep_values(a[0]);
-    ptx::keep_values(a[1]);
-    ptx::keep_values(metadata);
-  }
-};
-
 /// What a lane holds of the rows g and g + 8 of a unit: values a step ahead, choices too. Loads
 /// stay where they are written: as early as registers are free.
 template <QuadForm kForm>
 class QuadRows {
  public:
-  static constexpr int kBlockUnits = 4 / kForm.unit_quads();
+  static constexpr int kBlockUnits = quad_block_units(kForm);
   static constexpr int kBlocks = kForm.units / kBlockUnits;  // of a step
 
   /// @param first, end of the steps that are read. @param table shared-memory address.
@@ -108,11 +92,9 @@ class QuadRows {
           ptx::load_once_16_if(piece < pieces_, values_at_[r] + piece * 32 * kPieceBytes);
   }
 
-  /// Both values of a unit.
   template <int kUnit>
   __device__ std::uint32_t values(int row) const {
-    const uint4& piece = values_[kUnit / 4][row];
-    return kUnit % 4 == 0 ? piece.x : kUnit % 4 == 1 ? piece.y : kUnit % 4 == 2 ? piece.z : piece.w;
+    return values_of_unit<kUnit>(values_[kUnit / 4][row]);
   }
   /// What a unit's code stands for, of the step whose choices these are.
   template <int kUnit>
@@ -142,41 +124,12 @@ class QuadRows {
     }
   }
 
-  /// The registers of quads 2 * kPair and the next of a unit.
-  template <int kUnit, int kPair>
-  __device__ void expand(int row, std::uint32_t entry, std::uint32_t (&a)[4]) const {
-    const std::uint32_t halves =
-        kForm.unit_quads() == 2 ? entry : (kPair == 0 ? entry : entry >> 2) & 0x3333;
-    const std::uint32_t selectors = ptx::select_bytes(expand::kHalfSelectors, 0, halves);
-    a[row] = ptx::select_bytes(values<kUnit>(row), 0, selectors);
-    a[2 + row] = ptx::select_bytes(values<kUnit>(row), 0, selectors >> 16);
-  }
-
   template <int kBlock>
   __device__ void make(QuadFragments& out) {
-    if constexpr (kBlockUnits == 2) {
-      std::uint32_t metadata[2], entries[2][2];
-#pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        entries[row][0] = entries_[row][0], entries[row][1] = entries_[row][1];
-        metadata[row] = ptx::select_bytes(entries[row][0], entries[row][1], 0x62);
-      }
-      out.metadata[0] = exchange_(ptx::select_bytes(metadata[0], metadata[1], 0x5410));
-      look_up<kBlock + 1>();
-#pragma unroll
-      for (int row = 0; row < 2; ++row) {
-        expand<2 * kBlock, 0>(row, entries[row][0], out.a[0]);
-        expand<2 * kBlock + 1, 0>(row, entries[row][1], out.a[1]);
-      }
-    } else {
-      const std::uint32_t low = entries_[0][0], high = entries_[1][0];
-      out.metadata[0] = exchange_(ptx::select_bytes(low, high, 0x7632));
-      look_up<kBlock + 1>();
-      expand<kBlock, 0>(0, low, out.a[0]);
-      expand<kBlock, 0>(1, high, out.a[0]);
-      expand<kBlock, 1>(0, low, out.a[1]);
-      expand<kBlock, 1>(1, high, out.a[1]);
-    }
+    make_block<kForm, kBlock>(
+        out, entries_, exchange_, expand::kHalfSelectors,
+        [this]<int kUnit>(int row) { return values<kUnit>(row); },
+        [this] { look_up<kBlock + 1>(); });
   }
 
   template <int kBlock, typename Use>
