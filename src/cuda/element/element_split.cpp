@@ -7,6 +7,7 @@
 #include "cuda/element/fragment_config.h"
 #include "cuda/element/pass_limit.h"
 #include "cuda/element/quad_form.h"
+#include "cuda/element/resident_blocks.h"
 
 namespace coppice::cuda {
 namespace {
@@ -54,12 +55,6 @@ int most_warps(const ElementPlan& plan, const ElementSplit& split) {
 }
 int most_rows(int shared_bytes) {
   return shared_bytes >= 200 * 1024 ? 512 : shared_bytes >= 120 * 1024 ? 256 : 128;
-}
-
-// Thread blocks that run at the same time: clusters do not use every multiprocessor (H200).
-int resident_blocks(int multiprocessors, int residents, int ranks) {
-  const int share = ranks <= 2 ? 100 : ranks == 4 ? 90 : 85;
-  return multiprocessors * residents * share / 100 / ranks * ranks;
 }
 
 // One thread block on every multiprocessor, all with the same number of rows but for one part, a

@@ -1,43 +1,40 @@
 // How products of quads by rings are divided among thread blocks and their warps.
 #include <algorithm>
-#include <array>
-#include <cstddef>
 #include <limits>
 
 #include "core/rounding.h"
 #include "cuda/element/quad_ring_plan.h"
+#include "cuda/element/resident_blocks.h"
 
 namespace coppice::cuda {
 namespace {
 
-// Thread blocks that run at the same time: larger clusters do not use every multiprocessor. In
-// percent for 1 to 8 ranks (H200: of 6 and more 14 clusters find room; 16 of 7 take two rounds).
-int resident_blocks(int multiprocessors, int ranks) {
-  constexpr std::array kShare = {100, 100, 90, 90, 85, 64, 75, 85};
-  const int share = kShare[static_cast<std::size_t>(ranks - 1)];
-  return std::max(ranks, multiprocessors * share / 100 / ranks * ranks);
-}
-
 // As few rows for a thread block as make one round, or fewest rounds.
 int block_units(int units, int ranks, int token_tiles, int multiprocessors) {
-  const int at_once = resident_blocks(multiprocessors, ranks) / ranks;
+  const int at_once = resident_blocks(multiprocessors, 1, ranks) / ranks;
   const auto rounds =
       ceil_div(std::int64_t{units} * token_tiles, std::int64_t{at_once} * kMostQuadWarps);
   const std::int64_t tiles = std::max<std::int64_t>(1, at_once * rounds / token_tiles);
   return static_cast<int>(std::clamp<std::int64_t>(ceil_div(units, tiles), 1, kMostQuadWarps));
 }
 
+// `alone`: warps have one slot each.
+double split_clocks(const QuadForm& form, const QuadSplit& split, int units, int tokens,
+                    int token_tiles, int multiprocessors, const QuadClocks& clocks, bool alone) {
+  const auto blocks = ceil_div(units, split.units) * split.ranks * token_tiles;
+  const auto rounds =
+      static_cast<double>(ceil_div(blocks, resident_blocks(multiprocessors, 1, split.ranks)));
+  const double part = split.part_slots * slot_blocks(form) * clocks.of(split.warps() / 4, tokens) *
+                      (alone ? clocks.alone : 1);
+  return rounds * (part + clocks.rank * (split.ranks - 1)) + (rounds - 1) * clocks.round;
+}
+
 }  // namespace
 
 double quad_split_clocks(const QuadForm& form, const QuadSplit& split, int units, int tokens,
                          int token_tiles, int multiprocessors, const QuadClocks& clocks) {
-  const auto blocks = ceil_div(units, split.units) * split.ranks * token_tiles;
-  const auto rounds =
-      static_cast<double>(ceil_div(blocks, resident_blocks(multiprocessors, split.ranks)));
-  const bool alone = quad_ring_places(form, tokens, split).slots == 1;
-  const double part = split.part_slots * slot_blocks(form) * clocks.of(split.warps() / 4, tokens) *
-                      (alone ? clocks.alone : 1);
-  return rounds * (part + clocks.rank * (split.ranks - 1)) + (rounds - 1) * clocks.round;
+  return split_clocks(form, split, units, tokens, token_tiles, multiprocessors, clocks,
+                      quad_ring_places(form, tokens, split).slots == 1);
 }
 
 QuadSplit split_quad_rings(const ElementLayout& layout, int tokens, int token_tiles,
@@ -59,9 +56,14 @@ QuadSplit split_quad_rings(const ElementLayout& layout, int tokens, int token_ti
       split.ranks = ranks;
       if (split.warps() > kMostQuadWarps || ranks * groups > std::max(1, slots)) continue;
       split.part_slots = static_cast<int>(ceil_div(slots, ranks * groups));
-      if (quad_ring_places(form, tokens, split).slots == 0) continue;
-      const double cost = quad_split_clocks(form, split, layout.units(), tokens, token_tiles,
-                                            multiprocessors, QuadClocks{});
+      const auto cost_of = [&](bool alone) {
+        return split_clocks(form, split, layout.units(), tokens, token_tiles, multiprocessors,
+                            QuadClocks{}, alone);
+      };
+      if (cost_of(false) >= least) continue;  // at least so much: places take longer to find
+      const int fitting = quad_ring_places(form, tokens, split).slots;
+      if (fitting == 0) continue;
+      const double cost = cost_of(fitting == 1);
       if (cost >= least) continue;
       least = cost;
       best = split;
