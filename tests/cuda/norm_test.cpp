@@ -34,16 +34,17 @@ std::vector<std::byte> rounded(Dtype dtype, std::vector<float>& values) {
   return bytes;
 }
 
-double wanted(const Case& c, const float* x, std::int64_t feature, const std::vector<float>& weight,
-              const std::vector<float>& bias) {
+struct Statistics {
+  double mean = 0, factor = 0;
+};
+
+Statistics statistics_of(const Case& c, const float* x) {
   double mean = 0, squares = 0;
   const auto n = static_cast<double>(c.features);
   if (c.kind == Normalization::Kind::layer)
     for (std::int64_t i = 0; i < c.features; ++i) mean += x[i] / n;
   for (std::int64_t i = 0; i < c.features; ++i) squares += (x[i] - mean) * (x[i] - mean) / n;
-  const auto f = static_cast<std::size_t>(feature);
-  const double y = (x[feature] - mean) / std::sqrt(squares + 1e-5);
-  return y * (c.weight ? weight[f] : 1) + (c.bias ? bias[f] : 0);
+  return {mean, 1 / std::sqrt(squares + 1e-5)};
 }
 
 void check(const Case& c) {
@@ -76,13 +77,19 @@ void check(const Case& c) {
   std::vector<float> got(got_bytes.size() / size);
   to_float(c.dtype, got_bytes.data(), got);
   double error = 0, all = 0;
-  for (std::int64_t t = 0; t < c.tokens; ++t)
+  for (std::int64_t t = 0; t < c.tokens; ++t) {
+    const float* token = x.data() + c.offset + t * from_stride;
+    const Statistics of_token = statistics_of(c, token);
     for (std::int64_t f = 0; f < c.features; ++f) {
-      const double want = wanted(c, x.data() + c.offset + t * from_stride, f, weight, bias);
+      const auto at = static_cast<std::size_t>(f);
+      const double want =
+          (token[f] - of_token.mean) * of_token.factor * (c.weight ? weight[at] : 1) +
+          (c.bias ? bias[at] : 0);
       const double off = got[static_cast<std::size_t>(c.offset + f * to_stride + t)] - want;
       error += off * off;
       all += want * want;
     }
+  }
   // What lies between the rows of y stays as it was.
   for (std::int64_t f = 0; f < c.features; ++f)
     for (std::int64_t t = c.tokens; t < to_stride; ++t)
