@@ -39,15 +39,18 @@ int most_chunk_steps(DecodeShape s, const ProductInfo& p, const DeviceInfo& devi
 // such kernel or no room.
 void add_ring(std::vector<DecodeShape>& shapes, int tokens, int slices, const ProductInfo& p,
               const DeviceInfo& device) {
-  if (!p.in_order || !has_clusters(device) || tokens > decode::kMostRingTokens) return;
+  if (!has_clusters(device) || tokens > decode::kMostRingTokens) return;
+  const int lists = p.in_order ? 0 : p.block_vectors;
+  if (lists > 0 && (tokens > 8 || p.tokens > decode::kMostListedTokens)) return;
   DecodeShape s;
   s.tokens = tokens;
   s.slice_warps = std::min(decode::ring_warps(tokens), slices);
   s.row_warps = decode::ring_warps(tokens) / s.slice_warps;
   s.cluster = slices / s.slice_warps;
   s.chunk_steps = 0;
-  if (decode::ring_sizes(s, decode::most_tile_units(s), p.tokens, device.shared_bytes).slots > 0)
-    shapes.push_back(s);
+  const decode::RingSizes sizes = decode::ring_sizes(s, decode::most_tile_units(s), lists, p.steps,
+                                                     p.tokens, device.shared_bytes);
+  if (sizes.slots > 0) shapes.push_back(s);
 }
 
 }  // namespace

@@ -249,5 +249,25 @@ TEST(DecodeRing, UnitsAreDealtOutEvenly) {
     }
 }
 
+TEST(DecodeRing, ATilesVectorsHaveRoom) {
+  for (const char* pattern :
+       {"4:2:8", "16:2:8", "20:2:8", "32:2:8", "48:2:8", "64:2:8", "96:2:8", "128:2:16"})
+    for (const std::int64_t rows : {1, 17, 300, 1000, 4096})
+      for (const bool cut : {false, true}) {
+        if (cut && rows < 300) continue;
+        WeightShape shape{rows, 256, {}, {}};
+        if (cut) shape.row_segments = {100, rows - 100};
+        const PackPlan plan = plan_pack(Grid(Pattern::parse(pattern), shape), false);
+        for (const int units : {1, 2, 3, 5, 16})
+          for (std::size_t first = 0; first + static_cast<std::size_t>(units) <= plan.units.size();
+               ++first) {
+            const int vectors = plan.units[first + static_cast<std::size_t>(units) - 1].vector -
+                                plan.units[first].vector + 1;
+            ASSERT_LE(vectors, most_vectors(units, plan.block_vectors))
+                << pattern << " " << rows << " " << first;
+          }
+      }
+}
+
 }  // namespace
 }  // namespace coppice::cuda::decode

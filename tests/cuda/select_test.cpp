@@ -391,7 +391,8 @@ TEST(Select, DecodeShapesFitTheDevice) {
                 EXPECT_EQ(s.warps(), decode::ring_warps(s.tokens));
                 const int most = decode::most_tile_units(s);
                 for (const int units : {1, most / 2, most}) {
-                  const auto r = decode::ring_sizes(s, units, tokens, device.shared_bytes);
+                  const auto r = decode::ring_sizes(s, units, p.in_order ? 0 : p.block_vectors,
+                                                    p.steps, tokens, device.shared_bytes);
                   EXPECT_GE(r.slots, 1);
                   EXPECT_LE(r.slots, decode::kMostSlots);
                   EXPECT_GE(s.row_warps * r.run_units, units);

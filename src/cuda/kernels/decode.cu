@@ -25,19 +25,20 @@ void share_tiles(DecodeArguments& a, int multiprocessors) {
   }
 }
 
-void launch_ring(DecodeArguments a, Dtype type, const DeviceInfo& device, cudaStream_t stream) {
+void launch_ring(DecodeArguments a, Dtype type, int lists, const DeviceInfo& device,
+                 cudaStream_t stream) {
   const ProductArguments& p = a.product[0];
   share_tiles(a, device.multiprocessors);
   int most = 1;
   for (int i = 0; i < a.weights; ++i) most = std::max(most, a.share[i].most());
-  a.ring = decode::ring_sizes(a.shape, most, p.tokens, device.shared_bytes);
+  a.ring = decode::ring_sizes(a.shape, most, lists, p.steps, p.tokens, device.shared_bytes);
   if (!a.x_token_major && p.tokens == 1 && p.x_stride == 1) {  // then it is both
     a.x_token_major = true;
     a.x_wide = reinterpret_cast<std::uintptr_t>(p.x) % 16 == 0;
   }
   const int token_tiles = (p.tokens + a.shape.tokens - 1) / a.shape.tokens;
   const decode::Launch launch{
-      0, dim3(static_cast<unsigned>(a.row_tiles), static_cast<unsigned>(token_tiles)),
+      lists, dim3(static_cast<unsigned>(a.row_tiles), static_cast<unsigned>(token_tiles)),
       decode::ring_bytes(a.ring, a.shape), true, stream};
   (type == Dtype::f16 ? decode::launch_f16 : decode::launch_bf16)(launch, a);
 }
@@ -46,7 +47,7 @@ void launch_ring(DecodeArguments a, Dtype type, const DeviceInfo& device, cudaSt
 
 void launch_decode(DecodeArguments a, Dtype type, int lists, const DeviceInfo& device,
                    cudaStream_t stream) {
-  if (decode::is_ring(a.shape)) return launch_ring(a, type, device, stream);
+  if (decode::is_ring(a.shape)) return launch_ring(a, type, lists, device, stream);
   const ProductArguments& p = a.product[0];
   const bool regular = !a.shared_window;
   const int group = p.columns.group;

@@ -38,21 +38,23 @@ void launch_tokens(const Launch& launch, const DecodeArguments& a) {
   launch_one<kTokens, kType, 4>(launch, a);
 }
 
-template <Dtype kType, int kPanels>
+template <Dtype kType, int kPanels, bool kListed>
 void launch_ring(const Launch& launch, const DecodeArguments& a) {
   const LaunchShape shape = {.grid = launch.grid,
                              .threads = a.shape.threads(),
                              .shared_bytes = launch.shared_bytes,
                              .overlaps = launch.overlaps};
-  cuda::launch(ring_kernel<kPanels, kType>, shape, launch.stream,
+  cuda::launch(ring_kernel<kPanels, kType, kListed>, shape, launch.stream,
                "launching a decode product by rings", a);
 }
 
 template <Dtype kType>
 void launch_all(const Launch& launch, const DecodeArguments& a) {
-  if (is_ring(a.shape))
-    return a.shape.tokens == 8 ? launch_ring<kType, 1>(launch, a)
-                               : launch_ring<kType, 2>(launch, a);
+  if (is_ring(a.shape)) {
+    if (launch.lists > 0) return launch_ring<kType, 1, true>(launch, a);
+    return a.shape.tokens == 8 ? launch_ring<kType, 1, false>(launch, a)
+                               : launch_ring<kType, 2, false>(launch, a);
+  }
   if (a.shape.tokens == 8) return launch_tokens<kType, 8>(launch, a);
   if (a.shape.tokens == 16) return launch_tokens<kType, 16>(launch, a);
   if (a.shape.tokens == 32) return launch_tokens<kType, 32>(launch, a);

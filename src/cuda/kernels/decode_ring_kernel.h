@@ -1,18 +1,20 @@
-// Products of up to 16 tokens at a time with weights whose columns are all alive in order (2:4), on
-// sm_90: weights through rings in shared memory, so that memory hardly rests between kernels that
-// follow each other.
+// Products of up to 16 tokens at a time with weights whose columns are all alive in order (2:4),
+// and of a few tokens with those that list their columns (V:2:M), on sm_90: weights through rings
+// in shared memory, so that memory hardly rests between kernels that follow each other.
 //
 // Every multiprocessor has one thread block, with half of its registers and memory; the next
 // kernel's, which fills its rings meanwhile, has the other half. A thread block has a tile of units
 // of 16 rows, as evenly as can be; its warps divide the columns in slices, and the units where
 // there are fewer slices. A warp is on its own until sums are added up: its weights come by bulk
 // copies (decode_ring.h), its activations, of which no other warp needs the same, step by step
-// beside them (decode_side.h), as ldmatrix takes them. Sums of a slice and the tree of slices are
-// in the order of decode_kernel.h: the same bits. What a kernel begins and ends with is short code,
-// because it has to be fetched then.
+// beside them (decode_side.h), as ldmatrix takes them; where columns are listed, the whole thread
+// block looks them up for each of its vectors (decode_listed.h). Sums of a slice and the tree of
+// slices are in the order of decode_kernel.h: the same bits. What a kernel begins and ends with is
+// short code, because it has to be fetched then.
 #pragma once
 
 #include "cuda/element/output.h"
+#include "cuda/kernels/decode_listed.h"
 #include "cuda/kernels/decode_multiply.h"
 #include "cuda/kernels/decode_side.h"
 #include "cuda/ptx/launch.h"
@@ -48,19 +50,40 @@ struct RunSums {
   }
 };
 
-/// Adds the products of a step. `rows`: where this lane points ldmatrix for every panel; `values`,
-/// `metadata`: this lane's of unit 0.
-template <int kPanels, Dtype kType>
-__device__ inline void multiply_run(RunSums<kPanels>& sums, const std::uint32_t (&rows)[kPanels],
-                                    std::uint32_t values, std::uint32_t metadata, int units) {
+/// The activations of a step, of 32 columns for each instruction.
+template <int kPanels>
+struct StepActivations {
   std::uint32_t b[2][kPanels][4];
+
+  __device__ void load(const std::uint32_t (&rows)[kPanels], std::uint32_t skipped) {
 #pragma unroll
-  for (int j = 0; j < 2; ++j)
+    for (int j = 0; j < 2; ++j)
 #pragma unroll
-    for (int n = 0; n < kPanels; ++n) ptx::load_matrix_4(b[j][n], rows[n] + j * kStepCols);
+      for (int n = 0; n < kPanels; ++n)
+        ptx::load_matrix_4(b[j][n], rows[n] + skipped + j * kStepCols);
+  }
+};
+
+/// Where the vectors of a run's units have their activations: bit u of `starts`: unit u begins
+/// another one, `bytes` further.
+struct RunVectors {
+  std::uint32_t starts = 0, bytes = 0;
+};
+
+/// Adds the products of a step. `rows`: where this lane points ldmatrix for every panel, of the
+/// first vector; `values`, `metadata`: this lane's of unit 0.
+template <int kPanels, Dtype kType, bool kListed>
+__device__ inline void multiply_run(RunSums<kPanels>& sums, const std::uint32_t (&rows)[kPanels],
+                                    RunVectors vectors, std::uint32_t values,
+                                    std::uint32_t metadata, int units) {
+  StepActivations<kPanels> x;
+  x.load(rows, 0);
+  std::uint32_t skipped = 0;
 #pragma unroll
   for (int u = 0; u < RunSums<kPanels>::kUnits; ++u) {
     if (u >= units) continue;
+    if constexpr (kListed)
+      if (u > 0 && (vectors.starts >> u & 1) != 0) x.load(rows, skipped += vectors.bytes);
     const std::uint32_t choices = ptx::load_shared(metadata + u * kUnitMetadataBytes);
     std::uint32_t a[2][4];
 #pragma unroll
@@ -68,10 +91,10 @@ __device__ inline void multiply_run(RunSums<kPanels>& sums, const std::uint32_t 
       ptx::load_matrix_4(a[j], values + u * kUnitValueBytes + slot_row(0, j));
 #pragma unroll
     for (int n = 0; n < kPanels; ++n)
-      ptx::sparse_mma<kType, 0>(sums.d[u][n], a[0], b[0][n], choices);
+      ptx::sparse_mma<kType, 0>(sums.d[u][n], a[0], x.b[0][n], choices);
 #pragma unroll
     for (int n = 0; n < kPanels; ++n)
-      ptx::sparse_mma<kType, 1>(sums.d[u][n], a[1], b[1][n], choices);
+      ptx::sparse_mma<kType, 1>(sums.d[u][n], a[1], x.b[1][n], choices);
   }
 }
 
@@ -124,7 +147,72 @@ __device__ inline void finish_tile(const DecodeArguments& a, const ProductArgume
   }
 }
 
+/// A warp's steps, activations beside them.
 template <int kPanels, Dtype kType>
+__device__ inline void multiply_in_order(RunSums<kPanels>& sums, RecordRing& ring, Sides& sides,
+                                         const DecodeArguments& a, const Run& run, int lane) {
+  std::uint32_t rows[kPanels];  // where this lane points ldmatrix in a side, for every panel
+#pragma unroll
+  for (int n = 0; n < kPanels; ++n) rows[n] = sides.row(lane % 8 + 8 * n) + lane / 8 * 16;
+#pragma unroll 1
+  for (int step = run.begin - a.ring.sides; step < run.end; ++step) {
+    if (step >= run.begin) {
+      if constexpr (RunSums<kPanels>::kPairs)
+        if (warp_slices(a.shape) == 2 && step == run.middle) sums.begin_second();
+      const std::uint32_t slot = ring.wait(), side = sides.wait();
+      std::uint32_t at[kPanels];
+#pragma unroll
+      for (int n = 0; n < kPanels; ++n) at[n] = side + rows[n];
+      multiply_run<kPanels, kType, false>(sums, at, {}, slot + slot_row(lane, 0),
+                                          slot + a.ring.run_units * kUnitValueBytes + lane * 4,
+                                          run.units);
+      ring.release();
+    }
+    sides.ask();
+  }
+}
+
+/// A warp's steps, all activations there. `rows`: as for multiply_run, of step 0.
+template <Dtype kType>
+__device__ inline void multiply_listed(RunSums<1>& sums, RecordRing& ring, std::uint32_t row,
+                                       RunVectors vectors, const DecodeArguments& a, const Run& run,
+                                       int lane) {
+  row += run.begin * (2 * kStepCols);
+#pragma unroll 1
+  for (int step = run.begin; step < run.end; ++step) {
+    const std::uint32_t slot = ring.wait();
+    const std::uint32_t rows[1] = {row};
+    multiply_run<1, kType, true>(sums, rows, vectors, slot + slot_row(lane, 0),
+                                 slot + a.ring.run_units * kUnitValueBytes + lane * 4, run.units);
+    ring.release();
+    row += 2 * kStepCols;
+  }
+}
+
+/// Looks the columns of the tile's vectors up for all of its warps, and multiplies.
+template <Dtype kType>
+__device__ inline void multiply_tile_listed(RunSums<1>& sums, RecordRing& ring,
+                                            const DecodeArguments& a, const ProductArguments& p,
+                                            const Run& run, std::int32_t first_unit, int units,
+                                            std::int32_t first_token, std::uint32_t shared,
+                                            int lane) {
+  const auto vector_of = [&](int unit) { return __ldg(&p.units[first_unit + unit].vector); };
+  const std::int32_t first = vector_of(0), last = vector_of(units - 1);
+  const ListedRows listed(a, p, first, last - first + 1, first_token, shared);
+  listed.find();
+  const std::int32_t skipped = min(run.first - first_unit, units - 1);
+  const std::int32_t mine = vector_of(min(skipped + lane, units - 1));
+  const RunVectors vectors{vector_starts(mine, run.units, lane),
+                           static_cast<std::uint32_t>(vector_bytes(p.steps))};
+  const std::uint32_t before = __shfl_sync(~0u, mine, 0) - first;
+  ptx::wait_for_kernels_before();
+  listed.bring();
+  __syncthreads();
+  multiply_listed<kType>(sums, ring, listed.row(lane % 8) + lane / 8 * 16 + before * vectors.bytes,
+                         vectors, a, run, lane);
+}
+
+template <int kPanels, Dtype kType, bool kListed>
 __global__ void __launch_bounds__(32 * ring_warps(8 * kPanels), 2)
     ring_kernel(const __grid_constant__ DecodeArguments a) {
 #if __CUDA_ARCH__ >= 900
@@ -148,34 +236,21 @@ __global__ void __launch_bounds__(32 * ring_warps(8 * kPanels), 2)
                 slice_at(slice), slice_at(slice + 1),
                 slice_at(slice + (skipped < units ? warp_slices(s) : 0))};
   const std::uint32_t sums_place = shared + kRingFixed;
-  const std::uint32_t mine = sums_place + warp * a.ring.warp_bytes();
+  const std::uint32_t mine = sums_place + a.ring.listed_bytes + warp * a.ring.warp_bytes();
   RecordRing ring(a, p, run, mine + a.ring.sides * a.ring.side_bytes,
                   shared + kRingBarriers + warp * kMostSlots * 8, lane);
   ptx::let_next_kernel_begin();
   if (static_cast<int>(threadIdx.x) < units)
     ptx::store_shared(shared + threadIdx.x * sizeof(RowUnit),
                       __ldg(reinterpret_cast<const uint4*>(p.units + first_unit) + threadIdx.x));
-  Sides sides(a, p, run, first_token, mine, lane);
-  std::uint32_t rows[kPanels];  // where this lane points ldmatrix in a side, for every panel
-#pragma unroll
-  for (int n = 0; n < kPanels; ++n) rows[n] = sides.row(lane % 8 + 8 * n) + lane / 8 * 16;
   RunSums<kPanels> sums;
-  ptx::wait_for_kernels_before();
-
-#pragma unroll 1
-  for (int step = run.begin - a.ring.sides; step < run.end; ++step) {
-    if (step >= run.begin) {
-      if constexpr (RunSums<kPanels>::kPairs)
-        if (warp_slices(s) == 2 && step == run.middle) sums.begin_second();
-      const std::uint32_t slot = ring.wait(), side = sides.wait();
-      std::uint32_t at[kPanels];
-#pragma unroll
-      for (int n = 0; n < kPanels; ++n) at[n] = side + rows[n];
-      multiply_run<kPanels, kType>(sums, at, slot + slot_row(lane, 0),
-                                   slot + a.ring.run_units * kUnitValueBytes + lane * 4, run.units);
-      ring.release();
-    }
-    sides.ask();
+  if constexpr (kListed) {
+    multiply_tile_listed<kType>(sums, ring, a, p, run, first_unit, units, first_token, sums_place,
+                                lane);
+  } else {
+    Sides sides(a, p, run, first_token, mine, lane);
+    ptx::wait_for_kernels_before();
+    multiply_in_order<kPanels, kType>(sums, ring, sides, a, run, lane);
   }
   if constexpr (RunSums<kPanels>::kPairs)
     if (warp_slices(s) == 2) sums.add_first();

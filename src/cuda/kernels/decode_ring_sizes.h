@@ -31,6 +31,10 @@ struct RingSizes {
   std::int32_t sides = 2;      ///< of a warp's activations, those of a step in each
   std::int32_t side_bytes = 0;
   std::int32_t slice_shift = 0;  ///< log2 of the number of slices
+  // Of weights with lists, which have no sides: for each token a row of the columns alive of all
+  // vectors of a tile.
+  std::int32_t listed_pitch = 0;  ///< bytes; 0: no lists
+  std::int32_t listed_bytes = 0;  ///< of all
 
   constexpr int slot_bytes() const { return run_units * kUnitBytes; }
   constexpr int warp_bytes() const { return sides * side_bytes + slots * slot_bytes(); }
@@ -38,6 +42,18 @@ struct RingSizes {
 
 /// 16 bytes more than the columns of a step: eight tokens lie in different banks.
 inline constexpr int kSidePitch = kStepCols * 2 + 16;
+
+/// Bytes of all columns alive of a vector, of one token.
+COPPICE_HOST_DEVICE constexpr int vector_bytes(int steps) { return steps * kStepCols * 2; }
+/// Tokens whose columns are looked up one by one; more are cheaper by the other kernel.
+inline constexpr int kMostListedTokens = 4;
+
+/// Vectors that `units` units in a row can belong to, of blocks with so many vectors (1, 2 or 4) in
+/// equal parts.
+constexpr int most_vectors(int units, int block_vectors) {
+  const int part = kBlockUnits / block_vectors;
+  return 1 + (units - 1 + part - 1) / part;
+}
 
 /// What lane `lane` copies of units [first, first + units) of a step: even lanes the values of a
 /// block, odd ones its metadata; nothing from lane kCopyLanes on.
@@ -80,7 +96,7 @@ COPPICE_HOST_DEVICE constexpr int ring_sum_offset(int row, int token) {
 /// Shared memory of a thread block: for every warp sides and slots. Sums take the place of both.
 constexpr int ring_bytes(const RingSizes& r, const DecodeShape& s) {
   const int sums = s.warps() * r.run_units * s.panels() * kFragmentBytes;
-  return kRingFixed + std::max(s.warps() * r.warp_bytes(), sums);
+  return kRingFixed + std::max(r.listed_bytes + s.warps() * r.warp_bytes(), sums);
 }
 
 /// Units that a thread block's warps have room for.
@@ -105,17 +121,25 @@ constexpr UnitShare share_units(std::int64_t units, std::int64_t tiles) {
 
 /// Half of a multiprocessor's memory for each thread block, where that has room for a slot of every
 /// warp: then the next kernel's have the other half.
-/// @param tile_units at most, of a thread block. @param shared_bytes that one can use.
-constexpr RingSizes ring_sizes(const DecodeShape& s, int tile_units, std::int64_t tokens,
-                               int shared_bytes) {
+/// @param tile_units at most, of a thread block. @param lists of columns in a block of 64 rows, 0:
+/// all columns are alive in order. @param shared_bytes that one can use.
+constexpr RingSizes ring_sizes(const DecodeShape& s, int tile_units, int lists, std::int64_t steps,
+                               std::int64_t tokens, int shared_bytes) {
   constexpr int kReserved = 1024;  // of every thread block
   RingSizes r;
   while (1 << r.slice_shift < s.slices()) ++r.slice_shift;
   r.run_units = (tile_units + s.row_warps - 1) / s.row_warps;
-  r.side_bytes = static_cast<int>(std::min<std::int64_t>(s.tokens, tokens)) * kSidePitch;
+  const int rows = static_cast<int>(std::min<std::int64_t>(s.tokens, tokens));
+  if (lists == 0) {
+    r.side_bytes = rows * kSidePitch;
+  } else {
+    r.sides = 0;
+    r.listed_pitch = most_vectors(tile_units, lists) * vector_bytes(static_cast<int>(steps)) + 16;
+    r.listed_bytes = rows * r.listed_pitch;
+  }
   for (const int residents : {2, 1}) {
     const int shared = (shared_bytes + kReserved) / residents - kReserved;
-    const int left = (shared - kRingFixed) / s.warps() - r.sides * r.side_bytes;
+    const int left = (shared - kRingFixed - r.listed_bytes) / s.warps() - r.sides * r.side_bytes;
     r.slots = std::min(kMostSlots, std::max(0, left) / r.slot_bytes());
     if (r.slots > 0 && ring_bytes(r, s) <= shared) return r;
   }

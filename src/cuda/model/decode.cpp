@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cuda/kernels/decode_sizes.h"
+#include "cuda/kernels/decode_ring_sizes.h"
 #include "cuda/model/model.h"
 #include "cuda/model/tiles.h"
 
@@ -11,6 +11,17 @@ namespace {
 
 double count(auto value) { return static_cast<double>(value); }
 
+// Where columns are listed: times that every thread looks some up for a token.
+double listed_turns(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
+  constexpr double kQuads = 4;  // that a thread looks up side by side
+  const int units =
+      std::min(static_cast<int>(ceil_div(p.blocks * kBlockUnits, device.multiprocessors)),
+               decode::most_tile_units(s));
+  const double quads =
+      count(decode::most_vectors(std::max(1, units), p.block_vectors) * p.steps) * kStepQuads;
+  return std::ceil(quads / (kQuads * s.threads()));
+}
+
 // The weight at the rate of memory, or the steps of a warp one after the other; and what rings that
 // are full between kernels leave of the overlapping.
 Cost ring_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
@@ -18,13 +29,15 @@ Cost ring_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& dev
   const Constants::Decode& c = levels.decode;
   const double tiles = count(ceil_div(p.tokens, s.tokens)), panels = count(s.panels());
   const double steps = tiles * count(ceil_div(p.steps, s.slices()) * decode::warp_slices(s));
-  const bool copied = p.token_major ? p.aligned : p.tokens == 1;
+  const bool copied = !p.in_order || (p.token_major ? p.aligned : p.tokens == 1);
   Cost cost;
   cost.memory = tiles * count(p.blocks * p.steps * kRecordBytes) /
                 (levels.memory_bytes * (s.tokens == 8 ? c.ring_share : c.ring_wide_share));
   cost.latency = steps * (s.tokens == 8 ? c.ring_step_seconds : c.ring_wide_step_seconds);
   cost.l2 = copied ? 0 : steps * panels * panels * c.ring_loose_seconds * (p.aligned ? 1 : 1.7);
   cost.launch = c.ring_ends_seconds + c.ring_token_seconds * count(p.tokens - 1);
+  if (!p.in_order)
+    cost.launch += c.ring_listed_seconds * listed_turns(s, p, device) * count(p.tokens);
   cost.combine();
   cost.seconds = std::max(cost.memory, cost.latency) + cost.l2 + cost.launch;
   return cost;
