@@ -36,6 +36,15 @@ bool prefers_window(const ProductInfo& p, const DeviceInfo& device) {
          predicted_seconds(Family::fragments, p, device);
 }
 
+// A pass of look-ups is for 4 tokens at most, fragments need as long for 8 as for one; which of them
+// is faster depends on the weight. Those of batch-invariant products are always fragments.
+bool prefers_lookup(const ProductInfo& p, const DeviceInfo& device) {
+  constexpr int kFew = 8;
+  if (p.batch_invariant || p.tokens > kFew) return false;
+  return p.tokens <= 1 || predicted_seconds(Family::lookup, p, device) <
+                              predicted_seconds(Family::fragments, p, device);
+}
+
 // The best of the other families. Of 2:4 and V:2:M it is one for many tokens, and does not look at
 // their number: a token's result must not depend on it.
 Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) {
@@ -43,10 +52,8 @@ Family preferred_without_decode(const ProductInfo& p, const DeviceInfo& device) 
     if (prefers_blocked(p, device)) return Family::blocked;
     if (prefers_gather(p, device)) return Family::gather;
     if (prefers_window(p, device)) return Family::window;
-    // From two tokens on tensor cores are as fast as for one, and look-ups are not; but activations
-    // that cannot be copied 16 bytes at a time take longer there.
-    const bool few = p.tokens <= (p.aligned ? 1 : 2) && !p.batch_invariant;
-    return few || !can_run(Family::fragments, p, device) ? Family::lookup : Family::fragments;
+    if (!can_run(Family::fragments, p, device)) return Family::lookup;
+    return prefers_lookup(p, device) ? Family::lookup : Family::fragments;
   }
   // Vectors of 64 rows are gathered faster, at M = 5 as well (0.96 against 0.82 of dense, H200).
   if (p.vector_blocks == 0 && can_run(Family::expand, p, device)) return Family::expand;

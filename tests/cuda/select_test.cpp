@@ -7,6 +7,7 @@
 
 #include "cuda/candidates.h"
 #include "cuda/decode_select.h"
+#include "cuda/describe.h"
 #include "cuda/kernels/arguments.h"
 #include "cuda/kernels/decode_ring_sizes.h"
 #include "cuda/kernels/sparse_mma_layout.h"
@@ -64,11 +65,6 @@ TEST(Select, ElementWeightsAreLookedUpOrMultipliedByFragments) {
   EXPECT_EQ(name(100), "look-up 4");
   p.fragment_tokens = 64;
   EXPECT_EQ(name(1), "look-up 1");
-  EXPECT_EQ(name(2), "fragments 8");
-  p.aligned = false;
-  EXPECT_EQ(name(2), "look-up 2");
-  EXPECT_EQ(name(3), "fragments 8");
-  p.aligned = true;
   EXPECT_EQ(name(8), "fragments 8");
   EXPECT_EQ(name(9), "fragments 16");
   EXPECT_EQ(name(4096), "fragments 64");
@@ -80,6 +76,33 @@ TEST(Select, ElementWeightsAreLookedUpOrMultipliedByFragments) {
   EXPECT_EQ(name(64), "fragments 16") << "larger tiles have another order";
   EXPECT_FALSE(can_run(Family::mma, p, hopper()));
   EXPECT_FALSE(can_run(Family::lookup, two_four(64, 64, 1), hopper()));
+}
+
+// As measured (docs/performance/decode.md): a pass of look-ups takes 4 tokens, fragments are slow
+// where a warp has many columns.
+TEST(Select, FewTokensAreLookedUpWhereFragmentsTakeLonger) {
+  const auto name = [](const char* pattern, std::int64_t rows, std::int64_t cols,
+                       std::int64_t tokens, bool invariant = false) {
+    ProductInfo p =
+        describe(Grid(Pattern::parse(pattern), {rows, cols, {}, {}}), Dtype::f16, false, hopper());
+    p.tokens = tokens;
+    p.token_major = true;
+    p.batch_invariant = invariant;
+    return selection_name(select(p, hopper()));
+  };
+  for (const char* pattern : {"2:8", "4:8", "2:16", "vw32/8:32"}) {
+    EXPECT_EQ(name(pattern, 4096, 4096, 1), "look-up 1");
+    EXPECT_EQ(name(pattern, 4096, 4096, 2), "look-up 2");
+    EXPECT_EQ(name(pattern, 2048, 8192, 2), "look-up 2");
+    EXPECT_EQ(name(pattern, 4096, 4096, 8), "fragments 8");
+    EXPECT_EQ(name(pattern, 4096, 4096, 2, true), "fragments 8") << "one order of sums";
+  }
+  EXPECT_EQ(name("2:16", 28672, 8192, 4), "look-up 4");
+  for (const char* pattern : {"2:8", "4:8"})
+    for (const std::int64_t tokens : {2, 3, 4}) {
+      EXPECT_EQ(name(pattern, 14336, 4096, tokens), "fragments 8");
+      EXPECT_EQ(name(pattern, 28672, 8192, tokens), "fragments 8");
+    }
 }
 
 // Of 16-bit weights of so many columns alive.

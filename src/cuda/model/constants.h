@@ -130,17 +130,17 @@ struct Constants {
   } blocked;
 
   struct Lookup {
-    double memory_share = 0.95, l2_share = 0.499;
+    double memory_share = 0.884, l2_share = 0.622;
     // A value's clocks of a warp's scheduler, and more for each token of the tile.
-    double value_clocks = 5, value_token_clocks = 9;      ///< of N:M
-    double list_clocks = 3, list_token_clocks = 2;        ///< of lists of columns
-    double half_clocks = 7.5;                             ///< of a token of 4 in 16 bits ...
-    double half_list_clocks = 6, half_run_clocks = 2.41;  ///< of lists; with runs of 8 and more
-    double slow_clocks = 40;                              ///< read value by value
-    double ends_seconds = 1.5e-6;
-    double rank_seconds = 0.837e-6;   ///< of a cluster, for every doubling
-    double column_seconds = 0.12e-9;  ///< staged: a column and token of a thread block
-    double feature_staging = 4.35, loose_staging = 0.503;
+    double value_clocks = 4.36, value_token_clocks = 11.3;   ///< of N:M
+    double list_clocks = 3, list_token_clocks = 2;           ///< of lists of columns
+    double half_clocks = 6.18;                               ///< of a token of 4 in 16 bits ...
+    double half_list_clocks = 5.77, half_run_clocks = 2.41;  ///< of lists; with runs of 8 and more
+    double slow_clocks = 40;                                 ///< read value by value
+    double ends_seconds = 1.67e-6;
+    double rank_seconds = 1.49e-6;     ///< of a cluster, for every doubling
+    double column_seconds = 1.19e-10;  ///< staged: a column and token of a thread block
+    double feature_staging = 9.67, loose_staging = 0.936;
   } lookup;
 
   struct Unpack {              ///< the expansion, before a product whose cost is another's
@@ -153,18 +153,20 @@ struct Constants {
   } unpack;
 
   struct Fragments {
-    double memory_share = 0.702, l2_share = 0.566;
-    double step_clocks = 46.4, step_token_clocks = 15.8;  ///< of a scheduler, 16 rows x 32 columns
-    double mask_clocks = 48.7, mask_token_clocks = 25.5;  ///< the same of masks
+    double memory_share = 0.776, l2_share = 0.566;
+    double step_clocks = 55.3, step_token_clocks = 20.3;  ///< of a scheduler, 16 rows x 32 columns
+    double mask_clocks = 77.6, mask_token_clocks = 26.5;  ///< the same of masks
+    // Of a warp's way through 32 columns, or through 32 columns alive of a list.
+    double step_latency_clocks = 364, mask_latency_clocks = 859, list_latency_clocks = 292;
     // Where activations are gathered: of a pass over the weight, and of a value on all
     // multiprocessors, and of each token of a tile.
-    double list_clocks = 2360, list_token_clocks = 352;
-    double list_value_clocks = 0.105, list_value_token_clocks = 0.00434;
-    double feature_steps = 1.4;  ///< times the clocks of feature-major activations ...
-    double loose_steps = 0.762;  ///< and of those that do not lie on 16 bytes
-    double ends_seconds = 1.2e-6;
-    double rank_seconds = 126e-9;
-    double round_seconds = 4.55e-6;
+    double list_clocks = 56.9, list_token_clocks = 404;
+    double list_value_clocks = 0.145, list_value_token_clocks = 0.00337;
+    double feature_steps = 1.22;  ///< times the clocks of feature-major activations ...
+    double loose_steps = 2.28;    ///< and of those that do not lie on 16 bytes
+    double ends_seconds = 1.67e-6;
+    double rank_seconds = 1.2e-6;
+    double round_seconds = 1.15e-8;
   } fragments;
 
   struct Quads {
@@ -318,6 +320,9 @@ void for_each_constant(AnyConstants& c, F f) {
   f("fragments.step_token_clocks", c.fragments.step_token_clocks);
   f("fragments.mask_clocks", c.fragments.mask_clocks);
   f("fragments.mask_token_clocks", c.fragments.mask_token_clocks);
+  f("fragments.step_latency_clocks", c.fragments.step_latency_clocks);
+  f("fragments.mask_latency_clocks", c.fragments.mask_latency_clocks);
+  f("fragments.list_latency_clocks", c.fragments.list_latency_clocks);
   f("fragments.list_clocks", c.fragments.list_clocks);
   f("fragments.list_token_clocks", c.fragments.list_token_clocks);
   f("fragments.list_value_clocks", c.fragments.list_value_clocks);

@@ -49,6 +49,7 @@ Cost list_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) 
   Cost cost;
   cost.launch = passes * (c.list_clocks + c.list_token_clocks * tile_tokens);
   cost.shared = passes * values * (c.list_value_clocks + c.list_value_token_clocks * tile_tokens);
+  cost.latency = passes * count(l.pieces) * c.list_latency_clocks;
   cost.combine();
   return cost;
 }
@@ -66,7 +67,7 @@ Cost lookup_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device
   const double warp_values = tiles * count(e.layout.units()) * 2 * e.layout.entries;
   const double value = value_clocks(c, e, tile_tokens);
   const double staging =
-      (p.token_major ? 1 : c.feature_staging) * (p.aligned ? 1 : c.loose_staging);
+      p.token_major || p.tokens == 1 ? 1 : c.feature_staging * (p.aligned ? 1 : c.loose_staging);
   const double columns =
       e.staged
           ? count(e.lookup_split.pass_columns) *
@@ -112,6 +113,9 @@ Cost fragments_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& dev
   cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
                                levels.l2_bytes * c.l2_share, device);
   cost.cores = rounds * residents * parts * part * split.block_units() / 4 / levels.clock_hz;
+  cost.latency = rounds * parts *
+                 (form.form == ChoiceForm::mask ? c.mask_latency_clocks : c.step_latency_clocks) /
+                 levels.clock_hz;
   cost.l2 =
       tiles * blocks / split.ranks * columns * tile_tokens * 2 / (levels.l2_bytes * c.l2_share);
   cost.launch = c.ends_seconds + c.rank_seconds * std::log2(split.ranks) + c.round_seconds * rounds;
