@@ -49,7 +49,7 @@ void add_ring(std::vector<DecodeShape>& shapes, int tokens, int slices, const Pr
   s.cluster = slices / s.slice_warps;
   s.chunk_steps = 0;
   const decode::RingSizes sizes = decode::ring_sizes(s, decode::most_tile_units(s), lists, p.steps,
-                                                     p.tokens, device.shared_bytes);
+                                                     p.cols, p.tokens, device.shared_bytes);
   if (sizes.slots > 0) shapes.push_back(s);
 }
 

@@ -415,7 +415,7 @@ TEST(Select, DecodeShapesFitTheDevice) {
                 const int most = decode::most_tile_units(s);
                 for (const int units : {1, most / 2, most}) {
                   const auto r = decode::ring_sizes(s, units, p.in_order ? 0 : p.block_vectors,
-                                                    p.steps, tokens, device.shared_bytes);
+                                                    p.steps, cols, tokens, device.shared_bytes);
                   EXPECT_GE(r.slots, 1);
                   EXPECT_LE(r.slots, decode::kMostSlots);
                   EXPECT_GE(s.row_warps * r.run_units, units);

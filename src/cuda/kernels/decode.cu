@@ -31,7 +31,7 @@ void launch_ring(DecodeArguments a, Dtype type, int lists, const DeviceInfo& dev
   share_tiles(a, device.multiprocessors);
   int most = 1;
   for (int i = 0; i < a.weights; ++i) most = std::max(most, a.share[i].most());
-  a.ring = decode::ring_sizes(a.shape, most, lists, p.steps, p.tokens, device.shared_bytes);
+  a.ring = decode::ring_sizes(a.shape, most, lists, p.steps, p.cols, p.tokens, device.shared_bytes);
   if (!a.x_token_major && p.tokens == 1 && p.x_stride == 1) {  // then it is both
     a.x_token_major = true;
     a.x_wide = reinterpret_cast<std::uintptr_t>(p.x) % 16 == 0;

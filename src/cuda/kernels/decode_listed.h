@@ -1,6 +1,7 @@
 // The activations of a ring kernel's tile where columns are listed: for every vector of the tile
-// all of its columns alive, a row for each token, looked up once for all warps. Which columns these
-// are is the weight's and known before activations may be read.
+// all of its columns alive, a row for each token, picked once for all warps. Which columns these
+// are is the weight's and known before activations may be read. These come a token at a time, as
+// they lie, since loads of single elements take a line of L2 each.
 #pragma once
 
 #include "cuda/kernels/columns.h"
@@ -12,8 +13,6 @@ namespace coppice::cuda::decode {
 
 class ListedRows {
  public:
-  static constexpr int kQuads = 4;  ///< that a thread looks up side by side
-
   /// @param vectors of the tile, which begins with `first_vector`. @param shared where rows lie.
   __device__ ListedRows(const DecodeArguments& a, const ProductArguments& p,
                         std::int32_t first_vector, int vectors, std::int32_t first_token,
@@ -34,14 +33,25 @@ class ListedRows {
     for (int number = threadIdx.x; number < all_; number += blockDim.x)
       ptx::store_shared(shared_ + number * 8,
                         quad_columns(p_, load_quad(p_, list_, number), number % of_vector));
+    // Lists may name one behind the last, where values are 0.
+    const int behind = p_.cols + static_cast<int>(threadIdx.x);
+    if (behind < a_.ring.dense_bytes / 2) ptx::store_shared_2(dense() + 2 * behind, 0);
   }
 
-  /// Brings the activations of these columns.
+  /// Brings the activations of these columns. All warps have them when it returns.
   __device__ void bring() const {
-    if (a_.x_token_major)
-      bring_all<true>();
-    else
-      bring_all<false>();
+#pragma unroll 1
+    for (int token = tokens_ - 1; token >= 0; --token) {  // the first one takes the columns' place
+      if (a_.x_token_major && a_.x_wide)
+        stage_wide(x_ + token * p_.x_stride);
+      else if (a_.x_token_major)
+        stage(x_ + token * p_.x_stride, 1);
+      else
+        stage(x_ + token, p_.x_stride);
+      __syncthreads();
+      pick(shared_ + static_cast<std::uint32_t>(token * a_.ring.listed_pitch));
+      __syncthreads();
+    }
   }
 
   /// Row of a token; those behind the last are the last one's.
@@ -50,47 +60,37 @@ class ListedRows {
   }
 
  private:
-  template <bool kTokenMajor>
-  __device__ void bring_all() const {
-#pragma unroll 1
-    for (int number = threadIdx.x; number < all_; number += kQuads * blockDim.x)
-      bring<kTokenMajor>(number);
+  // Where all columns of a token lie while they are picked.
+  __device__ std::uint32_t dense() const { return shared_ + a_.ring.listed_bytes; }
+
+  // All columns of a token, 8 at a time where they lie on 16 bytes.
+  __device__ void stage_wide(const std::uint16_t* from) const {
+    const int octets = p_.cols / 8;
+#pragma unroll 4
+    for (int i = threadIdx.x; i < octets; i += blockDim.x)
+      ptx::store_shared(dense() + 16 * i, __ldcg(reinterpret_cast<const uint4*>(from) + i));
+    for (int i = 8 * octets + threadIdx.x; i < p_.cols; i += blockDim.x)
+      ptx::store_shared_2(dense() + 2 * i, __ldcg(from + i));
+  }
+  __device__ void stage(const std::uint16_t* from, std::int64_t of_column) const {
+#pragma unroll 4
+    for (int i = threadIdx.x; i < p_.cols; i += blockDim.x)
+      ptx::store_shared_2(dense() + 2 * i, __ldcg(from + i * of_column));
   }
 
-  // Of quads `first` and kQuads - 1 more, a thread block apart.
-  template <bool kTokenMajor>
-  __device__ void bring(int first) const {
-    const std::uint16_t* from = x_;
-    std::uint32_t to = shared_ + first * 8;
-    const auto there = [&](int i) { return first + i * static_cast<int>(blockDim.x) < all_; };
-    uint2 columns[kQuads];
-#pragma unroll
-    for (int i = 0; i < kQuads; ++i)
-      if (there(i)) columns[i] = ptx::load_shared_8(to + i * blockDim.x * 8);
-#pragma unroll 1
-    for (int token = 0; token < tokens_; ++token) {
-      uint2 pairs[kQuads];
-#pragma unroll
-      for (int i = 0; i < kQuads; ++i)
-        if (there(i))
-          pairs[i] = make_uint2(pair<kTokenMajor>(from, columns[i].x),
-                                pair<kTokenMajor>(from, columns[i].y));
-#pragma unroll
-      for (int i = 0; i < kQuads; ++i)
-        if (there(i)) ptx::store_shared(to + i * blockDim.x * 8, pairs[i]);
-      from += kTokenMajor ? p_.x_stride : 1;
-      to += a_.ring.listed_pitch;
+  __device__ void pick(std::uint32_t row) const {
+#pragma unroll 2
+    for (int number = threadIdx.x; number < all_; number += blockDim.x) {
+      const uint2 columns = ptx::load_shared_8(shared_ + number * 8);
+      ptx::store_shared(row + number * 8, make_uint2(pair(columns.x), pair(columns.y)));
     }
   }
 
-  // Two columns, 16 bits each, of a token.
-  template <bool kTokenMajor>
-  __device__ std::uint32_t pair(const std::uint16_t* from, std::uint32_t columns) const {
-    const std::uint32_t first = columns & 0xFFFF, second = columns >> 16;
-    if constexpr (kTokenMajor)  // addresses of 32 bits beside a common base
-      return __ldcg(from + first) | static_cast<std::uint32_t>(__ldcg(from + second)) << 16;
-    return __ldcg(from + first * p_.x_stride) |
-           static_cast<std::uint32_t>(__ldcg(from + second * p_.x_stride)) << 16;
+  // Two columns, 16 bits each.
+  __device__ std::uint32_t pair(std::uint32_t columns) const {
+    const std::uint32_t low = ptx::load_shared_2(dense() + 2 * (columns & 0xFFFF));
+    const std::uint32_t high = ptx::load_shared_2(dense() + 2 * (columns >> 16));
+    return low | high << 16;
   }
 
   const DecodeArguments& a_;

@@ -35,7 +35,9 @@ struct RingSizes {
   // vectors of a tile.
   std::int32_t listed_pitch = 0;  ///< bytes; 0: no lists
   std::int32_t listed_bytes = 0;  ///< of all
+  std::int32_t dense_bytes = 0;   ///< all columns of one token
 
+  constexpr int shared_activations() const { return listed_bytes + dense_bytes; }
   constexpr int slot_bytes() const { return run_units * kUnitBytes; }
   constexpr int warp_bytes() const { return sides * side_bytes + slots * slot_bytes(); }
 };
@@ -96,7 +98,7 @@ COPPICE_HOST_DEVICE constexpr int ring_sum_offset(int row, int token) {
 /// Shared memory of a thread block: for every warp sides and slots. Sums take the place of both.
 constexpr int ring_bytes(const RingSizes& r, const DecodeShape& s) {
   const int sums = s.warps() * r.run_units * s.panels() * kFragmentBytes;
-  return kRingFixed + std::max(r.listed_bytes + s.warps() * r.warp_bytes(), sums);
+  return kRingFixed + std::max(r.shared_activations() + s.warps() * r.warp_bytes(), sums);
 }
 
 /// Units that a thread block's warps have room for.
@@ -124,7 +126,7 @@ constexpr UnitShare share_units(std::int64_t units, std::int64_t tiles) {
 /// @param tile_units at most, of a thread block. @param lists of columns in a block of 64 rows, 0:
 /// all columns are alive in order. @param shared_bytes that one can use.
 constexpr RingSizes ring_sizes(const DecodeShape& s, int tile_units, int lists, std::int64_t steps,
-                               std::int64_t tokens, int shared_bytes) {
+                               std::int64_t cols, std::int64_t tokens, int shared_bytes) {
   constexpr int kReserved = 1024;  // of every thread block
   RingSizes r;
   while (1 << r.slice_shift < s.slices()) ++r.slice_shift;
@@ -136,10 +138,12 @@ constexpr RingSizes ring_sizes(const DecodeShape& s, int tile_units, int lists, 
     r.sides = 0;
     r.listed_pitch = most_vectors(tile_units, lists) * vector_bytes(static_cast<int>(steps)) + 16;
     r.listed_bytes = rows * r.listed_pitch;
+    r.dense_bytes = static_cast<int>((cols + 7) / 8 * 16);
   }
   for (const int residents : {2, 1}) {
     const int shared = (shared_bytes + kReserved) / residents - kReserved;
-    const int left = (shared - kRingFixed - r.listed_bytes) / s.warps() - r.sides * r.side_bytes;
+    const int left =
+        (shared - kRingFixed - r.shared_activations()) / s.warps() - r.sides * r.side_bytes;
     r.slots = std::min(kMostSlots, std::max(0, left) / r.slot_bytes());
     if (r.slots > 0 && ring_bytes(r, s) <= shared) return r;
   }

@@ -106,7 +106,8 @@ struct Constants {
     double ring_share = 0.875, ring_wide_share = 0.81;  ///< of memory; with tiles of 16 tokens
     double ring_step_seconds = 0.3e-6;  ///< of a warp's step; with tiles of 16 tokens
     double ring_wide_step_seconds = 0.97e-6;
-    double ring_listed_seconds = 0.5e-6;  ///< for every turn of looking columns up, and token
+    // Where columns are listed: of a token brought, and of a quad that a thread picks of it.
+    double ring_listed_seconds = 0.8e-6, ring_quad_seconds = 0.05e-6;
     double ring_ends_seconds = 2.5e-6, ring_token_seconds = 0.15e-6;  ///< of a kernel; of a token
     double ring_loose_seconds = 0.45e-6;  ///< of a step of 8 tokens that are not copied
   } decode;
@@ -279,6 +280,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("decode.ring_step_seconds", c.decode.ring_step_seconds);
   f("decode.ring_wide_step_seconds", c.decode.ring_wide_step_seconds);
   f("decode.ring_listed_seconds", c.decode.ring_listed_seconds);
+  f("decode.ring_quad_seconds", c.decode.ring_quad_seconds);
   f("decode.ring_ends_seconds", c.decode.ring_ends_seconds);
   f("decode.ring_token_seconds", c.decode.ring_token_seconds);
   f("decode.ring_loose_seconds", c.decode.ring_loose_seconds);

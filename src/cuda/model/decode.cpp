@@ -11,15 +11,13 @@ namespace {
 
 double count(auto value) { return static_cast<double>(value); }
 
-// Where columns are listed: times that every thread looks some up for a token.
-double listed_turns(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
-  constexpr double kQuads = 4;  // that a thread looks up side by side
+// Where columns are listed: quads of columns that a thread picks for a token.
+double listed_quads(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
   const int units =
       std::min(static_cast<int>(ceil_div(p.blocks * kBlockUnits, device.multiprocessors)),
                decode::most_tile_units(s));
-  const double quads =
-      count(decode::most_vectors(std::max(1, units), p.block_vectors) * p.steps) * kStepQuads;
-  return std::ceil(quads / (kQuads * s.threads()));
+  const double vectors = count(decode::most_vectors(std::max(1, units), p.block_vectors));
+  return vectors * count(p.steps) * kStepQuads / s.threads();
 }
 
 // The weight at the rate of memory, or the steps of a warp one after the other; and what rings that
@@ -37,7 +35,8 @@ Cost ring_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& dev
   cost.l2 = copied ? 0 : steps * panels * panels * c.ring_loose_seconds * (p.aligned ? 1 : 1.7);
   cost.launch = c.ring_ends_seconds + c.ring_token_seconds * count(p.tokens - 1);
   if (!p.in_order)
-    cost.launch += c.ring_listed_seconds * listed_turns(s, p, device) * count(p.tokens);
+    cost.launch += count(p.tokens) *
+                   (c.ring_listed_seconds + c.ring_quad_seconds * listed_quads(s, p, device));
   cost.combine();
   cost.seconds = std::max(cost.memory, cost.latency) + cost.l2 + cost.launch;
   return cost;
