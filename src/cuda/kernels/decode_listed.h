@@ -50,6 +50,7 @@ class ListedRows {
         stage(x_ + token, p_.x_stride);
       __syncthreads();
       pick(shared_ + static_cast<std::uint32_t>(token * a_.ring.listed_pitch));
+      ptx::fence_async_proxy();  // the copy engine writes there next
       __syncthreads();
     }
   }
@@ -61,7 +62,7 @@ class ListedRows {
 
  private:
   // Where all columns of a token lie while they are picked.
-  __device__ std::uint32_t dense() const { return shared_ + a_.ring.listed_bytes; }
+  __device__ std::uint32_t dense() const { return shared_ + a_.ring.late_place; }
 
   // All columns of a token, 8 at a time where they lie on 16 bytes.
   __device__ void stage_wide(const std::uint16_t* from) const {

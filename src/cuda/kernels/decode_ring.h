@@ -19,12 +19,14 @@ struct Run {
 
 class RecordRing {
  public:
-  /// @param slots, barriers of this warp, in shared memory.
+  /// @param slots, late, barriers of this warp, in shared memory: early slots, the others.
   __device__ RecordRing(const DecodeArguments& a, const ProductArguments& p, const Run& run,
-                        std::uint32_t slots, std::uint32_t barriers, int lane)
+                        std::uint32_t slots, std::uint32_t late, std::uint32_t barriers, int lane)
       : slots_(slots),
+        late_(late - a.ring.early * a.ring.slot_bytes()),
         barriers_(barriers),
         count_(a.ring.slots),
+        early_(a.ring.early),
         slot_bytes_(a.ring.slot_bytes()),
         all_bytes_(run.units * kUnitBytes),
         lane_(lane),
@@ -41,13 +43,19 @@ class RecordRing {
     }
     __syncwarp();
 #pragma unroll 1  // what a kernel begins with should not have to be fetched for long
-    for (int slot = 0; slot < count_; ++slot) ask(slot);
+    for (int slot = 0; slot < early_; ++slot) ask(slot);
+  }
+
+  /// Fills the other slots as well, whose place is free now.
+  __device__ void ask_late() {
+#pragma unroll 1
+    for (int slot = early_; slot < count_; ++slot) ask(slot);
   }
 
   /// The units of the next step, when they have arrived.
   __device__ std::uint32_t wait() const {
     ptx::barrier_wait(barriers_ + 8 * slot_, parity_);
-    return slots_ + slot_ * slot_bytes_;
+    return place(slot_);
   }
 
   /// All lanes have read them: their slot is filled again.
@@ -64,13 +72,17 @@ class RecordRing {
     if (left_ > 0) {
       const std::uint32_t barrier = barriers_ + 8 * slot;
       if (lane_ == 0) ptx::barrier_arrive_expect(barrier, all_bytes_);
-      if (bytes_ > 0) ptx::copy_bulk(slots_ + slot * slot_bytes_ + to_, from_, bytes_, barrier);
+      if (bytes_ > 0) ptx::copy_bulk(place(slot) + to_, from_, bytes_, barrier);
     }
     --left_, from_ += kRecordBytes;
   }
 
-  std::uint32_t slots_, barriers_;
-  int count_, slot_bytes_;
+  __device__ std::uint32_t place(int slot) const {
+    return (slot < early_ ? slots_ : late_) + slot * slot_bytes_;
+  }
+
+  std::uint32_t slots_, late_, barriers_;
+  int count_, early_, slot_bytes_;
   std::uint32_t all_bytes_;
   int lane_, left_;  // steps to ask for
   int slot_ = 0;

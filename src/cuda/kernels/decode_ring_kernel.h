@@ -207,6 +207,7 @@ __device__ inline void multiply_tile_listed(RunSums<1>& sums, RecordRing& ring,
   const std::uint32_t before = __shfl_sync(~0u, mine, 0) - first;
   ptx::wait_for_kernels_before();
   listed.bring();
+  ring.ask_late();
   multiply_listed<kType>(sums, ring, listed.row(lane % 8) + lane / 8 * 16 + before * vectors.bytes,
                          vectors, a, run, lane);
 }
@@ -235,8 +236,10 @@ __global__ void __launch_bounds__(32 * ring_warps(8 * kPanels), 2)
                 slice_at(slice), slice_at(slice + 1),
                 slice_at(slice + (skipped < units ? warp_slices(s) : 0))};
   const std::uint32_t sums_place = shared + kRingFixed;
-  const std::uint32_t mine = sums_place + a.ring.shared_activations() + warp * a.ring.warp_bytes();
-  RecordRing ring(a, p, run, mine + a.ring.sides * a.ring.side_bytes,
+  const std::uint32_t mine = sums_place + a.ring.listed_bytes + warp * a.ring.warp_bytes();
+  const std::uint32_t late =
+      sums_place + a.ring.late_place + warp * (a.ring.slots - a.ring.early) * a.ring.slot_bytes();
+  RecordRing ring(a, p, run, mine + a.ring.sides * a.ring.side_bytes, late,
                   shared + kRingBarriers + warp * kMostSlots * 8, lane);
   ptx::let_next_kernel_begin();
   if (static_cast<int>(threadIdx.x) < units)

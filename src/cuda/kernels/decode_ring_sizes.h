@@ -28,6 +28,7 @@ inline constexpr int kRingFixed = kRingBarriers + 16 * kMostSlots * 8;
 struct RingSizes {
   std::int32_t run_units = 1;  ///< of 16 rows, of a warp
   std::int32_t slots = 2;      ///< of a warp, each with its weights of a step
+  std::int32_t early = 2;      ///< of them, filled before activations are there
   std::int32_t sides = 2;      ///< of a warp's activations, those of a step in each
   std::int32_t side_bytes = 0;
   std::int32_t slice_shift = 0;  ///< log2 of the number of slices
@@ -35,11 +36,11 @@ struct RingSizes {
   // vectors of a tile.
   std::int32_t listed_pitch = 0;  ///< bytes; 0: no lists
   std::int32_t listed_bytes = 0;  ///< of all
-  std::int32_t dense_bytes = 0;   ///< all columns of one token
+  // All columns of one token lie behind the early slots, where other slots will be.
+  std::int32_t dense_bytes = 0, late_place = 0;
 
-  constexpr int shared_activations() const { return listed_bytes + dense_bytes; }
   constexpr int slot_bytes() const { return run_units * kUnitBytes; }
-  constexpr int warp_bytes() const { return sides * side_bytes + slots * slot_bytes(); }
+  constexpr int warp_bytes() const { return sides * side_bytes + early * slot_bytes(); }
 };
 
 /// 16 bytes more than the columns of a step: eight tokens lie in different banks.
@@ -95,10 +96,12 @@ COPPICE_HOST_DEVICE constexpr int ring_sum_offset(int row, int token) {
          (row / 8 * 2 + token % 2) * 4;
 }
 
-/// Shared memory of a thread block: for every warp sides and slots. Sums take the place of both.
+/// Shared memory of a thread block: rows of columns alive; for every warp sides and early slots;
+/// all columns of a token, and in their place the other slots. Sums take the place of all.
 constexpr int ring_bytes(const RingSizes& r, const DecodeShape& s) {
   const int sums = s.warps() * r.run_units * s.panels() * kFragmentBytes;
-  return kRingFixed + std::max(r.shared_activations() + s.warps() * r.warp_bytes(), sums);
+  const int late = s.warps() * (r.slots - r.early) * r.slot_bytes();
+  return kRingFixed + std::max(r.late_place + std::max(r.dense_bytes, late), sums);
 }
 
 /// Units that a thread block's warps have room for.
@@ -141,11 +144,16 @@ constexpr RingSizes ring_sizes(const DecodeShape& s, int tile_units, int lists, 
     r.dense_bytes = static_cast<int>((cols + 7) / 8 * 16);
   }
   for (const int residents : {2, 1}) {
+    const int left = (shared_bytes + kReserved) / residents - kReserved - kRingFixed -
+                     r.listed_bytes - s.warps() * r.sides * r.side_bytes;
+    const auto slots = [&](int bytes) {
+      return std::min(kMostSlots, std::max(0, bytes) / (s.warps() * r.slot_bytes()));
+    };
+    r.early = slots(left - r.dense_bytes);
+    r.slots = slots(left);
+    r.late_place = r.listed_bytes + s.warps() * r.warp_bytes();
     const int shared = (shared_bytes + kReserved) / residents - kReserved;
-    const int left =
-        (shared - kRingFixed - r.shared_activations()) / s.warps() - r.sides * r.side_bytes;
-    r.slots = std::min(kMostSlots, std::max(0, left) / r.slot_bytes());
-    if (r.slots > 0 && ring_bytes(r, s) <= shared) return r;
+    if (r.early > 0 && ring_bytes(r, s) <= shared) return r;
   }
   r.slots = 0;  // does not fit
   return r;

@@ -93,7 +93,7 @@ struct Constants {
 
   struct Decode {
     double memory_share = 0.95, l2_share = 0.686;
-    double vector_memory = 0.258;  ///< more for each further vector in a block of 64 rows
+    double vector_memory = 0.1;  ///< more for each further vector in a block of 64 rows
     double ends_seconds = 7e-9;
     double token_seconds = 0.148e-6;   ///< staged and summed, in every round of thread blocks
     double column_seconds = 0.847e-9;  ///< of a column of a thread block, 8 tokens ...
@@ -106,10 +106,13 @@ struct Constants {
     double ring_share = 0.875, ring_wide_share = 0.81;  ///< of memory; with tiles of 16 tokens
     double ring_step_seconds = 0.3e-6;  ///< of a warp's step; with tiles of 16 tokens
     double ring_wide_step_seconds = 0.97e-6;
-    // Where columns are listed: of a token brought, and of a quad that a thread picks of it.
-    double ring_listed_seconds = 0.8e-6, ring_quad_seconds = 0.05e-6;
     double ring_ends_seconds = 2.5e-6, ring_token_seconds = 0.15e-6;  ///< of a kernel; of a token
     double ring_loose_seconds = 0.45e-6;  ///< of a step of 8 tokens that are not copied
+    // By rings where columns are listed: of a token, of its columns, and of quads that a thread
+    // picks.
+    double listed_share = 0.83, listed_tall_share = 0.94, listed_ends_seconds = 0.76e-6;
+    double listed_token_seconds = 0.25e-6, listed_column_seconds = 0.127e-9;
+    double listed_quad_seconds = 0.2e-6;
   } decode;
 
   struct Blocked {
@@ -279,11 +282,15 @@ void for_each_constant(AnyConstants& c, F f) {
   f("decode.ring_wide_share", c.decode.ring_wide_share);
   f("decode.ring_step_seconds", c.decode.ring_step_seconds);
   f("decode.ring_wide_step_seconds", c.decode.ring_wide_step_seconds);
-  f("decode.ring_listed_seconds", c.decode.ring_listed_seconds);
-  f("decode.ring_quad_seconds", c.decode.ring_quad_seconds);
   f("decode.ring_ends_seconds", c.decode.ring_ends_seconds);
   f("decode.ring_token_seconds", c.decode.ring_token_seconds);
   f("decode.ring_loose_seconds", c.decode.ring_loose_seconds);
+  f("decode.listed_share", c.decode.listed_share);
+  f("decode.listed_tall_share", c.decode.listed_tall_share);
+  f("decode.listed_ends_seconds", c.decode.listed_ends_seconds);
+  f("decode.listed_token_seconds", c.decode.listed_token_seconds);
+  f("decode.listed_column_seconds", c.decode.listed_column_seconds);
+  f("decode.listed_quad_seconds", c.decode.listed_quad_seconds);
   f("blocked.fp32_products", c.blocked.fp32_products);
   f("blocked.split_products", c.blocked.split_products);
   f("blocked.tf32_products", c.blocked.tf32_products);

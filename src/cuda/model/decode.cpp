@@ -27,18 +27,33 @@ Cost ring_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& dev
   const Constants::Decode& c = levels.decode;
   const double tiles = count(ceil_div(p.tokens, s.tokens)), panels = count(s.panels());
   const double steps = tiles * count(ceil_div(p.steps, s.slices()) * decode::warp_slices(s));
-  const bool copied = !p.in_order || (p.token_major ? p.aligned : p.tokens == 1);
+  const bool copied = p.token_major ? p.aligned : p.tokens == 1;
   Cost cost;
   cost.memory = tiles * count(p.blocks * p.steps * kRecordBytes) /
                 (levels.memory_bytes * (s.tokens == 8 ? c.ring_share : c.ring_wide_share));
   cost.latency = steps * (s.tokens == 8 ? c.ring_step_seconds : c.ring_wide_step_seconds);
   cost.l2 = copied ? 0 : steps * panels * panels * c.ring_loose_seconds * (p.aligned ? 1 : 1.7);
   cost.launch = c.ring_ends_seconds + c.ring_token_seconds * count(p.tokens - 1);
-  if (!p.in_order)
-    cost.launch += count(p.tokens) *
-                   (c.ring_listed_seconds + c.ring_quad_seconds * listed_quads(s, p, device));
   cost.combine();
   cost.seconds = std::max(cost.memory, cost.latency) + cost.l2 + cost.launch;
+  return cost;
+}
+
+// Where columns are listed: the weight, then tokens one after the other, brought and picked.
+Cost listed_ring_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& levels = constants_of(device);
+  const Constants::Decode& c = levels.decode;
+  // Columns that do not lie on 16 bytes come one by one.
+  const double columns = count(p.cols) * (p.tokens == 1 || (p.token_major && p.aligned) ? 1 : 2);
+  Cost cost;
+  // Taller tiles have room for one slot of a warp only.
+  const double share = c.listed_share * (s.row_warps > 1 ? c.listed_tall_share : 1);
+  cost.memory = count(p.blocks * p.steps * kRecordBytes) / (levels.memory_bytes * share);
+  cost.latency = count(p.tokens) * (c.listed_token_seconds + c.listed_column_seconds * columns +
+                                    c.listed_quad_seconds * listed_quads(s, p, device));
+  cost.launch = c.listed_ends_seconds;
+  cost.combine();
+  cost.seconds = cost.memory + cost.latency + cost.launch;  // one waits for the other
   return cost;
 }
 
@@ -48,7 +63,8 @@ Cost ring_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& dev
 // staged and sums passed on, which grow with the tokens, in every round of thread blocks;
 // activations out of L2; barriers of a cluster.
 Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& device) {
-  if (decode::is_ring(s)) return ring_cost(s, p, device);
+  if (decode::is_ring(s))
+    return p.in_order ? ring_cost(s, p, device) : listed_ring_cost(s, p, device);
   const Constants& levels = constants_of(device);
   const Constants::Decode& c = levels.decode;
   const double token_tiles = count(ceil_div(p.tokens, s.tokens));
