@@ -16,11 +16,11 @@ struct RunFeed {
   int thread;
   uint4 ahead = {};  // as loaded; of a permuted weight the columns
 
-  __device__ void fetch(const ProductArguments& p, const RowTile& rows, int step) {
+  __device__ void fetch(const ProductArguments& p, std::int32_t vector, int step) {
     const RunLists& l = p.lists;
     // Behind the end the last columns again: there are no values.
     const int slot = min(step * kConfig.step_cols() + thread * 8, l.words * l.run - 8);
-    const std::uint16_t* at = l.runs + static_cast<std::int64_t>(rows.vector) * l.words;
+    const std::uint16_t* at = l.runs + static_cast<std::int64_t>(vector) * l.words;
     at += slot / l.run;
     if (l.run == 1) {
       ahead = __ldg(reinterpret_cast<const uint4*>(at));

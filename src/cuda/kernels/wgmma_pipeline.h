@@ -1,6 +1,8 @@
 // The stages between producers and consumers of a wgmma kernel, and the order of its tiles.
 #pragma once
 
+#include <type_traits>
+
 #include "cuda/kernels/wgmma_config.h"
 #include "cuda/ptx/barrier.h"
 #include "cuda/ptx/copy.h"
@@ -72,13 +74,44 @@ struct Pipeline {
   }
 };
 
+/// A row tile that lane i of a warp holds word i % 4 of. If all lanes hold all of it, the compiler
+/// keeps it in uniform registers and waits for its load at once, every tile a whole latency behind
+/// all copies under way.
+struct SharedRowTile {
+  std::int32_t word = 0;
+
+  __device__ static SharedRowTile load(const RowTile* from) {
+    return {__ldg(reinterpret_cast<const std::int32_t*>(from) + threadIdx.x % 4)};
+  }
+  __device__ RowTile tile() const {
+    std::uint32_t words[4];
+#pragma unroll
+    for (unsigned i = 0; i < 4; ++i)  // by a reduction, whose result is the same for all lanes
+      words[i] = __reduce_or_sync(0xffffffffu,
+                                  threadIdx.x % 4 == i ? static_cast<std::uint32_t>(word) : 0);
+    return {static_cast<std::int32_t>(words[0]), static_cast<std::int32_t>(words[1]),
+            static_cast<std::int32_t>(words[2]), static_cast<std::int32_t>(words[3])};
+  }
+};
+
+/// One that a thread holds by itself.
+struct OwnRowTile : RowTile {
+  __device__ static OwnRowTile load(const RowTile* from) {
+    const int4 raw = __ldg(reinterpret_cast<const int4*>(from));
+    return {{raw.x, raw.y, raw.z, raw.w}};
+  }
+  __device__ const RowTile& tile() const { return *this; }
+};
+
 /// A producer's way through the tiles of a thread block, or of a cluster that shares them: the one
-/// of its number and every so many behind it. Row tiles are read two tiles ahead.
-template <WgmmaConfig kConfig>
+/// of its number and every so many behind it. Row tiles are read two tiles ahead. `kWarps`: by
+/// whole warps.
+template <WgmmaConfig kConfig, bool kWarps = false>
 class TileWalk {
  public:
+  static constexpr bool kShares = kWarps && !kConfig.expands() && !kConfig.dense();
   struct Tile {
-    RowTile rows;
+    std::conditional_t<kShares, SharedRowTile, OwnRowTile> rows;
     std::int32_t token = 0;  // the first
   };
   Tile now, next;
@@ -113,14 +146,13 @@ class TileWalk {
     if constexpr (kConfig.expands()) {  // needs no vector: any blocks side by side
       const std::int32_t block = place.row_tile * kConfig.shape.blocks();
       const std::int32_t blocks = min(kConfig.shape.blocks(), p_.block_count - block);
-      return {{block, block * kBlockRows, blocks * kBlockRows, 0}, token};
+      return {{{block, block * kBlockRows, blocks * kBlockRows, 0}}, token};
     }
     if constexpr (kConfig.dense())
-      return {vector_tile(place.row_tile, kConfig.shape.rows(), p_.lists.vector_tiles,
-                          p_.lists.vec_rows, p_.rows),
+      return {{vector_tile(place.row_tile, kConfig.shape.rows(), p_.lists.vector_tiles,
+                           p_.lists.vec_rows, p_.rows)},
               token};
-    const int4 raw = __ldg(reinterpret_cast<const int4*>(p_.row_tiles + place.row_tile));
-    return {{raw.x, raw.y, raw.z, raw.w}, token};
+    return {decltype(Tile::rows)::load(p_.row_tiles + place.row_tile), token};
   }
 
   const ProductArguments& p_;

@@ -1,7 +1,7 @@
 // The producer warpgroup of a wgmma kernel: fills stages, as far ahead as there are free ones.
 #pragma once
 
-#include "cuda/kernels/columns.h"
+#include "cuda/kernels/wgmma_columns.h"
 #include "cuda/kernels/wgmma_slices.h"
 #include "cuda/ptx/launch.h"
 #include "cuda/ptx/tensor_copy.h"
@@ -81,20 +81,19 @@ struct ColumnFeed {
   std::uint32_t shared;
   int thread;
   int quad = 0;
-  uint2 ahead[2] = {};
+  uint4 ahead = {};
 
-  __device__ void fetch(const ProductArguments& p, const RowTile& rows, int step) {
+  __device__ void fetch(const ProductArguments& p, std::int32_t vector, int step) {
     quad = step * kStepQuads + thread * 2;
-    if (quad >= p.steps * kStepQuads) return;
-    const std::byte* list = column_list(p, rows.vector);
-    ahead[0] = load_quad(p, list, quad);
-    ahead[1] = load_quad(p, list, quad + 1);
+    auto here = static_cast<std::uint32_t>(vector);
+    ptx::compute_here(here);  // else addresses are kept, one for every size of a quad
+    if (quad < p.steps * kStepQuads)
+      ahead = load_quads(p, column_list(p, static_cast<std::int32_t>(here)), quad);
   }
   __device__ void publish(const ProductArguments& p) const {
-    const uint2 first = quad_columns(p, ahead[0], quad);
-    const uint2 second = quad_columns(p, ahead[1], quad + 1);
+    const uint4 columns = columns_of_quads(p, ahead, quad);
     ptx::group_barrier<1, 128>();  // nobody reads the former ones any more
-    ptx::store_shared(shared + thread * 16, make_uint4(first.x, first.y, second.x, second.y));
+    ptx::store_shared(shared + thread * 16, columns);
     ptx::group_barrier<1, 128>();
   }
 };
@@ -136,24 +135,26 @@ __device__ inline void produce_gathered(const ProductArguments& p, const WgmmaMa
   const int warp = thread / 32;
   typename Gathering<kConfig>::Rows gather(p, thread);
   typename Gathering<kConfig>::Feed feed{pipe.columns, thread};
-  TileWalk<kConfig> walk(p);
+  TileWalk<kConfig, true> walk(p);
   const StepSlice slice = StepSlice::of<kConfig>(p);
   ptx::wait_for_kernels_before();
-  if (walk.valid()) feed.fetch(p, walk.now.rows, slice.begin);
+  if (walk.valid()) feed.fetch(p, walk.now.rows.tile().vector, slice.begin);
   for (; walk.valid(); walk.advance()) {
+    const RowTile rows = walk.now.rows.tile();
+    const std::int32_t next_vector = walk.next.rows.tile().vector;
     gather.begin_tile(p, walk.now.token, thread);
-    typename Gathering<kConfig>::Weight weight(p, maps, walk.now.rows, slice.begin);
+    typename Gathering<kConfig>::Weight weight(p, maps, rows, slice.begin);
     const bool copies = thread % 32 == 0 && warp < weight.blocks;
     pipe.wait_empty();  // not in the loop: a branch there costs every step of a small tile
-    if (thread == 0) pipe.announce(walk.info());
+    if (thread == 0) pipe.announce({rows.row, rows.rows, walk.now.token});
 #pragma unroll 1
     for (int step = 0; step < slice.count; ++step) {
       if (step % kColumnSteps == 0) {
         feed.publish(p);
         if (step + kColumnSteps < slice.count)
-          feed.fetch(p, walk.now.rows, slice.begin + step + kColumnSteps);
+          feed.fetch(p, rows.vector, slice.begin + step + kColumnSteps);
         else if (walk.has_next())
-          feed.fetch(p, walk.next.rows, slice.begin);
+          feed.fetch(p, next_vector, slice.begin);
       }
       gather.read_columns(pipe.columns + step % kColumnSteps * (kConfig.step_cols() * 2));
       pipe.wait_empty();
