@@ -4,8 +4,8 @@
 // they lie, since loads of single elements take a line of L2 each.
 #pragma once
 
-#include "cuda/kernels/columns.h"
 #include "cuda/kernels/decode_ring.h"
+#include "cuda/kernels/wgmma_columns.h"
 #include "cuda/ptx/bytes.h"
 #include "cuda/ptx/load_once.h"
 
@@ -26,13 +26,14 @@ class ListedRows {
         x_(static_cast<const std::uint16_t*>(p.x) +
            first_token * (a.x_token_major ? p.x_stride : 1)) {}
 
-  /// Puts this thread's columns where the first token's activations will be.
+  /// Puts columns where the first token's activations will be, for threads to find them there after
+  /// a barrier.
   __device__ void find() const {
     const int of_vector = p_.steps * kStepQuads;
 #pragma unroll 2
-    for (int number = threadIdx.x; number < all_; number += blockDim.x)
+    for (int number = 2 * threadIdx.x; number < all_; number += 2 * blockDim.x)
       ptx::store_shared(shared_ + number * 8,
-                        quad_columns(p_, load_quad(p_, list_, number), number % of_vector));
+                        columns_of_quads(p_, load_quads(p_, list_, number), number % of_vector));
     // Lists may name one behind the last, where values are 0.
     const int behind = p_.cols + static_cast<int>(threadIdx.x);
     if (behind < a_.ring.dense_bytes / 2) ptx::store_shared_2(dense() + 2 * behind, 0);
