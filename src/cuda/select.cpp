@@ -36,8 +36,8 @@ bool prefers_window(const ProductInfo& p, const DeviceInfo& device) {
          predicted_seconds(Family::fragments, p, device);
 }
 
-// A pass of look-ups is for 4 tokens at most, fragments need as long for 8 as for one; which of them
-// is faster depends on the weight. Those of batch-invariant products are always fragments.
+// A pass of look-ups is for 4 tokens at most, fragments need as long for 8 as for one; which of
+// them is faster depends on the weight. Those of batch-invariant products are always fragments.
 bool prefers_lookup(const ProductInfo& p, const DeviceInfo& device) {
   constexpr int kFew = 8;
   if (p.batch_invariant || p.tokens > kFew) return false;
