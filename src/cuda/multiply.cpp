@@ -233,8 +233,15 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
   }
   if (selection.family == Family::two_four) {
     const ProductInfo product = product_of(weight, x.tokens);
-    unpack_two_four(impl.element, product, workspace_places(selection, product), lent, shape.rows(),
-                    p, stream);
+    const WorkspacePlaces at = workspace_places(selection, product);
+    if (product.packing == Packing::elements)
+      unpack_two_four(impl.element, product, at, lent, shape.rows(), p, stream);
+    else
+      spread_two_four(product, at, lent, shape.rows(), p, stream);
+    if (as_two_four(product).slots) {
+      launch_spread_wgmma(selection.shape, impl.dtype, p, impl.device_info, stream);
+      return;
+    }
   } else {
     const std::size_t table = tile_table(shape.blocks());
     p.row_tiles = impl.tiles[table];

@@ -105,15 +105,31 @@ void choose_tile(Selection& selection, const ProductInfo& p, const DeviceInfo& d
   }
 }
 
-// The other forms of a list-packed weight, where expanding it is predicted to pay: kernels of lists
-// read it again for every 64 tokens, or 4.
+// Times what a family is predicted to take, to compare expanded weights with: many tokens mostly
+// take longer, mma of few columns alive takes less (H200, docs/performance/vnm.md).
+double beside(const Selection& listed, const ProductInfo& p, const DeviceInfo& device) {
+  const auto& c = model::constants_of(device).unpack;
+  switch (listed.family) {
+    case Family::window:
+      return c.beside_windows;
+    case Family::wgmma:
+      return c.beside_gather;
+    case Family::expand:
+      return p.group == 6 || p.group == 7 ? c.beside_gaps : c.beside_expand;
+    case Family::mma:
+      return p.group >= 32 ? c.beside_mma_sparse : c.beside_mma;
+    default:
+      return 1;
+  }
+}
+
+// The other forms of a weight, where expanding it is predicted to pay: kernels of lists read it
+// again for every 64 tokens, or 4; those of V:2:M gather or expand again for every tile.
 Selection faster_unpacked(const Selection& listed, const ProductInfo& p, const DeviceInfo& device) {
   constexpr int kFew = 16;  // tokens that text generation meets
-  if (p.packing != Packing::elements || p.tokens <= kFew) return listed;
+  if (p.tokens <= kFew) return listed;
   Selection best = listed;
-  double least = model::predict(listed, p, device).seconds;
-  // Many tokens by windows take longer than predicted (H200: 1.2 to 1.25, vw16 and vw32, 4096).
-  if (listed.family == Family::window) least *= model::constants_of(device).unpack.beside_windows;
+  double least = beside(listed, p, device) * model::predict(listed, p, device).seconds;
   for (const Family family : {Family::quads, Family::unpack, Family::two_four}) {
     if (!can_run(family, p, device)) continue;
     const Selection other = select_of(family, p, device);
@@ -168,7 +184,7 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
     return selection;
   }
   const bool reads_tokens =
-      (family == Family::wgmma && p.in_order) || (family == Family::gather && p.runs);
+      (family == Family::wgmma && p.in_order && !p.slots) || (family == Family::gather && p.runs);
   const bool direct = reads_tokens && p.token_major && p.aligned;
   selection.token_major = direct;
   selection.transpose = p.token_major && !direct;

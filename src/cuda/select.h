@@ -38,6 +38,7 @@ struct ProductInfo {
   std::int64_t steps = 0;   ///< of 64 columns alive
   // Of Packing::records:
   bool in_order = false;  ///< all columns alive, in order: nothing to gather
+  bool slots = false;     ///< ... of slots (kernels/spread_layout.h), of feature-major activations
   int block_vectors = 1;  ///< vectors in a block of 64 rows: 1, 2 (halves) or 4 (any)
   std::array<int, kTileBlocks.size()> tile_lists = {1, 1, 1};  ///< most vectors in as many blocks
   int group = 4;                                               ///< M of V:N:M
@@ -74,7 +75,7 @@ enum class Family : std::uint8_t {
   quads,      ///< sparse tensor cores, the weight expanded to 2:4 in registers, tens of tokens
   window,     ///< many tokens: vectors of 16 rows and more, rows of activations out of a window
   unpack,     ///< expanded to dense rows in the workspace, then a product of cuBLASLt
-  two_four,   ///< expanded to records of 2:4 there, then multiplied like Family::wgmma
+  two_four,   ///< expanded to records of 2:4 there, then multiplied like Family::wgmma; V:2:M, too
 };
 
 /// How a product is run.
@@ -116,7 +117,7 @@ MmaShape mma_shape(const ProductInfo& product, const DeviceInfo& device);
 std::vector<int> slice_counts(const WgmmaShape& shape, Family family, const ProductInfo& product,
                               const DeviceInfo& device);
 
-/// A product of Family::two_four as Family::wgmma sees it.
+/// A product of Family::two_four as Family::wgmma sees it: of columns, or of slots.
 ProductInfo as_two_four(const ProductInfo& product);
 
 /// All tiles of a product of Family::two_four.

@@ -13,6 +13,7 @@
 #include "cuda/decode_select.h"
 #include "cuda/element/quad_ring_plan.h"
 #include "cuda/kernels/sparse_mma_layout.h"
+#include "cuda/kernels/spread_layout.h"
 #include "cuda/model/model.h"
 #include "cuda/packed_layout.h"
 #include "cuda/select.h"
@@ -128,7 +129,9 @@ std::vector<int> window_shapes(const ProductInfo& p, const DeviceInfo& device) {
 ProductInfo as_two_four(const ProductInfo& p) {
   ProductInfo records;
   records.blocks = ceil_div(p.rows, kBlockRows);
-  records.steps = ceil_div(p.cols, kStepCols);
+  const bool slots = p.packing == Packing::records && !spread::in_order(p.group);
+  records.steps = slots ? spread::steps(p.group, p.cols) : ceil_div(p.cols, kStepCols);
+  records.slots = slots;
   records.vector_blocks = static_cast<int>(records.blocks);
   records.in_order = true;
   records.rows = p.rows;
@@ -159,8 +162,11 @@ namespace {
 
 // Their bits depend on the number of tokens.
 bool can_unpack(Family family, const ProductInfo& p, const DeviceInfo& device) {
-  if (p.batch_invariant || p.tokens == 0 || p.rows == 0 || p.element.layout.pieces == 0)
-    return false;
+  if (p.batch_invariant || p.tokens == 0 || p.rows == 0) return false;
+  if (p.packing == Packing::records)  // V:2:M
+    return device.has_wgmma && p.regular && !p.in_order && p.steps > 0 &&
+           spread::can_spread(p.group);
+  if (p.element.layout.pieces == 0) return false;
   return family == Family::unpack ? device.dense_library : device.has_wgmma && p.two_four;
 }
 
@@ -176,8 +182,10 @@ bool can_run_quads(const ProductInfo& p, const DeviceInfo& device) {
 bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
   const bool unpacks = family == Family::unpack || family == Family::two_four;
   const bool of_elements = is_element_family(family) || family == Family::blocked ||
-                           family == Family::gather || family == Family::window || unpacks;
-  if (of_elements != (p.packing == Packing::elements)) return false;
+                           family == Family::gather || family == Family::window ||
+                           family == Family::unpack;
+  const bool of_both = family == Family::two_four;
+  if (!of_both && of_elements != (p.packing == Packing::elements)) return false;
   if (unpacks) return can_unpack(family, p, device);
   if (family == Family::blocked) return can_run_blocked(p, device);
   if (family == Family::window) return !window_shapes(p, device).empty();

@@ -131,7 +131,77 @@ TEST(Unpack, ActivationsOfTwoFour) {
   EXPECT_TRUE(select_of(Family::two_four, p, kH200).repack);
 }
 
+// V:2:M: of columns where M is a multiple of 4, else in slots.
+TEST(Unpack, VectorsOfTwoOfMany) {
+  const auto can = [](const ProductInfo& p) { return can_run(Family::two_four, p, kH200); };
+  for (const char* pattern : {"16:2:8", "2:2:16", "128:2:100", "64:2:5", "16:2:7"})
+    EXPECT_TRUE(can(product(pattern, 100, 776, 64))) << pattern;
+  EXPECT_FALSE(can(product("32:2:9", 100, 776, 64)));
+  EXPECT_FALSE(can(product("2:4", 100, 776, 64)));
+  EXPECT_FALSE(can(product("16:2:8", 100, 776, 64, Dtype::f16, true))) << "permuted";
+  EXPECT_FALSE(can(product("16:2:8", 100, 776, 0)));
+  EXPECT_FALSE(can(product("16:2:8", 0, 776, 64)));
+  EXPECT_FALSE(can(product("16:2:8", 64, 0, 64)));
+  const auto segmented = [&](std::vector<std::int64_t> rows, std::vector<std::int64_t> cols) {
+    ProductInfo p =
+        describe(Grid(Pattern::parse("16:2:8"), {100, 64, std::move(rows), std::move(cols)}),
+                 Dtype::f16, false, kH200);
+    p.tokens = 64;
+    return can(p);
+  };
+  EXPECT_TRUE(segmented({30, 70}, {}));
+  EXPECT_TRUE(segmented({}, {24, 40})) << "groups follow each other as without";
+  EXPECT_FALSE(segmented({}, {30, 34}));
+
+  ProductInfo p = product("16:2:8", 4096, 4096, 4096);
+  EXPECT_EQ(as_two_four(p).steps, 64);
+  EXPECT_FALSE(as_two_four(p).slots);
+  p.token_major = true;
+  EXPECT_TRUE(select_of(Family::two_four, p, kH200).token_major);
+  p.batch_invariant = true;
+  EXPECT_FALSE(can(p));
+  p = product("64:2:5", 4096, 4096, 4096);
+  EXPECT_EQ(as_two_four(p).steps, 82) << "of 50 columns";
+  EXPECT_TRUE(as_two_four(p).slots);
+  p.token_major = true;
+  EXPECT_TRUE(select_of(Family::two_four, p, kH200).transpose) << "slots are feature-major";
+  p.token_major = false;
+  EXPECT_FALSE(select_of(Family::two_four, p, kH200).transpose);
+  const WorkspacePlaces at = workspace_places(select_of(Family::two_four, p, kH200), p);
+  EXPECT_EQ(at.tiles - at.weight, 64 * 82 * kRecordBytes);
+}
+
+TEST(Unpack, VectorsAreSpreadWhereItIsFaster) {
+  for (const char* pattern : {"16:2:5", "16:2:6", "16:2:8", "32:2:8", "16:2:16"})
+    for (const std::int64_t rows : {4096, 14336}) {
+      EXPECT_TRUE(chosen(product(pattern, rows, 4096, 4096)).starts_with("unpack 2:4")) << pattern;
+      EXPECT_FALSE(chosen(product(pattern, rows, 4096, 16)).starts_with("unpack")) << pattern;
+    }
+  for (const char* pattern : {"64:2:6", "64:2:7", "64:2:8", "128:2:8", "64:2:16", "128:2:5"})
+    for (const std::int64_t tokens : {64, 512, 4096})
+      EXPECT_TRUE(chosen(product(pattern, 14336, 4096, tokens)).starts_with("wgmma")) << pattern;
+  EXPECT_TRUE(chosen(product("64:2:5", 14336, 4096, 4096)).starts_with("unpack 2:4"));
+  EXPECT_TRUE(chosen(product("64:2:5", 14336, 4096, 1024)).starts_with("wgmma"));
+  EXPECT_TRUE(chosen(product("16:2:8", 14336, 4096, 256)).starts_with("expand"));
+  EXPECT_TRUE(chosen(product("16:2:8", 4096, 4096, 1024)).starts_with("expand"));
+  for (const std::int64_t tokens : {256, 1024, 4096})
+    EXPECT_TRUE(chosen(product("32:2:100", 14336, 4096, tokens)).starts_with("mma"));
+  DeviceInfo portable = kH200;
+  portable.has_wgmma = false;
+  EXPECT_EQ(select(product("16:2:8", 4096, 4096, 4096), portable).family, Family::mma);
+}
+
 TEST(Unpack, CandidatesAreToldApart) {
+  for (const char* pattern : {"16:2:8", "64:2:5", "16:2:16", "128:2:12"}) {
+    const ProductInfo p = product(pattern, 4096, 4096, 4096);
+    std::vector<std::string> names;
+    for (const Selection& s : candidates(p, kH200)) names.push_back(tile_name(s));
+    std::ranges::sort(names);
+    EXPECT_EQ(std::ranges::adjacent_find(names), names.end()) << pattern;
+    EXPECT_TRUE(std::ranges::any_of(names, [](const auto& n) {
+      return n.starts_with("unpack 2:4");
+    })) << pattern;
+  }
   for (const char* pattern : {"2:8", "4:8", "vw128/2:8"}) {
     const ProductInfo p = product(pattern, 4096, 4096, 4096);
     std::vector<std::string> names;

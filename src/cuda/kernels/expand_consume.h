@@ -137,7 +137,7 @@ class Expander {
 
 template <WgmmaConfig kConfig>
 requires(kConfig.expands()) struct Operands<kConfig> {
-  __device__ Operands(const Pipeline<kConfig>&, const ConsumerPlace&) {}
+  __device__ Operands(const ProductArguments&, const Pipeline<kConfig>&, const ConsumerPlace&) {}
 };
 
 /// Adds one tile's products to `d`. While a step's products are under way the next one's fragments

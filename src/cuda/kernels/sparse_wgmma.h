@@ -52,6 +52,14 @@ void launch_wgmma_token_major(int shape, Dtype type, const ProductArguments& arg
 void launch_expanded_wgmma(int shape, Dtype type, const ProductArguments& arguments,
                            const DeviceInfo& device, cudaStream_t stream);
 
+// Where whole weights of V:2:M are made 2:4 first (unpack/spread.cu), M = 5 to 7 are multiplied by
+// atoms of activations that overlap in shared memory (spread_layout.h): nothing else is different.
+
+/// Enqueues a product of records of 2:4 in the slots of spread_layout.h (no columns;
+/// `arguments.columns.group`: M); feature-major activations. `shape`: one in order.
+void launch_spread_wgmma(int shape, Dtype type, const ProductArguments& arguments,
+                         const DeviceInfo& device, cudaStream_t stream);
+
 /// Enqueues a product of a dense weight with lists (`arguments.lists`), which has columns. `shape`:
 /// a dense one, whose steps and tiles `arguments` counts. `token_major`: for `lists.boxes` only;
 /// activations on 16 bytes either way.

@@ -17,12 +17,13 @@ enum class Source : std::uint8_t {
   token_major,    ///< all columns in order
   fives,          ///< all rows, as quads of windows of 5 columns: see expand_layout.h
   eights,         ///< the same of windows of 6 to 8
+  spread,         ///< all rows, multiplied as the slots of spread_layout.h
 };
 
 /// Boxes of the matrices that the copy engine reads and writes.
 struct WgmmaMaps {
-  CUtensorMap x;       // in order: 64 x 64 (feature-major), or 64 columns of all tokens of a tile
-                       // in runs: see run_map
+  CUtensorMap x;       // in order: 64 x 64 (feature-major; slots: fewer rows), or 64 columns of all
+                       // tokens of a tile; in runs: see run_map
   CUtensorMap w;       // dense: 64 rows of a step
   CUtensorMap x_rest;  // token-major: the same of the last tile's tokens if it is not whole;
                        // expanded weights: 4 columns of 64 tokens, for the last step
@@ -40,6 +41,7 @@ struct WgmmaConfig {
   /// Columns of a panel of 64 tokens in shared memory; the tile's panels of so many lie together.
   constexpr int panel_cols() const { return dense() ? kRunCols : kStepCols; }
   constexpr bool expands() const { return source == Source::fives || source == Source::eights; }
+  constexpr bool spreads() const { return source == Source::spread; }
   constexpr int consumers() const { return shape.row_groups * shape.token_groups; }
   constexpr int threads() const { return 128 * (consumers() + 1); }
   constexpr int tile_tokens() const { return shape.tile_tokens(); }

@@ -1,6 +1,7 @@
 // The consumer warpgroups of a wgmma kernel: products of the stages, then the tile's outputs.
 #pragma once
 
+#include "cuda/kernels/spread_layout.h"
 #include "cuda/kernels/wgmma_slices.h"
 #include "cuda/kernels/wgmma_store.h"
 #include "cuda/ptx/launch.h"
@@ -28,14 +29,21 @@ struct Operands {
   static constexpr std::uint32_t kNextValues = (2 * kCoreBytes) >> 4;
   static constexpr std::uint32_t kNextBlock = kRecordBytes >> 4;
   std::uint32_t a, b, metadata;
+  std::uint32_t high_b = kHighB, next_columns = kNextColumns;
 
-  __device__ Operands(const Pipeline<kConfig>& pipe, const ConsumerPlace& place) {
+  __device__ Operands(const ProductArguments& p, const Pipeline<kConfig>& pipe,
+                      const ConsumerPlace& place) {
     const std::uint32_t records = pipe.weights + place.row_group * kBlocks * kRecordBytes;
     const std::uint32_t activations =
         pipe.activations + place.token_group * kConfig.shape.tokens * kStepCols * 2;
     a = ptx::descriptor_low(records, kCoreBytes);
     b = ptx::descriptor_low(activations, kStepCols * 128);
     metadata = records + kValueBytes + place.thread % 128 * 4;
+    if constexpr (kConfig.spreads()) {  // atoms of 8 rows overlap
+      const int group = p.columns.group;
+      high_b = ptx::descriptor_high(spread::atom_cols(group) * 128, ptx::Swizzle::bytes_128);
+      next_columns = spread::product_cols(group) * 128 >> 4;
+    }
   }
 
   /// The product of one stage: two k32 instructions a block, one metadata word for both. The words
@@ -53,11 +61,11 @@ struct Operands {
     for (int i = 0; i < kBlocks; ++i) {
       const std::uint32_t values = a_now + i * kNextBlock;
       ptx::sparse_wgmma<kConfig.type, 0, kTransB>(d[i], ptx::matrix_descriptor(values, kHighA),
-                                                  ptx::matrix_descriptor(b_now, kHighB), words[i],
+                                                  ptx::matrix_descriptor(b_now, high_b), words[i],
                                                   adds);
       ptx::sparse_wgmma<kConfig.type, 1, kTransB>(
           d[i], ptx::matrix_descriptor(values + kNextValues, kHighA),
-          ptx::matrix_descriptor(b_now + kNextColumns, kHighB), words[i], 1);
+          ptx::matrix_descriptor(b_now + next_columns, high_b), words[i], 1);
     }
     ptx::wgmma_commit();
   }
@@ -167,7 +175,7 @@ __device__ inline void consume(const ProductArguments& p, const WgmmaMaps& maps,
   constexpr int kCount = kConfig.shape.tokens / 2;
   const int row_group = group / kConfig.shape.token_groups;
   const int token_group = group % kConfig.shape.token_groups;
-  const Operands<kConfig> operands(pipe, {row_group, token_group, thread, true});
+  const Operands<kConfig> operands(p, pipe, {row_group, token_group, thread, true});
   const int steps = StepSlice::of<kConfig>(p).count;
   ptx::wait_for_kernels_before();
 #pragma unroll 1

@@ -23,7 +23,8 @@ requires(kConfig.dense()) struct Operands<kConfig> {
   static constexpr std::uint32_t kRunBytes = kConfig.tile_tokens() * kRunCols * 2;
   std::uint32_t a, b;
 
-  __device__ Operands(const Pipeline<kConfig>& pipe, const ConsumerPlace& place) {
+  __device__ Operands(const ProductArguments&, const Pipeline<kConfig>& pipe,
+                      const ConsumerPlace& place) {
     a = ptx::descriptor_low(pipe.weights + place.row_group * kBlocks * kConfig.shape.block_bytes(),
                             16);
     b = ptx::descriptor_low(

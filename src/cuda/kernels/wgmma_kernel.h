@@ -7,6 +7,7 @@
 #include "cuda/kernels/expand_consume.h"
 #include "cuda/kernels/expand_produce.h"
 #include "cuda/kernels/sparse_wgmma.h"
+#include "cuda/kernels/spread_layout.h"
 #include "cuda/kernels/tensor_map.h"
 #include "cuda/kernels/wgmma_dense_consume.h"
 #include "cuda/kernels/wgmma_dense_produce.h"
@@ -75,8 +76,9 @@ inline CUtensorMap activation_map(const ProductArguments& p, const WgmmaConfig& 
     return run_map({p.x, config.type, p.x_tokens, p.cols, p.x_stride, config.tile_tokens(),
                     config.source == Source::runs});
   if (config.source == Source::token_major) return token_map(p, config, config.tile_tokens());
+  const int rows = config.spreads() ? spread::step_rows(p.columns.group) : kStepCols;
   return tensor_map(
-      {p.x, config.type, p.x_tokens, p.cols, p.x_stride, 64, kStepCols, Swizzled::bytes_128});
+      {p.x, config.type, p.x_tokens, p.cols, p.x_stride, 64, rows, Swizzled::bytes_128});
 }
 
 // Boxes of 64 rows x kStoredTokens of the outputs.

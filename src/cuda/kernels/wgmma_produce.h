@@ -1,6 +1,7 @@
 // The producer warpgroup of a wgmma kernel: fills stages, as far ahead as there are free ones.
 #pragma once
 
+#include "cuda/kernels/spread_layout.h"
 #include "cuda/kernels/wgmma_columns.h"
 #include "cuda/kernels/wgmma_slices.h"
 #include "cuda/ptx/launch.h"
@@ -186,7 +187,8 @@ struct OrderedCopies {
   static constexpr int kPanelBytes = kStepCols * 128;  // feature-major: of 64 tokens
   const CUtensorMap* map;
   int token, panels;
-  std::uint32_t bytes;  // of a step
+  int step_cols = kStepCols;  // from step to step
+  std::uint32_t bytes;        // of a step
 
   __device__ OrderedCopies(const ProductArguments& p, const WgmmaMaps& maps, int first) {
     const int tokens = min(kConfig.tile_tokens(), p.tokens - first);
@@ -194,6 +196,10 @@ struct OrderedCopies {
     panels = (tokens + 63) / 64;
     map = kTokenMajor && tokens < kConfig.tile_tokens() ? &maps.x_rest : &maps.x;
     bytes = kTokenMajor ? tokens * (kStepCols * 2) : panels * kPanelBytes;
+    if constexpr (kConfig.spreads()) {
+      step_cols = spread::step_cols(p.columns.group);
+      bytes = panels * spread::step_rows(p.columns.group) * 128;
+    }
   }
   __device__ void copy(const Pipeline<kConfig>& pipe, int step) const {
     const std::uint32_t tile = pipe.activation_tile(), full = pipe.full_barrier();
@@ -203,7 +209,7 @@ struct OrderedCopies {
 #pragma unroll
       for (int panel = 0; panel < kConfig.tile_tokens() / 64; ++panel)
         if (panel < panels)
-          ptx::load_box(tile + panel * kPanelBytes, map, token + 64 * panel, step * kStepCols,
+          ptx::load_box(tile + panel * kPanelBytes, map, token + 64 * panel, step * step_cols,
                         full);
     }
   }

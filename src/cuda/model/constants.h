@@ -147,13 +147,17 @@ struct Constants {
     double feature_staging = 9.67, loose_staging = 0.936;
   } lookup;
 
-  struct Unpack {              ///< the expansion, before a product whose cost is another's
-    double memory_share = 1;   ///< of bytes read and written ...
-    double value_clocks = 41;  ///< ... and of a scheduler, 32 values ...
-    double quad_clocks = 41;   ///< ... and, to 2:4, 32 times four columns
+  struct Unpack {                    ///< the expansion, before a product whose cost is another's
+    double memory_share = 1;         ///< of bytes read and written ...
+    double value_clocks = 41;        ///< ... and of a scheduler, 32 values ...
+    double quad_clocks = 41;         ///< ... and, to 2:4, 32 times four columns ...
+    double spread_quad_clocks = 33;  ///< ... the same of V:2:M
     double ends_seconds = 1.5e-6;
     double loose = 6;  ///< times a dense product of activations that do not lie on 16 bytes
-    double beside_windows = 1.2;  ///< times what windows are predicted to take, to compare with
+    // Times what others are predicted to take, to compare with: windows; of V:2:M gathers, the
+    // expansion in registers (M = 6 and 7: other), mma (M of 32 and more: other).
+    double beside_windows = 1.2, beside_gather = 1.1, beside_expand = 1.1, beside_gaps = 1.2;
+    double beside_mma = 1.15, beside_mma_sparse = 0.75;
   } unpack;
 
   struct Fragments {
@@ -356,9 +360,15 @@ void for_each_constant(AnyConstants& c, F f) {
   f("unpack.memory_share", c.unpack.memory_share);
   f("unpack.value_clocks", c.unpack.value_clocks);
   f("unpack.quad_clocks", c.unpack.quad_clocks);
+  f("unpack.spread_quad_clocks", c.unpack.spread_quad_clocks);
   f("unpack.ends_seconds", c.unpack.ends_seconds);
   f("unpack.loose", c.unpack.loose);
   f("unpack.beside_windows", c.unpack.beside_windows);
+  f("unpack.beside_gather", c.unpack.beside_gather);
+  f("unpack.beside_expand", c.unpack.beside_expand);
+  f("unpack.beside_gaps", c.unpack.beside_gaps);
+  f("unpack.beside_mma", c.unpack.beside_mma);
+  f("unpack.beside_mma_sparse", c.unpack.beside_mma_sparse);
   f("dense.memory_share", c.dense.memory_share);
   f("dense.ends_seconds", c.dense.ends_seconds);
   f("dense.f16_share", c.dense.f16_share);

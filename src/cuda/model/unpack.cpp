@@ -33,17 +33,20 @@ Cost unpack_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
   const Constants& levels = constants_of(device);
   const Constants::Unpack& c = levels.unpack;
   const ElementLayout& l = p.element.layout;
+  const bool spreads = p.packing == Packing::records;
   const ProductInfo records = as_two_four(p);
   const double out = s.family == Family::two_four
                          ? count(records.blocks * records.steps) * kRecordBytes
                          : count(p.rows) * count(p.cols) * p.element_bytes();
-  const double bytes = count(value_bytes(l) + choice_bytes(l)) + out;
-  const double values = count(value_bytes(l)) / p.element_bytes();
+  const double in =
+      spreads ? count(p.blocks * p.steps) * kRecordBytes : count(value_bytes(l) + choice_bytes(l));
+  const double values = spreads ? 0 : count(value_bytes(l)) / p.element_bytes();
   const double quads =
       s.family == Family::two_four ? count(records.blocks * records.steps) * kBlockRows * 16 : 0;
-  const double before = c.ends_seconds + bytes / (levels.memory_bytes * c.memory_share) +
-                        (values * c.value_clocks + quads * c.quad_clocks) / 32 /
-                            (4.0 * device.multiprocessors * levels.clock_hz);
+  const double before =
+      c.ends_seconds + (in + out) / (levels.memory_bytes * c.memory_share) +
+      (values * c.value_clocks + quads * (spreads ? c.spread_quad_clocks : c.quad_clocks)) / 32 /
+          (4.0 * device.multiprocessors * levels.clock_hz);
   Cost cost = product_cost(s, p, device);
   cost.launch += before;
   cost.seconds += before;

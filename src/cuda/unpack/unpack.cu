@@ -10,7 +10,7 @@
 
 #include "cuda/check.h"
 #include "cuda/launch.h"
-#include "cuda/unpack/unpack_arguments.h"
+#include "cuda/unpack/row_tiles.h"
 #include "cuda/unpack/unpack_walk.h"
 
 namespace coppice::cuda {
@@ -171,11 +171,7 @@ __global__ void __launch_bounds__(kThreads, kResidents)
     unpack_two_four_kernel(const __grid_constant__ UnpackArguments p,
                            const __grid_constant__ UnpackTile tile) {
   extern __shared__ __align__(16) std::byte unpack_shared[];
-  for (int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x); i < p.tile_count;
-       i += static_cast<int>(gridDim.x) * kThreads) {
-    const int row = i * p.tile_rows;
-    p.tiles[i] = {row / kBlockRows, row, min(p.tile_rows, p.weight.layout.rows - row), 0};
-  }
+  write_row_tiles(p.two_four, p.weight.layout.rows);
   const int window = blockIdx.x % tile.windows, unit = blockIdx.x / tile.windows;
   const int first = window * tile.cols, pitch = tile.pitch(2);
   clear_tile(tile, pitch, unpack_shared);
@@ -184,14 +180,15 @@ __global__ void __launch_bounds__(kThreads, kResidents)
                            min(first + tile.cols, p.weight.layout.cols), unpack_shared);
   __syncthreads();
   const int first_step = first / kStepCols;
-  const int steps = min(tile.cols / kStepCols, p.steps - first_step);
+  const int steps = min(tile.cols / kStepCols, p.two_four.steps - first_step);
   for (int i = static_cast<int>(threadIdx.x); i < steps * 32; i += kThreads) {
     const int step = i / 32, g = i % 32 / 4, part = i % 4;
     const std::byte* row = unpack_shared + g * pitch + (step * kStepCols + 16 * part) * 2;
     const Quads low(row), high(row + 8 * pitch);
     const int in_block = unit % kBlockUnits * kUnitRows + g;
     std::byte* record =
-        p.out + (std::int64_t{unit / kBlockUnits} * p.steps + first_step + step) * kRecordBytes;
+        p.two_four.records +
+        (std::int64_t{unit / kBlockUnits} * p.two_four.steps + first_step + step) * kRecordBytes;
     *reinterpret_cast<uint4*>(record + value_byte(in_block, 8 * part)) =
         make_uint4(low.values[0], low.values[1], low.values[2], low.values[3]);
     *reinterpret_cast<uint4*>(record + value_byte(in_block + 8, 8 * part)) =
@@ -202,8 +199,6 @@ __global__ void __launch_bounds__(kThreads, kResidents)
   }
 }
 
-// The product reads its row tiles before it waits for the kernel before it: this one lies between,
-// and begins when they are written.
 __global__ void unpack_end_kernel() {}
 
 /// Columns of a window in order: whole groups, in whole pieces of every lane where groups are
@@ -263,8 +258,13 @@ void launch_unpack_dense(const UnpackArguments& p, cudaStream_t stream) {
 }
 
 void launch_unpack_two_four(const UnpackArguments& p, cudaStream_t stream) {
-  const UnpackTile tile = tile_of(p.weight, kUnitRows, kStepCols, p.steps * kStepCols);
-  launch_tiles(unpack_two_four_kernel, p, tile, std::int64_t{p.blocks} * kBlockUnits, stream);
+  const UnpackTile tile = tile_of(p.weight, kUnitRows, kStepCols, p.two_four.steps * kStepCols);
+  launch_tiles(unpack_two_four_kernel, p, tile, std::int64_t{p.two_four.blocks} * kBlockUnits,
+               stream);
+  launch_unpack_end(stream);
+}
+
+void launch_unpack_end(cudaStream_t stream) {
   unpack_end_kernel<<<1, 1, 0, stream>>>();
   check(cudaGetLastError(), "launching the end of an expansion");
 }

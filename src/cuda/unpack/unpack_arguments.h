@@ -1,6 +1,5 @@
-// From the packed order of an element-wise, vector-wise or block-wise weight
-// (element/element_layout.h) back to a form that kernels for many tokens multiply by, in memory of
-// the caller: dense rows, or the records of 2:4 (packed_layout.h).
+// From the packed order of a weight to a form that kernels for many tokens multiply by, in memory
+// of the caller: dense rows, or the records of 2:4 (packed_layout.h).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -9,15 +8,32 @@
 
 namespace coppice::cuda {
 
-struct UnpackArguments {
-  ElementWeight weight;
-  std::byte* out = nullptr;  // on 16 bytes
-  // Dense: [rows][stride] elements, a stride of whole 16 bytes; what lies behind the columns is 0.
-  std::int64_t stride = 0;
-  // Records: [blocks][steps], of whole blocks of 64 rows, and their row tiles.
+/// Records of 2:4 of whole blocks of 64 rows, and their row tiles.
+struct RecordsOutput {
+  std::byte* records = nullptr;  // [blocks][steps], on 16 bytes
   std::int32_t blocks = 0, steps = 0;
   RowTile* tiles = nullptr;
   std::int32_t tile_rows = 0, tile_count = 0;
+};
+
+/// An element-wise, vector-wise or block-wise weight (element/element_layout.h).
+struct UnpackArguments {
+  ElementWeight weight;
+  // Dense: [rows][stride] elements on 16 bytes, a stride of whole 16 bytes; what lies behind the
+  // columns is 0.
+  std::byte* out = nullptr;
+  std::int64_t stride = 0;
+  RecordsOutput two_four;  // else
+};
+
+/// V:2:M, whose groups are regular (ProductInfo).
+struct SpreadArguments {
+  const std::byte* records = nullptr;  // [units / kBlockUnits][steps]
+  ColumnLists columns;
+  const RowUnit* units = nullptr;
+  std::int32_t unit_count = 0, steps = 0;
+  std::int32_t rows = 0, cols = 0;
+  RecordsOutput out;
 };
 
 /// Enqueues the expansion to dense rows of 16 or 32 bits.
@@ -27,5 +43,12 @@ void launch_unpack_dense(const UnpackArguments& arguments, cudaStream_t stream);
 /// in a row, to records, and the table of row tiles. A kernel that begins while this one ends
 /// (launch.h) finds both written.
 void launch_unpack_two_four(const UnpackArguments& arguments, cudaStream_t stream);
+
+/// The same of V:2:M: of its columns, or in the slots of kernels/spread_layout.h.
+void launch_spread(const SpreadArguments& arguments, cudaStream_t stream);
+
+/// The product reads its row tiles before it waits for the kernel before it: enqueues one that lies
+/// between, and begins when they are written.
+void launch_unpack_end(cudaStream_t stream);
 
 }  // namespace coppice::cuda

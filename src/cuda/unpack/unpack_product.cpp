@@ -132,24 +132,51 @@ void multiply_unpacked(const Selection& selection, const ElementPacked& packed,
   UnpackedProduct(selection, product, library, x, epilogue, workspace, at, stream).run();
 }
 
+namespace {
+
+// Where the records of 2:4 go; `arguments` are from now on those of a product by them.
+RecordsOutput take_records(const ProductInfo& product, const WorkspacePlaces& at,
+                           std::byte* workspace, int tile_rows, ProductArguments& arguments) {
+  const ProductInfo records = as_two_four(product);
+  RecordsOutput out;
+  out.records = workspace + at.weight;
+  out.blocks = static_cast<std::int32_t>(records.blocks);
+  out.steps = static_cast<std::int32_t>(records.steps);
+  out.tiles = reinterpret_cast<RowTile*>(workspace + at.tiles);
+  out.tile_rows = tile_rows;
+  out.tile_count = static_cast<std::int32_t>((product.rows + tile_rows - 1) / tile_rows);
+  arguments.records = out.records;
+  arguments.columns.data = nullptr;
+  arguments.steps = out.steps;
+  arguments.block_count = out.blocks;
+  arguments.row_tiles = out.tiles;
+  arguments.row_tile_count = out.tile_count;
+  return out;
+}
+
+}  // namespace
+
 void unpack_two_four(const ElementPacked& packed, const ProductInfo& product,
                      const WorkspacePlaces& at, std::byte* workspace, int tile_rows,
                      ProductArguments& arguments, Stream stream) {
-  const ProductInfo records = as_two_four(product);
   UnpackArguments u;
   u.weight = packed.weight;
-  u.out = workspace + at.weight;
-  u.blocks = static_cast<std::int32_t>(records.blocks);
-  u.steps = static_cast<std::int32_t>(records.steps);
-  u.tiles = reinterpret_cast<RowTile*>(workspace + at.tiles);
-  u.tile_rows = tile_rows;
-  u.tile_count = static_cast<std::int32_t>((product.rows + tile_rows - 1) / tile_rows);
+  u.two_four = take_records(product, at, workspace, tile_rows, arguments);
   launch_unpack_two_four(u, stream);
-  arguments.records = u.out;
-  arguments.steps = u.steps;
-  arguments.block_count = u.blocks;
-  arguments.row_tiles = u.tiles;
-  arguments.row_tile_count = u.tile_count;
+}
+
+void spread_two_four(const ProductInfo& product, const WorkspacePlaces& at, std::byte* workspace,
+                     int tile_rows, ProductArguments& arguments, Stream stream) {
+  SpreadArguments s;
+  s.records = arguments.records;
+  s.columns = arguments.columns;
+  s.units = arguments.units;
+  s.unit_count = arguments.block_count * kBlockUnits;
+  s.steps = arguments.steps;
+  s.rows = arguments.rows;
+  s.cols = arguments.cols;
+  s.out = take_records(product, at, workspace, tile_rows, arguments);
+  launch_spread(s, stream);
 }
 
 }  // namespace coppice::cuda

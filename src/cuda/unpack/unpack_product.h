@@ -1,4 +1,4 @@
-// Products of list-packed weights by another form of the weight, which is made in the workspace.
+// Products by another form of the weight, which is made in the workspace.
 #pragma once
 
 #include "cuda/element/element_packed.h"
@@ -14,9 +14,13 @@ void multiply_unpacked(const Selection& selection, const ElementPacked& packed,
                        const EpilogueArguments& epilogue, std::byte* workspace, Stream stream);
 
 /// Enqueues the expansion to records of 2:4, and sets what a product of Family::wgmma is given of
-/// the weight but its tile count: records, steps, blocks, row tiles.
+/// the weight: records, steps, blocks, row tiles.
 void unpack_two_four(const ElementPacked& packed, const ProductInfo& product,
                      const WorkspacePlaces& at, std::byte* workspace, int tile_rows,
                      ProductArguments& arguments, Stream stream);
+
+/// The same of the V:2:M weight of `arguments`.
+void spread_two_four(const ProductInfo& product, const WorkspacePlaces& at, std::byte* workspace,
+                     int tile_rows, ProductArguments& arguments, Stream stream);
 
 }  // namespace coppice::cuda
