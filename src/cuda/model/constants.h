@@ -102,6 +102,7 @@ struct Constants {
     double loose_staging = 1.54;       ///< and of those that do not lie on 16 bytes
     double barrier_seconds = 0.9e-6;   ///< of a cluster, for every doubling
     double chunk_seconds = 2.84e-6;    ///< of a further chunk of activations
+    double last_round = 0.5;           ///< of what thread blocks that are missing in it cost
     // By rings:
     double ring_share = 0.875, ring_wide_share = 0.81;  ///< of memory; with tiles of 16 tokens
     double ring_step_seconds = 0.3e-6;  ///< of a warp's step; with tiles of 16 tokens
@@ -111,7 +112,7 @@ struct Constants {
     // By rings where columns are listed: of a token, of its columns, and of quads that a thread
     // picks.
     double listed_share = 0.83, listed_tall_share = 0.94, listed_ends_seconds = 0.76e-6;
-    double listed_token_seconds = 0.25e-6, listed_column_seconds = 0.127e-9;
+    double listed_token_seconds = 0.25e-6, listed_column_seconds = 0.1e-9;
     double listed_quad_seconds = 0.2e-6;
   } decode;
 
@@ -289,6 +290,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("decode.ring_ends_seconds", c.decode.ring_ends_seconds);
   f("decode.ring_token_seconds", c.decode.ring_token_seconds);
   f("decode.ring_loose_seconds", c.decode.ring_loose_seconds);
+  f("decode.last_round", c.decode.last_round);
   f("decode.listed_share", c.decode.listed_share);
   f("decode.listed_tall_share", c.decode.listed_tall_share);
   f("decode.listed_ends_seconds", c.decode.listed_ends_seconds);

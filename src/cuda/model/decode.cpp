@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/element/resident_blocks.h"
 #include "cuda/kernels/decode_ring_sizes.h"
 #include "cuda/model/model.h"
 #include "cuda/model/tiles.h"
@@ -69,9 +70,12 @@ Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& d
   const Constants::Decode& c = levels.decode;
   const double token_tiles = count(ceil_div(p.tokens, s.tokens));
   const std::int64_t row_tiles = ceil_div(p.blocks, s.row_warps);
-  const double resident = count(device.multiprocessors * decode_residents(s.tokens));
-  const double rounds =
-      std::max(1.0, std::ceil(count(row_tiles * s.cluster) * token_tiles / resident));
+  const double blocks = count(row_tiles * s.cluster) * token_tiles;
+  const double resident =
+      count(resident_blocks(device.multiprocessors, decode_residents(s.tokens), s.cluster));
+  const double rounds = std::max(1.0, std::ceil(blocks / resident));
+  // The thread blocks of a last round that is hardly filled have memory for themselves.
+  const double unfilled = rounds > 1 ? 1 + c.last_round * (rounds * resident / blocks - 1) : 1;
   const double chunks =
       std::ceil(count(ceil_div(p.steps, s.slices())) / count(std::max(1, s.chunk_steps)));
   const double columns = count(p.regular ? p.steps * kStepQuads * p.group : p.cols * s.cluster);
@@ -79,7 +83,7 @@ Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& d
       (p.token_major ? 1 : c.feature_staging) * (p.aligned ? 1 : c.loose_staging);
   const double reading = 1 + c.vector_memory * (p.block_vectors - 1);
   Cost cost;
-  cost.memory = reading * count(p.blocks * p.steps * kRecordBytes) * token_tiles /
+  cost.memory = unfilled * reading * count(p.blocks * p.steps * kRecordBytes) * token_tiles /
                 (levels.memory_bytes * c.memory_share);
   cost.l2 =
       staging * count(row_tiles) * columns * count(p.tokens) * 2 / (levels.l2_bytes * c.l2_share);
