@@ -104,7 +104,7 @@ stage_memcheck() {
 # they may not run at all: on clusters that it does not watch racecheck itself fails ("failed to handle a hardware
 # exception", with no kernel to watch as well; compute-sanitizer 2025.3), so tests name their kernels here.
 stage_racecheck() {
-  echo "gap: the sparse_wgmma kernels (racecheck does not follow an mbarrier to the copy engine's writes)"
+  echo "gap: the sparse_wgmma kernels, fp32 ones too (racecheck does not follow an mbarrier to the copy engine's writes, nor wgmma)"
   echo "gap: blocked kernels where the copy engine brings activations: whole tiles of 256 tokens (the same)"
   echo "gap: products of more than 10 random problems, compression of random and large weights (time)"
   COPPICE_GPU_TEST_CASES=10 sanitize racecheck --kernel-name-exclude kernel_substring=sparse_wgmma \

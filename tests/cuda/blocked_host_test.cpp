@@ -1,6 +1,7 @@
 // Blocked kernels as far as they need no GPU: where things lie, and which kernel is chosen.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "coppice/grid.h"
@@ -33,6 +34,7 @@ TEST(Blocked, SumsAndSlotsDoNotOverlap) {
       EXPECT_GE(s.slot_offset(slot + 1) - s.slot_offset(slot), s.tokens() * 4);
       EXPECT_EQ(s.slot_offset(slot) % 16, 0) << "copies of 16 bytes";
     }
+    if (s.warpgroups()) continue;
     EXPECT_LE(8 * s.stages, BlockedShape::kBarrierBytes);
   }
 }
@@ -40,7 +42,7 @@ TEST(Blocked, SumsAndSlotsDoNotOverlap) {
 // The 32 lanes of a warp read four slots, four apart, of eight tokens.
 TEST(Blocked, TensorCoresReadFromAllBanks) {
   for (const BlockedShape& s : kBlockedShapes) {
-    if (s.math == BlockedMath::fp32) continue;
+    if (s.math == BlockedMath::fp32 || s.warpgroups()) continue;
     std::set<int> banks;
     for (int lane = 0; lane < 32; ++lane)
       banks.insert((s.slot_offset(4 * (lane % 4)) / 4 + lane / 4) % 32);
@@ -48,14 +50,49 @@ TEST(Blocked, TensorCoresReadFromAllBanks) {
   }
 }
 
+// Eight lanes at a time read 16 bytes of four slots that follow each other.
+TEST(Blocked, WarpgroupsReadFromAllBanks) {
+  for (const BlockedShape& s : kBlockedShapes) {
+    if (!s.warpgroups()) continue;
+    EXPECT_EQ(s.stage_bytes(1) % 512, 0) << "atoms of the swizzle";
+    EXPECT_EQ(s.weight_bytes() % 512, 0);
+    for (int first = 0; first < 32; first += 8) {
+      std::set<int> banks;
+      for (int lane = first; lane < first + 8; ++lane)
+        banks.insert((s.slot_offset(lane % 4) / 16 + lane / 4) % 8);
+      EXPECT_EQ(banks.size(), 8u);
+    }
+  }
+}
+
+TEST(Blocked, WarpgroupsNeedHopperAndOneList) {
+  const auto has = [](const ProductInfo& p, const DeviceInfo& device) {
+    return std::ranges::any_of(blocked_selections(p, device), [](const Selection& s) {
+      return kBlockedShapes[static_cast<std::size_t>(s.shape)].warpgroups();
+    });
+  };
+  ProductInfo p = product("vw32/8:32", 256, 256, 64);
+  EXPECT_TRUE(has(p, kH200));
+  DeviceInfo older = kH200;
+  older.has_wgmma = false;
+  EXPECT_FALSE(has(p, older));
+  p.batch_invariant = true;
+  EXPECT_FALSE(has(p, kH200)) << "by CUDA cores, whatever the tokens";
+  p.f32_products = F32Products::tf32;
+  EXPECT_FALSE(has(p, kH200));
+  EXPECT_TRUE(has(product("vw8/8:32", 256, 256, 64), kH200));
+  EXPECT_FALSE(has(product("vw12/8:32", 256, 256, 64), kH200));
+  EXPECT_FALSE(has(product("vw32/8:32", 256, 256, 64, {41, 215}), kH200));
+}
+
 TEST(Blocked, ListsOfATile) {
-  using Lists = std::array<int, 3>;
-  EXPECT_EQ(product("vw32/8:32", 256, 256, 64).blocked.lists, (Lists{1, 2, 4}));
-  EXPECT_EQ(product("vw128/8:32", 256, 256, 64).blocked.lists, (Lists{1, 1, 1}));
-  EXPECT_EQ(product("vw8/8:32", 256, 256, 64).blocked.lists, (Lists{4, 8, 16}));
-  EXPECT_EQ(product("vw24/8:32", 256, 256, 64).blocked.lists, (Lists{2, 4, 6}));
-  EXPECT_EQ(product("vw24/8:32", 20, 256, 64).blocked.lists, (Lists{1, 1, 1}));
-  EXPECT_EQ(product("vw32/8:32", 256, 256, 64, {40, 216}).blocked.lists, (Lists{2, 3, 5}));
+  using Lists = std::array<int, 5>;
+  EXPECT_EQ(product("vw32/8:32", 256, 256, 64).blocked.lists, (Lists{1, 1, 1, 2, 4}));
+  EXPECT_EQ(product("vw128/8:32", 256, 256, 64).blocked.lists, (Lists{1, 1, 1, 1, 1}));
+  EXPECT_EQ(product("vw8/8:32", 256, 256, 64).blocked.lists, (Lists{1, 2, 4, 8, 16}));
+  EXPECT_EQ(product("vw24/8:32", 256, 256, 64).blocked.lists, (Lists{1, 2, 2, 4, 6}));
+  EXPECT_EQ(product("vw24/8:32", 20, 256, 64).blocked.lists, (Lists{1, 1, 1, 1, 1}));
+  EXPECT_EQ(product("vw32/8:32", 256, 256, 64, {40, 216}).blocked.lists, (Lists{1, 2, 2, 3, 5}));
   // A vector ends within eight rows; no lists; other types.
   EXPECT_EQ(product("vw32/8:32", 256, 256, 64, {41, 215}).blocked.lists, Lists{});
   EXPECT_EQ(product("vw12/8:32", 256, 256, 64).blocked.lists, Lists{});
@@ -121,10 +158,15 @@ TEST(Blocked, OnlyWhatIsAskedFor) {
   p = product("8:32", 4096, 4096, 1);
   p.f32_products = F32Products::cuda_cores;
   EXPECT_EQ(select(p, kH200).family, Family::lookup);
-  // Vectors of 8 rows: none that tensor cores can use.
+  // Vectors of 8 rows: none that tensor cores without warpgroups can use.
   p = product("vw8/8:32", 4096, 4096, 4096);
   p.f32_products = F32Products::tf32;
-  EXPECT_NE(select(p, kH200).family, Family::blocked);
+  EXPECT_TRUE(is_tf32(select(p, kH200)));
+  DeviceInfo older = kH200;
+  older.has_wgmma = false;
+  EXPECT_NE(select(p, older).family, Family::blocked);
+  p.tokens = 1;
+  EXPECT_EQ(select(p, kH200).family, Family::lookup) << "a tile of 256 tokens takes longer";
 }
 
 // What was fastest on an H200 (docs/performance/fp32.md), and its time.
@@ -137,15 +179,33 @@ TEST(Blocked, TheFastestIsChosenAndItsTimeIsKnown) {
     double us;
   };
   for (const Measured& m : {
-           Measured{"vw32/16:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 32x256",
-                    1526},
-           Measured{"vw32/8:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 32x256", 784},
+           Measured{"vw32/16:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 32x256 wgmma",
+                    933},
+           Measured{"vw32/8:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 32x256 wgmma",
+                    477},
+           Measured{"vw32/4:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 32x256 wgmma",
+                    250},
+           Measured{"vw32/8:32", 4096, 256, F32Products::automatic, "blocked 3xtf32 32x256 wgmma",
+                    33.3},
+           Measured{"vw32/8:32", 4096, 1024, F32Products::automatic, "blocked 3xtf32 32x256 wgmma",
+                    122},
+           Measured{"vw64/8:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 64x256 wgmma",
+                    341},
+           Measured{"vw128/8:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 64x256 wgmma",
+                    338},
+           Measured{"vw128/8:32", 4096, 256, F32Products::automatic, "blocked 3xtf32 32x256 wgmma",
+                    33.1},
+           Measured{"vw16/8:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 16x256 wgmma",
+                    831},
+           Measured{"vw8/8:32", 4096, 4096, F32Products::automatic, "blocked fp32 192x128 windows",
+                    1218},
            Measured{"vw32/16:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x256", 1691},
            Measured{"vw32/8:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x256", 862},
-           Measured{"vw32/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 32x256", 498},
-           Measured{"vw128/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 128x128", 357},
-           Measured{"vw128/8:32", 4096, 4096, F32Products::automatic, "blocked 3xtf32 128x128",
-                    624},
+           Measured{"vw32/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 32x256 wgmma", 377},
+           Measured{"vw64/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 64x256 wgmma", 224},
+           Measured{"vw128/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 128x256 wgmma", 204},
+           Measured{"vw128/8:32", 4096, 256, F32Products::tf32, "blocked tf32 32x256 wgmma", 27.1},
+           Measured{"vw16/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 16x256 wgmma", 747},
            Measured{"vw4/16:32", 4096, 4096, F32Products::automatic, "blocked fp32 96x128 windows",
                     2582},
            Measured{"vw4/8:32", 4096, 4096, F32Products::automatic, "blocked fp32 192x128 windows",

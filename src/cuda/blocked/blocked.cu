@@ -25,12 +25,21 @@ void launch_one(const BlockedArguments& p, cudaStream_t stream) {
   }
 }
 
+// None for those of blocked_wgmma.cu.
+template <int kNumber>
+constexpr auto launcher() -> void (*)(const BlockedArguments&, cudaStream_t) {
+  if constexpr (kBlockedShapes[kNumber].warpgroups())
+    return nullptr;
+  else
+    return launch_one<kNumber>;
+}
+
 }  // namespace
 
 void launch_blocked(int shape, const BlockedArguments& p, cudaStream_t stream) {
   using Function = void (*)(const BlockedArguments&, cudaStream_t);
   constexpr auto kTable = []<int... kNumber>(std::integer_sequence<int, kNumber...>) {
-    return std::array<Function, kBlockedShapes.size()>{launch_one<kNumber>...};
+    return std::array<Function, kBlockedShapes.size()>{launcher<kNumber>()...};
   }
   (std::make_integer_sequence<int, static_cast<int>(kBlockedShapes.size())>());
   kTable[static_cast<std::size_t>(shape)](p, stream);

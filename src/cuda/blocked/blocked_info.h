@@ -7,10 +7,10 @@
 namespace coppice::cuda {
 
 struct BlockedInfo {
-  static constexpr int kRows = 32;
-  /// Lists of columns of an aligned tile of kRows, 2 kRows and 4 kRows rows, at most; 0: it cannot
-  /// be multiplied by them.
-  std::array<int, 3> lists = {};
+  static constexpr int kRows = 8;
+  /// Lists of columns of an aligned tile of kRows, 2 kRows and so on rows, at most; 0: it cannot be
+  /// multiplied by them.
+  std::array<int, 5> lists = {};
   /// Lists of columns of four rows that follow each other, as kernels of short vectors see them: 1,
   /// or 4 where they do not share one. 0: it cannot be multiplied by these kernels.
   int row_lists = 0;

@@ -7,6 +7,19 @@
 
 namespace coppice::cuda {
 
+/// Four neighbours in y, but for the residual.
+__device__ inline void store_finished(const EpilogueArguments& e, std::int64_t index,
+                                      float (&v)[4]) {
+  if (e.residual != nullptr) {
+    const float4 other =
+        *reinterpret_cast<const float4*>(static_cast<const float*>(e.residual) + index);
+    v[0] = combine(e, v[0], other.x), v[1] = combine(e, v[1], other.y);
+    v[2] = combine(e, v[2], other.z), v[3] = combine(e, v[3], other.w);
+  }
+  __stcs(reinterpret_cast<float4*>(static_cast<float*>(e.y) + index),
+         make_float4(v[0], v[1], v[2], v[3]));
+}
+
 /// Four neighbours in y: of one row, or of one token.
 __device__ inline void store_four(const BlockedArguments& p, std::int64_t token, std::int64_t row,
                                   const float (&sums)[4]) {
@@ -20,15 +33,7 @@ __device__ inline void store_four(const BlockedArguments& p, std::int64_t token,
     v[i] = fmaf(e.alpha, sums[i], bias);
   }
   activate(e.activation, v);
-  const std::int64_t index = output_index(e, token, row);
-  if (e.residual != nullptr) {
-    const float4 other =
-        *reinterpret_cast<const float4*>(static_cast<const float*>(e.residual) + index);
-    v[0] = combine(e, v[0], other.x), v[1] = combine(e, v[1], other.y);
-    v[2] = combine(e, v[2], other.z), v[3] = combine(e, v[3], other.w);
-  }
-  __stcs(reinterpret_cast<float4*>(static_cast<float*>(e.y) + index),
-         make_float4(v[0], v[1], v[2], v[3]));
+  store_finished(e, output_index(e, token, row), v);
 }
 
 template <BlockedShape kShape>

@@ -31,6 +31,12 @@ void multiply_blocked(const Selection& selection, const ElementPacked& packed,
   p.token_group = selection.token_group;
   p.wide_out =
       aligned_16(epilogue.y) && aligned_16(epilogue.residual) && epilogue.y_stride % 4 == 0;
+#if COPPICE_CUDA_WGMMA
+  if (shape.warpgroups()) {
+    launch_blocked_wgmma(selection.shape, p, device.multiprocessors, stream);
+    return;
+  }
+#endif
   launch_blocked(selection.shape, p, stream);
 }
 

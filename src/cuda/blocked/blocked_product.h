@@ -12,7 +12,9 @@ void multiply_blocked(const Selection& selection, const ElementPacked& packed,
                       const ProductInfo& product, const DeviceInfo& device, const Matrix& x,
                       const EpilogueArguments& epilogue, Stream stream);
 
-/// The same by kBlockedShapes[shape].
+/// The same by kBlockedShapes[shape]; the second one if its kernel is one of warpgroups.
 void launch_blocked(int shape, const BlockedArguments& arguments, cudaStream_t stream);
+void launch_blocked_wgmma(int shape, const BlockedArguments& arguments, int multiprocessors,
+                          cudaStream_t stream);
 
 }  // namespace coppice::cuda

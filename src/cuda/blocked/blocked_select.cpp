@@ -46,6 +46,11 @@ int shared_bytes(int residents, const DeviceInfo& device) {
   return (device.shared_bytes + kReserved) / residents - kReserved;
 }
 
+// Batch-invariant products are by one kind of kernel on every device.
+bool exists(const BlockedShape& shape, const ProductInfo& p, const DeviceInfo& device) {
+  return !shape.warpgroups() || (device.has_wgmma && !p.batch_invariant);
+}
+
 bool is_asked_for(BlockedMath math, const ProductInfo& p) {
   if (p.batch_invariant && math == BlockedMath::split) return false;
   switch (p.f32_products) {
@@ -110,6 +115,7 @@ std::vector<Selection> blocked_selections(const ProductInfo& p, const DeviceInfo
   for (std::size_t i = 0; i < kBlockedShapes.size(); ++i) {
     const BlockedShape& shape = kBlockedShapes[i];
     if (blocked_lists(shape, p) == 0 || !is_asked_for(shape.math, p)) continue;
+    if (!exists(shape, p, device)) continue;
     if (p.batch_invariant && shape.slices > 1) continue;  // add up in another order
     if (blocked_residents(shape, p, device) == 0) continue;
     Selection selection;
@@ -148,17 +154,23 @@ std::string blocked_name(const Selection& selection) {
                      : s.math == BlockedMath::split ? "3xtf32"
                                                     : "tf32";
   return fmt::format("blocked {} {}x{}{}{}", math, s.rows(), s.tokens(),
-                     s.windowed() ? " windows" : "",
+                     s.windowed()     ? " windows"
+                     : s.warpgroups() ? " wgmma"
+                                      : "",
                      s.slices > 1 ? fmt::format(" {} slices", s.slices) : "");
 }
 
 bool same_blocked_sums(const Selection& a, const Selection& b) {
   const BlockedShape &one = shape_of(a), &other = shape_of(b);
-  return one.math == other.math && one.slices == other.slices && one.windowed() == other.windowed();
+  return one.math == other.math && one.slices == other.slices &&
+         one.windowed() == other.windowed() && one.group_pieces == other.group_pieces;
 }
 
 bool prefers_blocked(const ProductInfo& p, const DeviceInfo& device) {
-  const bool always = p.batch_invariant || p.f32_products == F32Products::tf32;
+  // Vectors of fewer than 32 rows have TF32 in tiles of 256 tokens only.
+  constexpr int k32Rows = 2;  // of BlockedInfo::lists
+  const bool always =
+      p.batch_invariant || (p.f32_products == F32Products::tf32 && p.blocked.lists[k32Rows] == 1);
   // Look-ups read the weight for every four tokens; a product of so few looks no further.
   if ((!always && p.tokens <= 4) || !can_run_blocked(p, device)) return false;
   return always || model::predict(select_blocked(p, device), p, device).seconds <

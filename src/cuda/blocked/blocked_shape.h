@@ -28,10 +28,15 @@ struct BlockedShape {
   int thread_blocks = 2;  ///< on one multiprocessor
   /// Kernels of short vectors (blocked_window.h): lists of columns of four rows, 1 or 4. 0: others.
   int row_lists = 0;
+  /// Kernels of warpgroups (blocked_wgmma_kernel.h): pieces whose sums tensor cores add up before
+  /// CUDA cores add them to the others (one product: all of them). 0: others. Eight warps of 32
+  /// tokens multiply, all rows of the tile each; others bring operands.
+  int group_pieces = 0;
 
   constexpr bool windowed() const { return row_lists > 0; }
+  constexpr bool warpgroups() const { return group_pieces > 0; }
   constexpr int warps() const { return row_warps * token_warps * slices; }
-  constexpr int threads() const { return 32 * warps(); }
+  constexpr int threads() const { return 32 * (warps() + 2 * loaders()); }
   constexpr int half_units() const { return row_warps * warp_units; }
   constexpr int rows() const { return 8 * half_units(); }
   constexpr int tokens() const { return token_warps * warp_tokens; }
@@ -40,6 +45,9 @@ struct BlockedShape {
 
   static constexpr int kSlots = 16;  ///< of a piece of 32-bit values
   static constexpr int kPieceRows = 512;
+  /// Warpgroups: warps that load, and as many that round the values. Products of 128 rows need
+  /// the registers of others.
+  constexpr int loaders() const { return !warpgroups() ? 0 : half_units() > 8 ? 2 : 4; }
 
   /// Tensor cores read values as they lie, from stages; CUDA cores those of a slot together, from
   /// two buffers. Rows of a buffer are kPad bytes longer than they need to be, against bank
@@ -47,22 +55,29 @@ struct BlockedShape {
   static constexpr int kPad = 16;
   constexpr bool turns() const { return math == BlockedMath::fp32; }
   constexpr int unit_bytes() const { return step_pieces() * kPieceRows; }
-  constexpr int weight_bytes() const { return turns() ? 0 : half_units() * unit_bytes(); }
+  /// Warpgroups find the two parts of a value in two copies.
+  constexpr int copies() const { return warpgroups() && math == BlockedMath::split ? 2 : 1; }
+  constexpr int weight_bytes() const {
+    return turns() ? 0 : half_units() * unit_bytes() * copies();
+  }
   constexpr int slot_bytes() const { return rows() * 4 + kPad; }
   constexpr int turned_bytes() const { return turns() ? step_slots() * slot_bytes() : 0; }
 
   /// Where the activations of a slot lie in their list. Tensor cores read slots that are four
   /// apart, and eight tokens, at once: from all banks.
+  /// Warpgroups: four slots that follow each other.
   constexpr int slot_offset(int slot) const {
-    return slot * tokens() * 4 + (turns() ? 0 : slot / 4 * 32);
+    return slot * tokens() * 4 + (turns() ? 0 : (warpgroups() ? slot : slot / 4) * 32);
   }
   constexpr int list_bytes() const { return slot_offset(step_slots()); }
   /// Of a stage whose tile has so many lists of columns.
   constexpr int stage_bytes(int lists) const { return weight_bytes() + lists * list_bytes(); }
 
   // A thread block: columns of two steps, a barrier for every stage, two buffers of values, stages.
-  constexpr int column_bytes(int lists) const { return 2 * lists * step_slots() * 8; }
-  static constexpr int kBarrierBytes = 64;
+  constexpr int column_bytes(int lists) const {
+    return warpgroups() ? 0 : 2 * lists * step_slots() * 8;
+  }
+  static constexpr int kBarrier = 8, kBarrierBytes = 64;
   constexpr int fixed_bytes(int lists) const {
     return column_bytes(lists) + kBarrierBytes + 2 * turned_bytes();
   }
@@ -70,6 +85,7 @@ struct BlockedShape {
   constexpr int sum_stride() const { return tokens() + 4; }
   constexpr int sum_bytes() const { return rows() * sum_stride() * 4; }
   constexpr int shared_bytes(int lists) const {
+    if (warpgroups()) return stages * (stage_bytes(lists) + 3 * kBarrier);
     const int ring = stages * stage_bytes(lists);
     return fixed_bytes(lists) + (ring > sum_bytes() ? ring : sum_bytes());
   }
@@ -93,6 +109,15 @@ inline constexpr std::array kBlockedShapes = {
     BlockedShape{BlockedMath::fp32, 6, 1, 2, 128, 1, 2, 2, 1},
     BlockedShape{BlockedMath::fp32, 12, 1, 2, 128, 1, 2, 1, 4},  // of single rows
     BlockedShape{BlockedMath::fp32, 6, 1, 2, 128, 1, 2, 2, 4},
+    BlockedShape{BlockedMath::split, 1, 8, 1, 32, 1, 12, 1, 0, 2},  // warpgroups
+    BlockedShape{BlockedMath::split, 1, 8, 2, 32, 1, 12, 1, 0, 2},
+    BlockedShape{BlockedMath::split, 1, 8, 4, 32, 1, 8, 1, 0, 2},
+    BlockedShape{BlockedMath::split, 1, 8, 8, 32, 1, 8, 1, 0, 2},
+    BlockedShape{BlockedMath::tf32, 1, 8, 1, 32, 1, 12, 1, 0, 1},
+    BlockedShape{BlockedMath::tf32, 1, 8, 2, 32, 1, 12, 1, 0, 1},
+    BlockedShape{BlockedMath::tf32, 1, 8, 4, 32, 1, 12, 1, 0, 1},
+    BlockedShape{BlockedMath::tf32, 1, 8, 8, 32, 1, 8, 1, 0, 1},
+    BlockedShape{BlockedMath::tf32, 1, 8, 16, 32, 1, 8, 1, 0, 1},
 };
 
 }  // namespace coppice::cuda

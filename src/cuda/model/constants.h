@@ -126,9 +126,17 @@ struct Constants {
     double short_few_warps = 6;
     double turn_clocks = 200;  ///< of a warp's rows, in every step
     double l2_bytes = 25.8;
-    double latency_clocks = 1160;  ///< of a copy, over the stages under way
-    double fill_clocks = 2910;     ///< of a tile
-    double output_clocks = 0.116;  ///< an output, for every slice
+    // Kernels of warpgroups:
+    double group_products = 776;       ///< of tensor cores
+    double group_shared_bytes = 72.4;  ///< in and out
+    double group_l2_bytes = 34.7;
+    double group_step_clocks = 688;     ///< of a step, at least
+    double group_part_steps = 2.1;      ///< of a tile at the end of the tokens, for one of others
+    double group_fill_clocks = 1250;    ///< of a product
+    double group_output_clocks = 0.62;  ///< an output
+    double latency_clocks = 1160;       ///< of a copy, over the stages under way
+    double fill_clocks = 2910;          ///< of a tile
+    double output_clocks = 0.116;       ///< an output, for every slice
     double ends_seconds = 2e-6;
     double copy_bytes = 2.5e12;  ///< a transpose before, in and out ...
     double copy_seconds = 2e-6;  ///< and its start
@@ -308,6 +316,13 @@ void for_each_constant(AnyConstants& c, F f) {
   f("blocked.short_few_warps", c.blocked.short_few_warps);
   f("blocked.turn_clocks", c.blocked.turn_clocks);
   f("blocked.l2_bytes", c.blocked.l2_bytes);
+  f("blocked.group_products", c.blocked.group_products);
+  f("blocked.group_shared_bytes", c.blocked.group_shared_bytes);
+  f("blocked.group_l2_bytes", c.blocked.group_l2_bytes);
+  f("blocked.group_step_clocks", c.blocked.group_step_clocks);
+  f("blocked.group_part_steps", c.blocked.group_part_steps);
+  f("blocked.group_fill_clocks", c.blocked.group_fill_clocks);
+  f("blocked.group_output_clocks", c.blocked.group_output_clocks);
   f("blocked.latency_clocks", c.blocked.latency_clocks);
   f("blocked.fill_clocks", c.blocked.fill_clocks);
   f("blocked.output_clocks", c.blocked.output_clocks);
