@@ -53,7 +53,7 @@ class Columns {
   Lanes sums(std::int64_t group, std::span<const float> weights,
              std::span<const std::int32_t> columns) const {
     Lanes sums{};
-    const Lanes* lanes = &values_[index(group, 0)];
+    const Lanes* lanes = values_.data() + index(group, 0);  // there may be no column
     for (std::size_t k = 0; k < weights.size(); ++k)
       for (std::size_t i = 0; i < kLanes; ++i) sums[i] += double{weights[k]} * lanes[columns[k]][i];
     return sums;

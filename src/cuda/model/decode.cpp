@@ -71,11 +71,14 @@ Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& d
   const double token_tiles = count(ceil_div(p.tokens, s.tokens));
   const std::int64_t row_tiles = ceil_div(p.blocks, s.row_warps);
   const double blocks = count(row_tiles * s.cluster) * token_tiles;
-  const double resident =
-      count(resident_blocks(device.multiprocessors, decode_residents(s.tokens), s.cluster));
-  const double rounds = std::max(1.0, std::ceil(blocks / resident));
-  // The thread blocks of a last round that is hardly filled have memory for themselves.
-  const double unfilled = rounds > 1 ? 1 + c.last_round * (rounds * resident / blocks - 1) : 1;
+  const int residents = decode_residents(s.tokens);
+  const double rounds =
+      std::max(1.0, std::ceil(blocks / count(device.multiprocessors * residents)));
+  // Clusters find less room. The thread blocks of a last round that is hardly filled have memory
+  // for themselves.
+  const double room = count(resident_blocks(device.multiprocessors, residents, s.cluster));
+  const double fill = std::ceil(blocks / room) * room / blocks;
+  const double unfilled = blocks > room ? 1 + c.last_round * (fill - 1) : 1;
   const double chunks =
       std::ceil(count(ceil_div(p.steps, s.slices())) / count(std::max(1, s.chunk_steps)));
   const double columns = count(p.regular ? p.steps * kStepQuads * p.group : p.cols * s.cluster);
