@@ -130,9 +130,10 @@ Selection faster_unpacked(const Selection& listed, const ProductInfo& p, const D
   if (p.tokens <= kFew) return listed;
   Selection best = listed;
   double least = beside(listed, p, device) * model::predict(listed, p, device).seconds;
-  // Gathered vectors of 64 rows are faster than 2:4 (1.6 and more against 1.4 of dense), but at M
-  // = 5.
-  const bool gathered = p.packing == Packing::records && p.vector_blocks > 0 && p.group > 5;
+  // Gathered vectors of 64 rows are faster than 2:4 (1.6 and more against 1.4 of dense) but at M =
+  // 5, where higher ones still are (1.3 against 1.1).
+  const bool gathered = p.packing == Packing::records &&
+                        (p.vector_blocks > 1 || (p.vector_blocks == 1 && p.group > 5));
   for (const Family family : {Family::quads, Family::unpack, Family::two_four}) {
     if (!can_run(family, p, device) || (family == Family::two_four && gathered)) continue;
     const Selection other = select_of(family, p, device);
