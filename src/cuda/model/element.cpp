@@ -39,8 +39,9 @@ double part_clocks(const Constants::Fragments& c, const FragmentForm& form, int 
                                        : c.step_clocks + c.step_token_clocks * octets;
 }
 
-// Fragments that gather activations: a pass over the weight for every tile of tokens.
-Cost list_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
+// Fragments that gather activations: a pass over the weight for every tile of tokens, in so many
+// rounds of thread blocks.
+Cost list_cost(int tile_tokens, double rounds, const ProductInfo& p, const DeviceInfo& device) {
   const Constants& levels = constants_of(device);
   const Constants::Fragments& c = levels.fragments;
   const ElementLayout& l = p.element.layout;
@@ -49,7 +50,7 @@ Cost list_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) 
   Cost cost;
   cost.launch = passes * (c.list_clocks + c.list_token_clocks * tile_tokens);
   cost.shared = passes * values * (c.list_value_clocks + c.list_value_token_clocks * tile_tokens);
-  cost.latency = passes * count(l.pieces) * c.list_latency_clocks;
+  cost.latency = rounds * count(l.pieces) * c.list_latency_clocks / levels.clock_hz;
   cost.combine();
   return cost;
 }
@@ -97,15 +98,16 @@ Cost fragments_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& dev
   const auto tile = std::ranges::find(kFragmentTiles, tile_tokens) - kFragmentTiles.begin();
   const FragmentSplit& split = e.fragment_splits[static_cast<std::size_t>(tile)];
   const FragmentForm& form = kFragmentForms[static_cast<std::size_t>(std::max(0, e.fragment_form))];
-  if (form.gathers()) return list_cost(tile_tokens, p, device);
   const double tiles = count(ceil_div(p.tokens, tile_tokens));
   const double blocks = count(ceil_div(e.layout.units(), split.block_units())) * split.ranks;
   const double at_once = count(device.multiprocessors * fragment_residents(tile_tokens));
   const double rounds = std::max(1.0, std::ceil(tiles * blocks / at_once));
+  if (form.gathers()) return list_cost(tile_tokens, rounds, p, device);
   // Of a thread block: its units, 32 dense columns at a time.
   const double parts = count(split.rank_steps) * count(form.step_columns()) / 32;
-  const double part = part_clocks(c, form, tile_tokens) * (p.token_major ? 1 : c.feature_steps) *
-                      (p.aligned ? 1 : c.loose_steps);
+  const bool as_they_lie = p.token_major || p.tokens == 1;
+  const double part = part_clocks(c, form, tile_tokens) *
+                      (as_they_lie ? 1 : c.feature_steps * (p.aligned ? 1 : c.loose_steps));
   const double residents = std::min(count(fragment_residents(tile_tokens)),
                                     std::max(1.0, tiles * blocks / device.multiprocessors));
   const double columns = count(e.layout.groups * e.layout.group);
