@@ -6,7 +6,6 @@
 
 #include "cuda/kernels/decode_ring.h"
 #include "cuda/kernels/wgmma_columns.h"
-#include "cuda/ptx/bytes.h"
 #include "cuda/ptx/load_once.h"
 
 namespace coppice::cuda::decode {

@@ -1,5 +1,5 @@
-// Reading the lists of columns alive (packed_layout.h) for a producer whose loads wait behind all
-// copies under way: two quads a thread, in one load or two, and what becomes of them much later.
+// Reading the lists of columns alive (packed_layout.h), two quads a thread, in one load or two, and
+// what becomes of them much later: loads of a wgmma producer wait behind all copies under way.
 #pragma once
 
 #include "cuda/kernels/columns.h"
