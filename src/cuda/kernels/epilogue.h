@@ -10,6 +10,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
+#include "cuda/kernels/activation.h"
 #include "cuda/kernels/arguments.h"
 #include "cuda/ptx/mma.h"
 
@@ -50,39 +51,6 @@ __device__ inline float2 unpack_pair(std::uint32_t pair) {
     return __half22float2(*reinterpret_cast<const __half2*>(&pair));
   else
     return __bfloat1622float2(*reinterpret_cast<const __nv_bfloat162*>(&pair));
-}
-
-__device__ inline float sigmoid(float x) { return __fdividef(1.0f, 1.0f + __expf(-x)); }
-
-/// The normal distribution function; error below 1e-7 (Abramowitz and Stegun, 7.1.26).
-__device__ inline float normal_cdf(float x) {
-  const float z = fabsf(x) * 0.70710678f;
-  const float t = __fdividef(1.0f, fmaf(0.3275911f, z, 1.0f));
-  float sum = fmaf(1.061405429f, t, -1.453152027f);
-  sum = fmaf(sum, t, 1.421413741f);
-  sum = fmaf(sum, t, -0.284496736f);
-  sum = fmaf(sum, t, 0.254829592f);
-  const float tail = 0.5f * sum * t * __expf(-z * z);
-  return x < 0 ? tail : 1.0f - tail;
-}
-
-/// Outside of the loops over values, so that the choice is made once for 16 of them.
-template <int kCount>
-__device__ inline void activate(Activation activation, float (&v)[kCount]) {
-  if (activation == Activation::none) return;
-  if (activation == Activation::relu) {
-#pragma unroll
-    for (float& x : v) x = x > 0 || x != x ? x : 0.0f;
-  } else if (activation == Activation::silu) {
-#pragma unroll
-    for (float& x : v) x *= sigmoid(x);
-  } else if (activation == Activation::gelu_tanh) {
-#pragma unroll
-    for (float& x : v) x *= sigmoid(1.5957691f * fmaf(0.044715f * x * x, x, x));
-  } else {
-#pragma unroll
-    for (float& x : v) x *= normal_cdf(x);
-  }
 }
 
 /// Within every four lanes: v[i] of lane t becomes v[t] of lane i.
@@ -269,7 +237,7 @@ __device__ inline void store_part(const EpilogueArguments& e, const UnitOutput& 
   float v[16];
 #pragma unroll
   for (int i = 0; i < 16; ++i) v[i] = fmaf(e.alpha, sums[i], out.bias[i / 2 % 2]);
-  activate(e.activation, v);
+  activate_fragment(e.activation, v);
   const bool whole = first + 32 <= out.tokens &&
                      (!e.token_major || (out.unit.rows == kUnitRows && out.unit.row % 8 == 0));
   if (e.residual != nullptr) {
@@ -327,6 +295,7 @@ __device__ inline void store_token_pairs(const EpilogueArguments& e, std::int64_
 template <Dtype kType, bool kTokenMajor, bool kCombines, int kUnits, int kCount>
 __device__ inline void store_plain(const EpilogueArguments& e, const UnitOutput (&out)[kUnits],
                                    const float (&d)[kUnits][kCount], int lane) {
+  constexpr int kParts = kCount / 16, kAhead = 3;
   const int g = lane / 4, t = lane % 4;
   const std::int64_t next_part = 32 * (kTokenMajor ? e.y_stride : 1);
 #pragma unroll
@@ -334,19 +303,22 @@ __device__ inline void store_plain(const EpilogueArguments& e, const UnitOutput 
     if (out[u].unit.rows == 0) continue;
     const int token = out[u].first_token + 8 * t + (kTokenMajor ? g : 0);
     const std::int64_t first = output_index(e, token, out[u].unit.row + (kTokenMajor ? 0 : g));
-    WideResidual residual, next;
-    if (kCombines) next.load(e, out[u], out[u].first_token, lane);
+    // Some parts ahead: the latency of a load is that of several stores.
+    WideResidual residual[kAhead];
+    const auto load = [&](int part) {
+      residual[part % kAhead].load(e, out[u], out[u].first_token + 32 * part, lane);
+    };
 #pragma unroll
-    for (int part = 0; part < kCount / 16; ++part) {
+    for (int part = 0; kCombines && part < (kAhead < kParts ? kAhead : kParts); ++part) load(part);
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) {
       float v[16];
 #pragma unroll
       for (int i = 0; i < 16; ++i)
         v[i] = fmaf(e.alpha, d[u][16 * part + i], out[u].bias[i / 2 % 2]);
-      if (kCombines) {  // one part ahead: the latency of a load is that of several stores
-        residual = next;
-        if (part + 1 < kCount / 16)
-          next.load(e, out[u], out[u].first_token + 32 * (part + 1), lane);
-        combine_wide<kType>(e, residual, kTokenMajor, v, t);
+      if (kCombines) {
+        combine_wide<kType>(e, residual[part % kAhead], kTokenMajor, v, t);
+        if (part + kAhead < kParts) load(part + kAhead);
       }
       const uint4 low = wide_half<kType>(v, 0, kTokenMajor, t);
       const uint4 high = wide_half<kType>(v, 1, kTokenMajor, t);

@@ -87,7 +87,7 @@ __device__ inline void store_activated(const EpilogueArguments& e, const CUtenso
         const float sum = d[i][16 * part + k];
         v[k] = kPlain ? sum : fmaf(e.alpha, sum, out[i].bias[k / 2 % 2]);
       }
-      activate(kActivation, v);
+      activate_fragment(kActivation, v);
       std::uint32_t pairs[2][4];
 #pragma unroll
       for (int j = 0; j < 4; ++j)
