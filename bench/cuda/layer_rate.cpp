@@ -1,16 +1,20 @@
 // Measures what a layer costs beside its bare product: token-major activations in and out, the
 // steps of an epilogue, and the gated pair of products, each beside the feature-major product.
 //
-//   cuda_layer_rate [PATTERN...] [--tokens N]      (default: 64:2:8 128:2:8 2:4 at 4096 tokens)
+//   cuda_layer_rate [PATTERN...] [--tokens N] [--rows N] [--cols N]
 //
-// cols 4096, rows 14336, bf16. Weights and activations of another copy in every call; the median of
-// nine replays of one CUDA graph counts, and the two that are compared take turns.
+// (default: 64:2:8 128:2:8 2:4 at 4096 tokens, rows 14336, cols 4096), bf16. Weights and
+// activations of another copy in every call; the median of nine replays of one CUDA graph counts,
+// and the two that are compared take turns.
 #include <cuda_runtime.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <string_view>
+#include <utility>
 
 #include "coppice/cuda.h"
 #include "coppice/cuda_compress.h"
@@ -20,13 +24,15 @@
 namespace coppice::cuda {
 namespace {
 
-constexpr std::int64_t kCols = 4096, kRows = 14336;
+struct Sizes {
+  std::int64_t tokens = 4096, rows = 14336, cols = 4096;
+};
 constexpr int kCopies = 4;
 
-PackedWeight random_packed(const char* pattern, std::int64_t rows) {
+PackedWeight random_packed(const char* pattern, std::int64_t rows, std::int64_t cols) {
   const auto grid =
-      std::make_shared<const Grid>(Pattern::parse(pattern), WeightShape{rows, kCols, {}, {}});
-  const DeviceBuffer dense = random_weights(rows * kCols, 1, Dtype::bf16);
+      std::make_shared<const Grid>(Pattern::parse(pattern), WeightShape{rows, cols, {}, {}});
+  const DeviceBuffer dense = random_weights(rows * cols, 1, Dtype::bf16);
   const MagnitudeCompressor compressor(grid, Dtype::bf16);
   const DeviceBuffer workspace(static_cast<std::size_t>(compressor.workspace_bytes())),
       values(static_cast<std::size_t>(grid->values_bytes(Dtype::bf16))),
@@ -41,26 +47,29 @@ PackedWeight random_packed(const char* pattern, std::int64_t rows) {
 
 class Layer {
  public:
-  Layer(const char* pattern, std::int64_t tokens)
+  Layer(const char* pattern, const Sizes& sizes)
       : pattern_(pattern),
-        tokens_(tokens),
-        x_(random_weights(tokens * kCols, kCopies, Dtype::bf16)),
-        y_(static_cast<std::size_t>(2 * tokens * kRows * 2)),
-        residual_(random_weights(tokens * kRows, 1, Dtype::bf16)) {
-    for (int i = 0; i < kCopies; ++i) weights_.push_back(random_packed(pattern, kRows));
-    stacked_.push_back(random_packed(pattern, 2 * kRows));
+        tokens_(sizes.tokens),
+        rows_(sizes.rows),
+        cols_(sizes.cols),
+        x_(random_weights(tokens_ * cols_, kCopies, Dtype::bf16)),
+        y_(static_cast<std::size_t>(2 * tokens_ * rows_ * 2)),
+        residual_(random_weights(tokens_ * rows_, 1, Dtype::bf16)) {
+    for (int i = 0; i < kCopies; ++i) weights_.push_back(random_packed(pattern, rows_, cols_));
+    stacked_.push_back(random_packed(pattern, 2 * rows_, cols_));
     workspace_ = DeviceBuffer(
         static_cast<std::size_t>(workspace_bytes(weights_[0], x(0, Layout::token_major))));
   }
 
   void measure() {
     const Epilogue plain, silu{.activation = Activation::silu},
-        residual{.residual = residual_.data()}, factor{.factor = residual_.data()};
+        gelu{.activation = Activation::gelu}, residual{.residual = residual_.data()},
+        factor{.factor = residual_.data()};
     constexpr Layout kFeature = Layout::feature_major, kToken = Layout::token_major;
-    fmt::print("{} {} x {} tokens {}: copy of x {:.1f} us\n", pattern_, kCols, kRows, tokens_,
+    fmt::print("{} {} x {} tokens {}: copy of x {:.1f} us\n", pattern_, cols_, rows_, tokens_,
                timed([&](int i, cudaStream_t stream) {
                  check(cudaMemcpyAsync(y_.data(), x(i, kToken).data,
-                                       static_cast<std::size_t>(tokens_ * kCols * 2),
+                                       static_cast<std::size_t>(tokens_ * cols_ * 2),
                                        cudaMemcpyDeviceToDevice, stream),
                        "copying");
                }));
@@ -73,16 +82,17 @@ class Layer {
     beside("token-major out", kFeature, kToken, plain);
     beside("token-major in and out", kToken, kToken, plain);
     beside("silu", kFeature, kFeature, silu);
+    beside("gelu", kFeature, kFeature, gelu);
     beside("residual", kFeature, kFeature, residual);
     beside("factor", kFeature, kFeature, factor);
     for (const Layout layout : {kFeature, kToken}) {
       const auto gated = [&](int i, cudaStream_t stream) {
-        multiply_gated(weight(i), weight(i + 1), x(i, layout), y(layout, kRows), silu, {},
+        multiply_gated(weight(i), weight(i + 1), x(i, layout), y(layout, rows_), silu, {},
                        workspace(), stream);
       };
       compare(layout == kToken ? "gated, token-major" : "gated, feature-major",
               "one product of twice the rows", gated, [&](int i, cudaStream_t stream) {
-                multiply(stacked_[0], x(i, layout), y(layout, 2 * kRows), {}, workspace(), stream);
+                multiply(stacked_[0], x(i, layout), y(layout, 2 * rows_), {}, workspace(), stream);
               });
     }
   }
@@ -107,10 +117,10 @@ class Layer {
     return weights_[static_cast<std::size_t>(i % kCopies)];
   }
   Matrix x(int i, Layout layout) const {
-    return {x_.as<std::byte>() + i % kCopies * tokens_ * kCols * 2,
+    return {x_.as<std::byte>() + i % kCopies * tokens_ * cols_ * 2,
             Dtype::bf16,
             tokens_,
-            kCols,
+            cols_,
             layout,
             0};
   }
@@ -121,11 +131,11 @@ class Layer {
     return {workspace_.data(), static_cast<std::int64_t>(workspace_.bytes())};
   }
   void one(int i, Layout in, Layout out, const Epilogue& epilogue, cudaStream_t stream) const {
-    multiply(weight(i), x(i, in), y(out, kRows), epilogue, workspace(), stream);
+    multiply(weight(i), x(i, in), y(out, rows_), epilogue, workspace(), stream);
   }
   static double timed(const Calls& enqueue) { return microseconds(kLeastCalls, enqueue); }
   const char* pattern_;
-  std::int64_t tokens_;
+  std::int64_t tokens_, rows_, cols_;
   DeviceBuffer x_, y_, residual_, workspace_;
   std::vector<PackedWeight> weights_, stacked_;
 };
@@ -136,15 +146,19 @@ class Layer {
 int main(int argc, char** argv) {
   try {
     std::vector<const char*> patterns;
-    std::int64_t tokens = 4096;
+    coppice::cuda::Sizes sizes;
+    const std::pair<std::string_view, std::int64_t*> options[] = {
+        {"--tokens", &sizes.tokens}, {"--rows", &sizes.rows}, {"--cols", &sizes.cols}};
     for (int i = 1; i < argc; ++i) {
-      if (std::string_view(argv[i]) == "--tokens" && i + 1 < argc)
-        tokens = std::atoll(argv[++i]);
+      const auto* option = std::find_if(std::begin(options), std::end(options),
+                                        [&](const auto& o) { return o.first == argv[i]; });
+      if (option != std::end(options) && i + 1 < argc)
+        *option->second = std::atoll(argv[++i]);
       else
         patterns.push_back(argv[i]);
     }
     if (patterns.empty()) patterns = {"64:2:8", "128:2:8", "2:4"};
-    for (const char* pattern : patterns) coppice::cuda::Layer(pattern, tokens).measure();
+    for (const char* pattern : patterns) coppice::cuda::Layer(pattern, sizes).measure();
   } catch (const coppice::Error& error) {
     fmt::print(stderr, "{}\n", error.what());
     return 1;
