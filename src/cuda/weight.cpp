@@ -96,10 +96,16 @@ const DeviceInfo& device_info(int device) {
   return *known[index];
 }
 
+int current_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "asking for the current device");
+  return device;
+}
+
 PackedWeight::Impl::Impl(std::shared_ptr<const Grid> g, Dtype type, bool has_permutation,
                          const MemorySource& source, Stream stream)
     : grid(std::move(g)), dtype(type), permuted(has_permutation) {
-  check(cudaGetDevice(&device), "asking for the current device");
+  device = current_device();
   device_info = cuda::device_info(device);
   check_usable(device, device_info);
   if (is_element_pattern(grid->pattern())) {

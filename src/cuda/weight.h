@@ -22,6 +22,9 @@ class DenseLibrary;
 /// Reads what selection needs; cached for every device.
 const DeviceInfo& device_info(int device);
 
+/// The one that CUDA calls of this thread go to.
+int current_device();
+
 struct PackedWeight::Impl {
   std::shared_ptr<const Grid> grid;
   Dtype dtype = Dtype::f16;
