@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 
 #include "cuda/gpu.h"
 #include "cuda/multiply.h"
@@ -71,11 +72,12 @@ TEST(CudaSpread, WholeTiles) {
 // A product that goes this way, whatever would be chosen.
 class Forced {
  public:
-  Forced(const char* pattern, std::int64_t rows, std::int64_t cols, std::int64_t tokens)
+  Forced(const char* pattern, std::int64_t rows, std::int64_t cols, std::int64_t tokens,
+         std::uint64_t seed = 20261162)
       : rows_(rows),
         cols_(cols),
         tokens_(tokens),
-        random_(20261162),
+        random_(seed),
         weight_(
             cpu::random_weight(random_, Pattern::parse(pattern), rows, cols, Dtype::f16).view()),
         product_(weight_.impl().product),
@@ -95,8 +97,11 @@ class Forced {
   }
   void choose(Family family) {
     selection_ = select_of(family, product_, weight_.impl().device_info);
-    workspace_.emplace(static_cast<std::size_t>(workspace_bytes_of(selection_, weight_, tokens_)));
+    workspace_ = std::make_shared<GpuBytes>(
+        static_cast<std::size_t>(workspace_bytes_of(selection_, weight_, tokens_)));
   }
+  /// Of a product that needs as much.
+  void share_workspace(const Forced& other) { workspace_ = other.workspace_; }
   void poison() const {
     expect_ok(cudaMemset(y_.data(), 0xFF, static_cast<std::size_t>(rows_ * tokens_ * 2)));
     expect_ok(cudaMemset(workspace_->data(), 0xFF, workspace_->read().size()));
@@ -124,7 +129,8 @@ class Forced {
   ProductInfo product_;
   std::vector<float> values_;
   GpuBytes y_;
-  std::optional<GpuBytes> x_, workspace_;
+  std::optional<GpuBytes> x_;
+  std::shared_ptr<GpuBytes> workspace_;
   Selection selection_;
 };
 
@@ -188,6 +194,33 @@ TEST(CudaSpread, SameBitsInGraphs) {
     }
     cudaGraphExecDestroy(executable);
     cudaGraphDestroy(graph);
+  }
+}
+
+// Every expansion begins while the product before it, of another weight, reads the same workspace.
+TEST(CudaSpread, ProductsInARowShareAWorkspace) {
+  COPPICE_NEEDS_GPU();
+  for (const char* pattern : {"16:2:8", "64:2:5"}) {
+    Forced one(pattern, 4096, 1024, 1024), other(pattern, 4096, 1024, 1024, 7);
+    if (!one.can_run(Family::two_four)) GTEST_SKIP() << "needs compute capability 9.0";
+    one.upload();
+    other.upload();
+    const std::vector<std::byte> want_one = one.result(Family::two_four),
+                                 want_other = other.result(Family::two_four);
+    ASSERT_NE(want_one, want_other);
+    other.share_workspace(one);
+    const OwnStream stream;
+    for (int i = 0; i < 10; ++i) {
+      one.poison();
+      other.poison();
+      for (int turn = 0; turn < 4; ++turn) {
+        one.run(stream);
+        other.run(stream);
+      }
+      expect_ok(cudaStreamSynchronize(stream));
+      ASSERT_EQ(one.y().read(), want_one) << pattern;
+      ASSERT_EQ(other.y().read(), want_other) << pattern;
+    }
   }
 }
 

@@ -73,6 +73,7 @@ struct ProductArguments {
   std::int32_t token_group = 1;  // token tiles that are worked on together
   bool staged = false;           // wgmma kernels only: y can be written by the copy engine
   std::int32_t slices = 1;       // wgmma kernels only: thread blocks of a cluster that share a tile
+  bool expanded_before = false;  // wgmma kernels only: the kernel in front writes the weight
   EpilogueArguments epilogue;
 };
 

@@ -38,6 +38,7 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
   }
   if constexpr (kConfig.expands()) pipe.make_tables(p.columns.group, threadIdx.x);
   __syncthreads();
+  if (p.expanded_before) ptx::wait_for_kernels_before();
   if (threadIdx.x == 0) ptx::let_next_kernel_begin();
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   if (group >= kConfig.consumers()) {

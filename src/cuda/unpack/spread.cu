@@ -7,8 +7,9 @@
 // alive are decoded once a window and handed around.
 //
 // H200: docs/performance/vnm.md.
-#include "cuda/check.h"
 #include "cuda/kernels/spread_layout.h"
+#include "cuda/launch.h"
+#include "cuda/ptx/launch.h"
 #include "cuda/unpack/row_tiles.h"
 
 namespace coppice::cuda {
@@ -279,6 +280,8 @@ template <typename Order>
 __global__ void __launch_bounds__(kThreads, kResidents)
     spread_kernel(const __grid_constant__ SpreadArguments p,
                   const __grid_constant__ SpreadShape shape) {
+  ptx::let_next_kernel_begin();
+  ptx::wait_for_kernels_before();
   write_row_tiles(p.out, p.rows);
   const unsigned warp = blockIdx.x * (kThreads / 32) + threadIdx.x / 32;
   const auto turns = static_cast<unsigned>(shape.turns);
@@ -304,10 +307,11 @@ void launch_order(const SpreadArguments& p, cudaStream_t stream) {
   shape.units = p.unit_count + (missing + kUnitRows - 1) / kUnitRows;
   const std::int64_t blocks = (shape.units + kBlockUnits - 1) / kBlockUnits;
   const std::int64_t warps = blocks * kBlockUnits * shape.turns;
-  spread_kernel<Order>
-      <<<static_cast<unsigned>((warps * 32 + kThreads - 1) / kThreads), kThreads, 0, stream>>>(
-          p, shape);
-  check(cudaGetLastError(), "launching the expansion of a weight");
+  const LaunchShape how = {
+      .grid = dim3(static_cast<unsigned>((warps * 32 + kThreads - 1) / kThreads)),
+      .threads = kThreads,
+      .overlaps = true};
+  launch(spread_kernel<Order>, how, stream, "launching the expansion of a weight", p, shape);
 }
 
 }  // namespace
@@ -324,7 +328,6 @@ void launch_spread(const SpreadArguments& p, cudaStream_t stream) {
     launch_order<InOrder<4>>(p, stream);
   else
     launch_order<InOrder<0>>(p, stream);
-  launch_unpack_end(stream);
 }
 
 }  // namespace coppice::cuda

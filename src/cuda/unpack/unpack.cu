@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "cuda/check.h"
 #include "cuda/launch.h"
+#include "cuda/ptx/launch.h"
 #include "cuda/unpack/row_tiles.h"
 #include "cuda/unpack/unpack_walk.h"
 
@@ -171,6 +171,8 @@ __global__ void __launch_bounds__(kThreads, kResidents)
     unpack_two_four_kernel(const __grid_constant__ UnpackArguments p,
                            const __grid_constant__ UnpackTile tile) {
   extern __shared__ __align__(16) std::byte unpack_shared[];
+  ptx::let_next_kernel_begin();
+  ptx::wait_for_kernels_before();
   write_row_tiles(p.two_four, p.weight.layout.rows);
   const int window = blockIdx.x % tile.windows, unit = blockIdx.x / tile.windows;
   const int first = window * tile.cols, pitch = tile.pitch(2);
@@ -198,8 +200,6 @@ __global__ void __launch_bounds__(kThreads, kResidents)
         low.metadata | high.metadata << 16;
   }
 }
-
-__global__ void unpack_end_kernel() {}
 
 /// Columns of a window in order: whole groups, in whole pieces of every lane where groups are
 /// small, so that windows do not share them.
@@ -239,8 +239,10 @@ UnpackTile tile_of(const ElementWeight& w, int rows, int unit, int all_cols) {
 }
 
 void launch_tiles(void (*kernel)(UnpackArguments, UnpackTile), const UnpackArguments& p,
-                  const UnpackTile& tile, std::int64_t row_tiles, cudaStream_t stream) {
+                  const UnpackTile& tile, std::int64_t row_tiles, cudaStream_t stream,
+                  bool overlaps = false) {
   LaunchShape shape;
+  shape.overlaps = overlaps;
   shape.grid = dim3(static_cast<unsigned>(row_tiles * tile.windows));
   shape.threads = kThreads;
   shape.shared_bytes = tile.rows * tile.pitch(p.weight.layout.element_bytes);
@@ -260,13 +262,7 @@ void launch_unpack_dense(const UnpackArguments& p, cudaStream_t stream) {
 void launch_unpack_two_four(const UnpackArguments& p, cudaStream_t stream) {
   const UnpackTile tile = tile_of(p.weight, kUnitRows, kStepCols, p.two_four.steps * kStepCols);
   launch_tiles(unpack_two_four_kernel, p, tile, std::int64_t{p.two_four.blocks} * kBlockUnits,
-               stream);
-  launch_unpack_end(stream);
-}
-
-void launch_unpack_end(cudaStream_t stream) {
-  unpack_end_kernel<<<1, 1, 0, stream>>>();
-  check(cudaGetLastError(), "launching the end of an expansion");
+               stream, true);
 }
 
 }  // namespace coppice::cuda

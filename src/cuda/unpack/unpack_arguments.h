@@ -40,15 +40,11 @@ struct SpreadArguments {
 void launch_unpack_dense(const UnpackArguments& arguments, cudaStream_t stream);
 
 /// Enqueues the expansion of a 16-bit weight, no aligned four columns of which keep more than two
-/// in a row, to records, and the table of row tiles. A kernel that begins while this one ends
-/// (launch.h) finds both written.
+/// in a row, to records, and the table of row tiles. The kernel behind it begins early (launch.h):
+/// it has to wait before it reads either (ProductArguments::expanded_before).
 void launch_unpack_two_four(const UnpackArguments& arguments, cudaStream_t stream);
 
 /// The same of V:2:M: of its columns, or in the slots of kernels/spread_layout.h.
 void launch_spread(const SpreadArguments& arguments, cudaStream_t stream);
-
-/// The product reads its row tiles before it waits for the kernel before it: enqueues one that lies
-/// between, and begins when they are written.
-void launch_unpack_end(cudaStream_t stream);
 
 }  // namespace coppice::cuda

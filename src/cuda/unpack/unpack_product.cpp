@@ -151,6 +151,7 @@ RecordsOutput take_records(const ProductInfo& product, const WorkspacePlaces& at
   arguments.block_count = out.blocks;
   arguments.row_tiles = out.tiles;
   arguments.row_tile_count = out.tile_count;
+  arguments.expanded_before = true;
   return out;
 }
 
