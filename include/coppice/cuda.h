@@ -157,6 +157,13 @@ struct MultiplyOptions {
   F32Products f32_products = F32Products::automatic;
 };
 
+/// Whether `multiply` on the current device reads aligned activations of this layout as they lie,
+/// rather than a copy in the workspace in the other layout. For whoever makes them and can choose.
+/// `permuted`: the weight has an input permutation. Throws InvalidArgument for weights that no
+/// PackedWeight can be made of, DeviceError without a device.
+bool reads_in_place(const Grid& grid, Dtype dtype, bool permuted, std::int64_t tokens,
+                    Layout layout);
+
 /// Bytes that `multiply` needs for such operands; 0 where x and the weight are read in place.
 std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x,
                              const MultiplyOptions& options = {});

@@ -112,6 +112,15 @@ void bind_cuda(nb::module_& module) {
   module.def("cuda_has_dense_library", &cuda::has_dense_library,
              "Whether cuBLASLt multiplies on the current device.");
   module.def(
+      "cuda_reads_in_place",
+      [](const Grid& grid, std::string_view dtype, bool permuted, std::int64_t tokens,
+         bool by_features) {
+        return cuda::reads_in_place(grid, tensor_dtype(dtype), permuted, tokens,
+                                    memory_order(by_features));
+      },
+      "grid"_a, "dtype"_a, "permuted"_a, "tokens"_a, "by_features"_a,
+      "Whether the current device multiplies activations of this layout as they lie.");
+  module.def(
       "cuda_can_multiply",
       [](const PatternArgument& pattern, std::string_view dtype) {
         return cuda::can_multiply(pattern_of(pattern), tensor_dtype(dtype));

@@ -9,6 +9,7 @@
 #include "core/rounding.h"
 #include "cuda/blocked/blocked_product.h"
 #include "cuda/check.h"
+#include "cuda/describe.h"
 #include "cuda/element/element_product.h"
 #include "cuda/element/gather_lists.h"
 #include "cuda/kernels/arguments.h"
@@ -274,6 +275,15 @@ void run_decode(const DecodeShape& shape, std::span<const Product> products, con
   a.shared_window = !first.product.regular;
   launch_decode(a, first.dtype, first.product.in_order ? 0 : first.product.block_vectors,
                 first.device_info, stream);
+}
+
+bool reads_in_place(const Grid& grid, Dtype dtype, bool permuted, std::int64_t tokens,
+                    Layout layout) {
+  const DeviceInfo& device = device_info(current_device());
+  ProductInfo product = describe(grid, dtype, permuted, device);
+  product.tokens = tokens;
+  product.token_major = layout == Layout::token_major;
+  return !copies(select(product, device));
 }
 
 std::int64_t workspace_bytes(const PackedWeight& weight, const Matrix& x,

@@ -39,21 +39,34 @@ def norm_refusal(norm):
 
 
 class FeatureNorm(Wrapper):
-    """A norm whose output is feature-major for many tokens on a GPU, as gathered patterns read it; otherwise the norm itself."""
+    """A norm whose output is feature-major for many tokens on a GPU, where what reads it would copy it into that layout; otherwise
+    the norm itself."""
 
     inner = "norm"
 
     def __init__(self, norm):
         super().__init__()
         self.norm = norm
+        self.readers = ()
         self.rms = not isinstance(norm, nn.LayerNorm)
         self.epsilon = _epsilon(norm)
 
     def forward(self, x):
         weight, bias = self.norm.weight, getattr(self.norm, "bias", None)
-        if _fused(x, weight, bias) and _block_ops.wants_features(_tokens(x)):
+        tokens = _tokens(x)
+        if _fused(x, weight, bias) and _block_ops.wants_features(tokens) \
+                and not (self.readers and _block_ops.reads_tokens(self.readers, x.dtype, int(tokens), x.device.index)):
             return _block_ops.norm(x, weight, bias, self.epsilon, self.rms)
         return self.norm(x)
+
+    def reads(self, modules):
+        """Says what multiplies its output: the modules that a block's linear layers have become."""
+        weights = [_layer_of(module).weight for module in modules]
+        self.readers = tuple(dict.fromkeys((weight.layout, weight.input_permutation is not None) for weight in weights))
+
+
+def _layer_of(module):
+    return module.stack.layer if isinstance(module, StackedProjection) else module.layer if isinstance(module, FeatureLinear) else module
 
 
 def _turned(layer):

@@ -1,6 +1,7 @@
 """Operators of transformer blocks on a GPU, whose activations between layers are feature-major: a tensor [..., features] of
 which the tokens lie side by side. SparseLinear reads such a tensor as it lies."""
 
+import functools
 from typing import Optional
 
 import torch
@@ -11,12 +12,25 @@ from . import _cache, _cuda, _products
 from ._names import ACTIVATION_INDEX, DTYPES
 
 FEW_TOKENS = 64  # up to here kernels read either layout
+SUMMED_AT_ONCE = 768  # features of tokens whose norm needs no sums (cuda_norm.h)
 
 
 def wants_features(tokens):
     """Whether the tensors between the layers of a block are feature-major for so many tokens. Rows of other numbers would not
     start on 16 bytes."""
     return tokens > FEW_TOKENS and tokens % 8 == 0
+
+
+@torch.compiler.assume_constant_result
+def reads_tokens(readers, dtype, tokens, device):
+    """Whether all weights, as (layout, permuted), read a tensor of so many tokens as modules of PyTorch leave it."""
+    return all(_reads_tokens(layout, permuted, DTYPES[dtype], tokens, device) for layout, permuted in readers)
+
+
+@functools.lru_cache(maxsize=4096)
+def _reads_tokens(layout, permuted, dtype, tokens, device):
+    with torch.cuda.device(device):
+        return _core.cuda_reads_in_place(_cache.grid_of(layout), dtype, permuted, tokens, False)
 
 
 def by_features(x, features):
@@ -58,8 +72,8 @@ def _(x, weight, bias, mean, factor, epsilon, rms):
 
 
 def norm(x, weight, bias, epsilon, rms):
-    """norm_by_features. A compiler fuses the sums with what makes x."""
-    if not torch.compiler.is_compiling():
+    """norm_by_features. Of longer tokens a compiler fuses the sums with what makes x."""
+    if not torch.compiler.is_compiling() or (x.shape[-1] <= SUMMED_AT_ONCE and x.shape[-1] % 8 == 0):
         return norm_by_features(x, weight, bias, None, None, epsilon, rms)
     if rms:
         return norm_by_features(x, weight, bias, None, torch.rsqrt(x.float().square().mean(-1) + epsilon), epsilon, True)

@@ -77,6 +77,9 @@ def _replace_block(block, roles):
         parts.append(("gated MLP", (name,), _replace_gated(block, name, of)))
     for name, activation in roles.firsts.items():
         parts.append(("activation", (name, activation), _replace_first(block, name, activation)))
+    for name, readers in roles.norms.items():
+        if isinstance(norm := block.get_submodule(name), FeatureNorm):
+            norm.reads([block.get_submodule(reader) for reader in readers])
     return parts
 
 
