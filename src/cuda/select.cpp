@@ -82,20 +82,21 @@ int element_tile(Family family, const std::vector<int>& tiles, const ProductInfo
 // Sets the tile and its slices.
 void choose_tile(Selection& selection, const ProductInfo& p, const DeviceInfo& device) {
   bool first = true;
-  std::tuple<double, int, int> least;
+  std::tuple<double, double, int, int> least;
   for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
     const WgmmaShape& shape = kWgmmaShapes[i];
     if (!has_tile(shape, selection.family, p)) continue;
     for (const int slices : slice_counts(shape, selection.family, p, device)) {
-      const double seconds = selection.family == Family::expand
-                                 ? model::expand_cost(shape, slices, p, device).seconds
-                             : selection.family == Family::gather
-                                 ? model::gather_cost(shape, slices, p, device).seconds
-                                 : model::wgmma_cost(shape, slices, p, device).seconds;
-      // Of equals the lower one: a tile's rows behind its vector's end cost nothing in the model.
-      // But before that, one for which less is gathered: 256 x 128 instead of 128 x 256.
-      const std::tuple<double, int, int> cost{
-          seconds, shape.dense() ? shape.activation_bytes() / shape.step_cols() : 0, shape.rows()};
+      const model::Cost predicted =
+          selection.family == Family::expand   ? model::expand_cost(shape, slices, p, device)
+          : selection.family == Family::gather ? model::gather_cost(shape, slices, p, device)
+                                               : model::wgmma_cost(shape, slices, p, device);
+      // Of equals, which memory binds, the one that asks least of L2, and then the lower one: a
+      // tile's rows behind its vector's end cost nothing in the model. But before that, one for
+      // which less is gathered: 256 x 128 instead of 128 x 256.
+      const std::tuple<double, double, int, int> cost{
+          predicted.seconds, predicted.l2,
+          shape.dense() ? shape.activation_bytes() / shape.step_cols() : 0, shape.rows()};
       if (!first && cost >= least) continue;
       first = false;
       least = cost;
@@ -128,8 +129,9 @@ double beside(const Selection& listed, const ProductInfo& p, const DeviceInfo& d
 Selection faster_unpacked(const Selection& listed, const ProductInfo& p, const DeviceInfo& device) {
   constexpr int kFew = 16;  // tokens that text generation meets
   if (p.tokens <= kFew) return listed;
+  const double predicted = model::predict(listed, p, device).seconds;
   Selection best = listed;
-  double least = beside(listed, p, device) * model::predict(listed, p, device).seconds;
+  double least = beside(listed, p, device) * predicted;
   // Gathered vectors of 64 rows are faster than 2:4 (1.6 and more against 1.4 of dense) but at M =
   // 5, where higher ones still are (1.3 against 1.1). What they save can be less than a transpose,
   // which 2:4 does without: 78 instead of 126 us at 768 x 768 and 50688 tokens.
@@ -138,9 +140,11 @@ Selection faster_unpacked(const Selection& listed, const ProductInfo& p, const D
   for (const Family family : {Family::quads, Family::unpack, Family::two_four}) {
     if (!can_run(family, p, device)) continue;
     const Selection other = select_of(family, p, device);
-    const bool in_place = listed.transpose && !other.transpose;
-    if (family == Family::two_four && gathered && !in_place) continue;
     const double seconds = model::predict(other, p, device).seconds;
+    if (family == Family::two_four && gathered) {
+      const bool in_place = listed.transpose && !other.transpose;
+      if (!in_place || seconds >= predicted) continue;
+    }
     if (seconds >= least) continue;
     best = other;
     least = seconds;

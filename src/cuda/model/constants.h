@@ -35,6 +35,7 @@ struct Constants {
     double fill_clocks = 350;            ///< of a tile
     double fill_many_clocks = 484;       ///< where many tiles follow each other, more buffers
     double output_clocks = 0.183;        ///< an output
+    double output_many_clocks = 0.116;   ///< the same of such tiles in order
     double slice_clocks = 24.2;          ///< a cluster's start and barrier, a further slice ...
     double slice_output_clocks = 0.168;  ///< and sums from one thread block to another, an output
     double memory_share = 0.514;
@@ -232,6 +233,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("wgmma.fill_clocks", c.wgmma.fill_clocks);
   f("wgmma.fill_many_clocks", c.wgmma.fill_many_clocks);
   f("wgmma.output_clocks", c.wgmma.output_clocks);
+  f("wgmma.output_many_clocks", c.wgmma.output_many_clocks);
   f("wgmma.slice_clocks", c.wgmma.slice_clocks);
   f("wgmma.slice_output_clocks", c.wgmma.slice_output_clocks);
   f("wgmma.memory_share", c.wgmma.memory_share);

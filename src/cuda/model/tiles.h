@@ -15,6 +15,11 @@ inline double moved_bytes(const ProductInfo& p) {
          2.0 * static_cast<double>(p.tokens) * static_cast<double>(p.rows + p.cols);
 }
 
+/// Those that it writes.
+inline double output_bytes(const ProductInfo& p) {
+  return 2.0 * static_cast<double>(p.tokens) * static_cast<double>(p.rows);
+}
+
 /// Row tiles if vectors of `vector_blocks` are cut into tiles of at most `tile_blocks`.
 inline std::int64_t row_tiles(const ProductInfo& p, int tile_blocks) {
   if (p.vector_blocks == 0) return ceil_div(p.blocks, tile_blocks);

@@ -35,7 +35,9 @@ Cost wgmma_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const Dev
   const std::int64_t tiles = tile_count(s, Family::wgmma, p) * slices;
   const auto [together, rounds] = rounds_of(tiles, s.thread_blocks, device);
   // More buffers for outputs pay where many tiles follow each other, more stages where few do.
-  const double fill = rounds > 3 && s.staging > 2 ? c.fill_many_clocks : c.fill_clocks;
+  const bool many = rounds > 3 && s.staging > 2;
+  const double fill = many ? c.fill_many_clocks : c.fill_clocks;
+  const double output = many && p.in_order ? c.output_many_clocks : c.output_clocks;
   const double outputs = together * blocks * kBlockRows * s.tile_tokens();
   const auto tile_steps = static_cast<double>(ceil_div(p.steps, slices));
   const double steps = rounds * tile_steps;
@@ -49,9 +51,11 @@ Cost wgmma_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const Dev
       all_steps * incoming / (levels.l2_bytes * (p.in_order ? c.order_l2_share : c.l2_share)));
   const double latency = p.in_order ? c.order_latency_clocks : c.latency_clocks;
   cost.latency = steps * (latency / s.stages + c.barrier_clocks) / clock;
-  cost.memory =
-      moved_bytes(p) / (levels.memory_bytes * (p.in_order ? c.order_memory_share : c.memory_share));
-  cost.launch = c.ends_seconds + (rounds * (fill + c.output_clocks * outputs) +
+  // Outputs leave in whole boxes, as columns in order come.
+  const double boxes = p.in_order ? moved_bytes(p) : output_bytes(p);
+  cost.memory = boxes / (levels.memory_bytes * c.order_memory_share) +
+                (moved_bytes(p) - boxes) / (levels.memory_bytes * c.memory_share);
+  cost.launch = c.ends_seconds + (rounds * (fill + output * outputs) +
                                   slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
                                      clock;
   cost.combine();
