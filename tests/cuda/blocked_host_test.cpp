@@ -65,6 +65,17 @@ TEST(Blocked, WarpgroupsReadFromAllBanks) {
   }
 }
 
+TEST(Blocked, WarpsThatBringOperandsFit) {
+  for (const BlockedShape& s : kBlockedShapes) {
+    if (!s.warpgroups()) continue;
+    EXPECT_EQ(s.threads() % 128, 0) << "warpgroups";
+    EXPECT_LE(s.loaders() + (s.boxes() ? 1 : s.loaders()), s.producers());
+    EXPECT_EQ(BlockedShape::kSlots % s.stage_loaders(), 0);
+    EXPECT_EQ(s.loaders() % s.stage_loaders(), 0);
+    EXPECT_EQ(s.stages % s.loaders(), 0) << "the same warp every time";
+  }
+}
+
 TEST(Blocked, WarpgroupsNeedHopperAndOneList) {
   const auto has = [](const ProductInfo& p, const DeviceInfo& device) {
     return std::ranges::any_of(blocked_selections(p, device), [](const Selection& s) {
@@ -201,11 +212,14 @@ TEST(Blocked, TheFastestIsChosenAndItsTimeIsKnown) {
                     1218},
            Measured{"vw32/16:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x256", 1691},
            Measured{"vw32/8:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x256", 862},
-           Measured{"vw32/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 32x256 wgmma", 377},
-           Measured{"vw64/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 64x256 wgmma", 224},
-           Measured{"vw128/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 128x256 wgmma", 204},
-           Measured{"vw128/8:32", 4096, 256, F32Products::tf32, "blocked tf32 32x256 wgmma", 27.1},
-           Measured{"vw16/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 16x256 wgmma", 747},
+           Measured{"vw32/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 32x256 wgmma", 343},
+           Measured{"vw64/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 64x256 wgmma", 203},
+           Measured{"vw128/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 128x256 wgmma", 141},
+           Measured{"vw128/8:32", 4096, 256, F32Products::tf32, "blocked tf32 32x256 wgmma", 26.1},
+           Measured{"vw128/8:32", 4096, 64, F32Products::tf32, "blocked tf32 32x256 wgmma", 26.4},
+           Measured{"vw128/8:32", 4096, 1024, F32Products::tf32, "blocked tf32 128x256 wgmma",
+                    38.2},
+           Measured{"vw16/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 16x256 wgmma", 636},
            Measured{"vw4/16:32", 4096, 4096, F32Products::automatic, "blocked fp32 96x128 windows",
                     2582},
            Measured{"vw4/8:32", 4096, 4096, F32Products::automatic, "blocked fp32 192x128 windows",

@@ -36,7 +36,7 @@ struct BlockedShape {
   constexpr bool windowed() const { return row_lists > 0; }
   constexpr bool warpgroups() const { return group_pieces > 0; }
   constexpr int warps() const { return row_warps * token_warps * slices; }
-  constexpr int threads() const { return 32 * (warps() + 2 * loaders()); }
+  constexpr int threads() const { return 32 * (warps() + producers()); }
   constexpr int half_units() const { return row_warps * warp_units; }
   constexpr int rows() const { return 8 * half_units(); }
   constexpr int tokens() const { return token_warps * warp_tokens; }
@@ -45,9 +45,14 @@ struct BlockedShape {
 
   static constexpr int kSlots = 16;  ///< of a piece of 32-bit values
   static constexpr int kPieceRows = 512;
-  /// Warpgroups: warps that load, and as many that round the values. Products of 128 rows need
-  /// the registers of others.
-  constexpr int loaders() const { return !warpgroups() ? 0 : half_units() > 8 ? 2 : 4; }
+  /// Warpgroups: warps that bring operands. Of three products four load and as many divide the
+  /// values; of one product the copy engine brings the values, ordered by one warp. Sums of 128
+  /// rows need the registers of the others.
+  constexpr int producers() const { return !warpgroups() ? 0 : half_units() > 8 ? 4 : 8; }
+  constexpr bool boxes() const { return warpgroups() && math == BlockedMath::tf32; }
+  constexpr int loaders() const { return !warpgroups() ? 0 : half_units() > 8 ? 3 : 4; }
+  /// Loading warps that share a stage; where they are three, each has every third one.
+  constexpr int stage_loaders() const { return loaders() == 3 ? 1 : loaders(); }
 
   /// Tensor cores read values as they lie, from stages; CUDA cores those of a slot together, from
   /// two buffers. Rows of a buffer are kPad bytes longer than they need to be, against bank
@@ -85,7 +90,7 @@ struct BlockedShape {
   constexpr int sum_stride() const { return tokens() + 4; }
   constexpr int sum_bytes() const { return rows() * sum_stride() * 4; }
   constexpr int shared_bytes(int lists) const {
-    if (warpgroups()) return stages * (stage_bytes(lists) + 3 * kBarrier);
+    if (warpgroups()) return stages * (stage_bytes(lists) + (boxes() ? 4 : 3) * kBarrier);
     const int ring = stages * stage_bytes(lists);
     return fixed_bytes(lists) + (ring > sum_bytes() ? ring : sum_bytes());
   }
@@ -117,7 +122,7 @@ inline constexpr std::array kBlockedShapes = {
     BlockedShape{BlockedMath::tf32, 1, 8, 2, 32, 1, 12, 1, 0, 1},
     BlockedShape{BlockedMath::tf32, 1, 8, 4, 32, 1, 12, 1, 0, 1},
     BlockedShape{BlockedMath::tf32, 1, 8, 8, 32, 1, 8, 1, 0, 1},
-    BlockedShape{BlockedMath::tf32, 1, 8, 16, 32, 1, 8, 1, 0, 1},
+    BlockedShape{BlockedMath::tf32, 1, 8, 16, 32, 1, 9, 1, 0, 1},
 };
 
 }  // namespace coppice::cuda

@@ -4,6 +4,7 @@
 
 #include "cuda/blocked/blocked_product.h"
 #include "cuda/blocked/blocked_wgmma_kernel.h"
+#include "cuda/kernels/values_map.h"
 #include "cuda/launch.h"
 
 namespace coppice::cuda {
@@ -18,8 +19,12 @@ void launch_one(const BlockedArguments& p, int multiprocessors, cudaStream_t str
   shape.grid = dim3(static_cast<unsigned>(std::min(p.row_tiles * p.token_tiles, multiprocessors)));
   shape.threads = kShape.threads();
   shape.shared_bytes = kShape.shared_bytes(1);
+  CUtensorMap values = {};
+  if constexpr (kShape.boxes())
+    values = rounded_values_map(p.weight.values, 2 * p.weight.layout.units(),
+                                p.weight.layout.pieces, kShape.half_units());
   launch(blocked_sparse_wgmma_kernel<kNumber>, shape, stream, "launching a product of many tokens",
-         p);
+         p, values);
 }
 
 // None for those of blocked.cu.

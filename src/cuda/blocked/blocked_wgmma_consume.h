@@ -32,7 +32,7 @@ struct WgmmaOperands {
 #pragma unroll
       for (auto& eight : product)
 #pragma unroll
-        for (std::uint32_t& one : eight) one = ptx::round_tf32(__uint_as_float(one));
+        for (std::uint32_t& one : eight) one = ptx::round_tf32_operand(one);
   }
   template <int kProduct>
   __device__ void keep() {
@@ -63,48 +63,64 @@ class WgmmaSums {
 
   /// @param x offset of this lane's activations in a stage.
   __device__ WgmmaSums(WgmmaRing<kShape>& ring, std::uint32_t x, bool releases)
-      : ring_(ring), x_(x + ring.kActivations), releases_(releases) {}
+      : ring_(ring), rows_(ring), x_(x + ring.kActivations), releases_(releases) {}
 
+  /// Three sets of registers in turn, as those of products under way must not change: one is
+  /// multiplied by, the next one rounded, and the one after it on its way, so that rows of
+  /// activations are free again two steps before the values beside them.
   __device__ void run(int steps) {
-    // Registers of products under way must not change: two sets, in turn.
-    WgmmaOperands even, odd;
-    load();
-    add_step<true>(even, odd, steps > 1);
-    int left = steps - 1;
+    WgmmaOperands a, b, c;
+    load(a);
+    round(a);
+    if (steps > 1) load(b);
+    add_step<true>(a, b, c, steps);
 #pragma unroll 1
-    for (; left >= 2; left -= 2) {
-      add_step<false>(odd, even, true);
-      add_step<false>(even, odd, left > 2);
+    for (int left = steps - 1; left > 0; --left) {
+      add_step<false>(b, c, a, left);
+      if (--left == 0) break;
+      add_step<false>(c, a, b, left);
+      if (--left == 0) break;
+      add_step<false>(a, b, c, left);
     }
-    if (left > 0) add_step<false>(odd, even, false);
     ptx::wgmma_wait<0>();
-    even.keep();
-    odd.keep();
+    a.keep();
+    b.keep();
+    c.keep();
     ptx::keep_order(sum[0]);
     ptx::keep_order(sum[1]);
     if (releases_) ptx::barrier_arrive(under_way_);
   }
 
  private:
-  __device__ void load() {
-    ring_.wait_full();
-    next_.load<kShape>(ring_.stage() + x_);
+  __device__ void load(WgmmaOperands& to) {
+    rows_.wait_loaded();
+    to.load<kShape>(rows_.stage() + x_);
+    read_ = rows_.read();
+    rows_.advance();
   }
+  /// What was loaded last.
+  __device__ void round(WgmmaOperands& loaded) {
+    loaded.round();
+    loaded.keep();
+    __syncwarp();
+    if (releases_) ptx::barrier_arrive(read_);
+  }
+  /// @param left steps of the tile, this one among them.
   template <bool kFirst>
-  __device__ void add_step(WgmmaOperands& now, WgmmaOperands& before, bool more) {
-    now = next_;
-    now.round();
-    now.keep();
+  __device__ void add_step(WgmmaOperands& now, WgmmaOperands& next, WgmmaOperands& before,
+                           int left) {
+    ring_.wait_full();
     multiply<kFirst>(now);
+    if (left > 1) round(next);
     const std::uint32_t under_way = ring_.empty();
     ring_.advance();
-    if (more) load();
     if constexpr (!kFirst) {
       ptx::wgmma_wait<1>();
       before.keep();
       if (releases_) ptx::barrier_arrive(under_way_);
     }
     under_way_ = under_way;
+    if (left > 2) load(before);
   }
   template <bool kFirst>
   __device__ void multiply(const WgmmaOperands& x) {
@@ -120,11 +136,11 @@ class WgmmaSums {
     ptx::wgmma_commit();
   }
 
-  WgmmaRing<kShape>& ring_;
+  WgmmaRing<kShape>& ring_;  // of values
+  WgmmaRing<kShape> rows_;   // of activations, ahead of them
   std::uint32_t x_;
   bool releases_;
-  std::uint32_t under_way_;  // what releases the stage whose products are under way
-  WgmmaOperands next_;
+  std::uint32_t under_way_ = 0, read_ = 0;  // what releases them
 };
 
 /// By three products: each operand is the sum of two numbers. While products of half of the tokens

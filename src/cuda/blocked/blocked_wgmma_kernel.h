@@ -3,7 +3,8 @@
 // 32-bit operands in shared memory with the summed dimension along their rows. Weights are stored
 // so; activations are not, but may come from registers. So the product is turned: Y^T = X^T W^T,
 // with activations as A, of which a lane reads what it needs from any rows of shared memory (a
-// kilobyte for each column alive, gathered by asynchronous copies), and the weight as B.
+// kilobyte for each column alive, gathered by asynchronous copies), and the weight as B, which the
+// copy engine brings rounded for one product (order_values).
 //
 // Tensor cores add up towards zero: of three products, sums of `group_pieces` pieces start at zero
 // and are added to the others by CUDA cores, which round; those of one half of a warpgroup's tokens
@@ -44,9 +45,11 @@ __device__ void multiply_tiles(const BlockedArguments& p, WgmmaRing<kShape>& rin
 }
 
 /// scripts/gpu_check.sh knows by its name that racecheck cannot follow it.
+/// @param values boxes of them (rounded_values_map), for one product.
 template <int kNumber>
 __global__ void __launch_bounds__(kBlockedShapes[kNumber].threads(), 1)
-    blocked_sparse_wgmma_kernel(const __grid_constant__ BlockedArguments p) {
+    blocked_sparse_wgmma_kernel(const __grid_constant__ BlockedArguments p,
+                                const __grid_constant__ CUtensorMap values) {
   constexpr BlockedShape kShape = kBlockedShapes[kNumber];
   static_assert(kShape.warps() == 8 && kShape.warp_tokens == 32 && kShape.row_warps == 1);
   extern __shared__ __align__(1024) std::byte blocked_wgmma_shared[];
@@ -58,10 +61,13 @@ __global__ void __launch_bounds__(kBlockedShapes[kNumber].threads(), 1)
     ptx::registers_lower<WgmmaRegisters<kShape>::kProducer>();
     const int warp = (static_cast<int>(threadIdx.x) - kConsumers) / 32;
     const int lane = static_cast<int>(threadIdx.x) % 32;
-    if (warp < kShape.loaders())
+    if (warp < kShape.loaders()) {
       WgmmaLoader<kShape>(p, ring, warp, lane).run();
-    else
-      WgmmaRounder<kShape>(p, ring, warp - kShape.loaders(), lane).run();
+    } else if constexpr (kShape.boxes()) {
+      if (warp == kShape.loaders() && lane == 0) order_values<kShape>(p, values, ring);
+    } else {
+      WgmmaDivider<kShape>(p, ring, warp - kShape.loaders(), lane).run();
+    }
   } else {
     ptx::registers_raise<WgmmaRegisters<kShape>::kConsumer>();
     multiply_tiles<kShape>(p, ring);

@@ -1,12 +1,14 @@
-// The warps that bring operands to a kernel of warpgroups. Some load: rows of activations and the
-// values, which come into the order of the swizzle on the way. Others round values, or divide them
-// into two numbers, where they lie: what wgmma reads has to be fenced by those who wrote it, and
-// who fences waits for its loads.
+// The warps that bring operands to a kernel of warpgroups. Some load rows of activations. Values
+// come into the order of the swizzle on the way. For one product the copy engine brings them as
+// boxes, and rounds them. For three, the loading warps copy them and others divide them into two
+// numbers where they lie: what wgmma reads has to be fenced by those who wrote it, and who fences
+// waits for its loads.
 #pragma once
 
 #include "cuda/blocked/blocked_wgmma_ring.h"
 #include "cuda/element/stage.h"
 #include "cuda/ptx/copy_4.h"
+#include "cuda/ptx/tensor_copy.h"
 #include "cuda/ptx/tf32.h"
 
 namespace coppice::cuda {
@@ -17,7 +19,7 @@ namespace coppice::cuda {
 template <BlockedShape kShape>
 class WgmmaColumns {
  public:
-  static constexpr int kOwn = BlockedShape::kSlots / kShape.loaders();
+  static constexpr int kOwn = BlockedShape::kSlots / kShape.stage_loaders();
   static constexpr int kSteps = 32 / kOwn, kSlots = kSteps * BlockedShape::kSlots;
 
   __device__ WgmmaColumns(const BlockedArguments& p, int warp, int lane)
@@ -68,7 +70,13 @@ class WgmmaLoader {
  public:
   __device__ WgmmaLoader(const BlockedArguments& p, const WgmmaRing<kShape>& ring, int warp,
                          int lane)
-      : p_(p), ring_(ring), tiles_(p), warp_(warp), lane_(lane), columns_(p, warp, lane) {}
+      : p_(p),
+        ring_(ring),
+        tiles_(p),
+        part_(kTurns == 1 ? warp : 0),
+        lane_(lane),
+        columns_(p, part_, lane),
+        others_(kTurns == 1 ? 0 : warp) {}
 
   __device__ void run() {
     const int steps = wgmma_steps<kShape>(p_);
@@ -79,10 +87,16 @@ class WgmmaLoader {
       for (int step = 0; step < steps; ++step) {
         const int of_some = step % WgmmaColumns<kShape>::kSteps;
         if (of_some == 0) offsets_ = columns_.next();
-        ring_.wait_empty();
-        copy_values(step);
-        whole_ ? copy_rows(of_some) : copy_part(of_some);
-        ptx::barrier_arrive_on_copies(ring_.loaded());
+        if (is_own()) {
+          if constexpr (kShape.boxes()) {
+            ring_.wait_read();
+          } else {
+            ring_.wait_empty();
+            copy_values(step);
+          }
+          whole_ ? copy_rows(of_some) : copy_part(of_some);
+          ptx::barrier_arrive_on_copies(ring_.loaded());
+        }
         ring_.advance();
       }
     }
@@ -91,13 +105,25 @@ class WgmmaLoader {
  private:
   static constexpr int kOwn = WgmmaColumns<kShape>::kOwn;
   static constexpr int kChunkTokens = 4, kHalf = 32 * kChunkTokens;  // of a tile's tokens
+  static constexpr int kTurns = kShape.loaders() / kShape.stage_loaders();
 
+  /// Whether this warp loads of the step that has come.
+  __device__ bool is_own() {
+    if constexpr (kTurns == 1) return true;
+    if (others_ > 0) {
+      --others_;
+      return false;
+    }
+    others_ = kTurns - 1;
+    return true;
+  }
   __device__ void place() {
     tiles_.template place<kShape>();
     const ElementLayout& l = p_.weight.layout;
-    const int unit = tiles_.first_row / 8 + warp_;
+    const int unit = tiles_.first_row / 8 + part_;
     units_ = 2 * l.units() - unit;
     values_ = p_.weight.values + piece_byte(l, unit, 0, lane_);
+    left_ = p_.tokens - tiles_.first_token - lane_ * kChunkTokens;
     whole_ = tiles_.first_token + kShape.tokens() <= p_.tokens;
     x_ = static_cast<const std::byte*>(p_.x) +
          std::int64_t{tiles_.first_token + lane_ * kChunkTokens} * 4;
@@ -106,12 +132,12 @@ class WgmmaLoader {
   __device__ void copy_values(int step) {
     const std::int64_t next =
         std::int64_t{kShape.loaders()} * p_.weight.layout.pieces * BlockedShape::kPieceRows;
-    std::uint32_t to = ring_.stage() + warp_ * BlockedShape::kPieceRows +
+    std::uint32_t to = ring_.stage() + part_ * BlockedShape::kPieceRows +
                        static_cast<std::uint32_t>(lane_ ^ (lane_ / 8 % 4)) * kPieceBytes;
     const std::byte* from = values_;
 #pragma unroll
     for (int unit = 0; unit < kShape.half_units(); unit += kShape.loaders()) {
-      if (kShape.half_units() % kShape.loaders() != 0 && unit + warp_ >= kShape.half_units()) break;
+      if (kShape.half_units() % kShape.loaders() != 0 && unit + part_ >= kShape.half_units()) break;
       if (unit < units_ && step < p_.weight.layout.pieces)
         ptx::copy_async_16(to, from);
       else
@@ -123,7 +149,7 @@ class WgmmaLoader {
   }
   __device__ std::uint32_t rows() const {
     return ring_.stage() + ring_.kActivations +
-           static_cast<std::uint32_t>(kShape.slot_offset(kOwn * warp_));
+           static_cast<std::uint32_t>(kShape.slot_offset(kOwn * part_));
   }
   __device__ void copy_rows(int of_some) const {
     const std::uint32_t to = rows() + lane_ * 16;
@@ -136,8 +162,27 @@ class WgmmaLoader {
     }
   }
   /// Of a tile at the end of the tokens. What does not exist is not copied: outputs of such tokens
-  /// are not stored.
+  /// are not stored. So much straight-line code costs whole tiles of three products 9 % (H200).
   __device__ void copy_part(int of_some) const {
+    if constexpr (!kShape.boxes()) {
+      copy_singly<false>(of_some);
+    } else {
+      const std::uint32_t to = rows() + lane_ * 16;
+#pragma unroll
+      for (int i = 0; i < kOwn; ++i) {
+        const std::byte* from = x_ + __shfl_sync(~0u, offsets_, kOwn * of_some + i);
+        const std::uint32_t row = to + static_cast<std::uint32_t>(kShape.slot_offset(i));
+#pragma unroll
+        for (int half = 0; half < 2; ++half)
+          ptx::copy_async_16_if(left_ - half * kHalf >= kChunkTokens, row + half * kHalf * 4,
+                                from + half * kHalf * 4);
+      }
+      if (p_.tokens % kChunkTokens != 0) copy_singly<true>(of_some);
+    }
+  }
+  /// One question after the other. kLast: only the last tokens, if they are fewer than a copy has.
+  template <bool kLast>
+  __device__ void copy_singly(int of_some) const {
     const std::uint32_t to = rows() + lane_ * 16;
     const int tokens = p_.tokens - tiles_.first_token - lane_ * kChunkTokens;
 #pragma unroll 1
@@ -150,7 +195,7 @@ class WgmmaLoader {
         const std::uint32_t at = row + half * kHalf * 4;
         const std::byte* chunk = from + half * kHalf * 4;
         if (left >= kChunkTokens) {
-          ptx::copy_async_16(at, chunk);
+          if constexpr (!kLast) ptx::copy_async_16(at, chunk);
           continue;
         }
 #pragma unroll 1
@@ -163,20 +208,41 @@ class WgmmaLoader {
   const BlockedArguments& p_;
   WgmmaRing<kShape> ring_;
   WgmmaTiles tiles_;
-  int warp_, lane_;
+  int part_, lane_;  // of a stage
   WgmmaColumns<kShape> columns_;
+  int others_;  // that have their turn before this warp
   std::int64_t offsets_ = 0;
   const std::byte *values_ = nullptr, *x_ = nullptr;
   int units_ = 0;  // from this warp's first on, that exist
+  int left_ = 0;   // tokens, from this lane's first on
   bool whole_ = false;
 };
 
-/// Rounds the values of every so-manieth stage, or divides them: what a fence waits for goes on
-/// beside the stages of the other warps.
+/// Orders the values of all stages from the copy engine, by one thread. They are rounded on the
+/// way; what does not exist becomes 0.
 template <BlockedShape kShape>
-class WgmmaRounder {
+__device__ void order_values(const BlockedArguments& p, const CUtensorMap& values,
+                             WgmmaRing<kShape> ring) {
+  const int steps = wgmma_steps<kShape>(p);
+#pragma unroll 1
+  for (WgmmaTiles tiles(p); !tiles.done(); tiles.next()) {
+    tiles.template place<kShape>();
+#pragma unroll 1
+    for (int step = 0; step < steps; ++step) {
+      ring.wait_empty();
+      ptx::barrier_arrive_expect(ring.full(), ring.kPartBytes);
+      ptx::load_box(ring.stage(), &values, 0, 8 * step, tiles.first_row / 8, ring.full());
+      ring.advance();
+    }
+  }
+}
+
+/// Divides the values of every so-manieth stage: what a fence waits for goes on beside the stages
+/// of the other warps.
+template <BlockedShape kShape>
+class WgmmaDivider {
  public:
-  __device__ WgmmaRounder(const BlockedArguments& p, const WgmmaRing<kShape>& ring, int warp,
+  __device__ WgmmaDivider(const BlockedArguments& p, const WgmmaRing<kShape>& ring, int warp,
                           int lane)
       : p_(p), ring_(ring), warp_(warp), lane_(lane) {}
 
@@ -189,7 +255,7 @@ class WgmmaRounder {
     for (int step = warp_; step < steps; step += kShape.loaders()) {
       ring_.wait_loaded();
 #pragma unroll
-      for (int unit = 0; unit < kShape.half_units(); unit += kTogether) round(unit);
+      for (int unit = 0; unit < kShape.half_units(); unit += kTogether) divide(unit);
       ptx::fence_async_proxy();
       __syncwarp();
       if (lane_ == 0) ptx::barrier_arrive(ring_.full());
@@ -205,7 +271,7 @@ class WgmmaRounder {
     return ptx::round_tf32(__uint_as_float(value) - __uint_as_float(big));
   }
   /// Half units from `unit` on: all are read before the first is written.
-  __device__ void round(int unit) const {
+  __device__ void divide(int unit) const {
     const std::uint32_t at = ring_.stage() + unit * BlockedShape::kPieceRows +
                              static_cast<std::uint32_t>(lane_) * kPieceBytes;
     uint4 v[kTogether];
@@ -218,9 +284,8 @@ class WgmmaRounder {
       const auto big = [](std::uint32_t value) { return ptx::round_tf32(__uint_as_float(value)); };
       const uint4 b = make_uint4(big(v[i].x), big(v[i].y), big(v[i].z), big(v[i].w));
       ptx::store_shared(to, b);
-      if constexpr (kShape.copies() == 2)
-        ptx::store_shared(to + ring_.kPartBytes, make_uint4(rest(v[i].x, b.x), rest(v[i].y, b.y),
-                                                            rest(v[i].z, b.z), rest(v[i].w, b.w)));
+      ptx::store_shared(to + ring_.kPartBytes, make_uint4(rest(v[i].x, b.x), rest(v[i].y, b.y),
+                                                          rest(v[i].z, b.z), rest(v[i].w, b.w)));
     }
   }
 

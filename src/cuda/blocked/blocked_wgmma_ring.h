@@ -17,7 +17,8 @@ struct WgmmaRing {
   static constexpr std::uint32_t kActivations = kShape.weight_bytes();
   static_assert(kStageBytes % 512 == 0, "atoms of the swizzle");
   // A barrier tells two phases apart: who waits for one has seen the end of the one before.
-  static_assert(kShape.stages % kShape.loaders() == 0, "a stage's values are rounded by one warp");
+  static_assert(kShape.stages % kShape.loaders() == 0,
+                "a stage's values are divided, or its rows loaded, by the same warp every time");
 
   std::uint32_t stages, barriers;  // shared memory
   std::uint32_t number = 0, parity = 0;
@@ -28,23 +29,28 @@ struct WgmmaRing {
   __device__ void init() const {
     WgmmaRing at = *this;
     for (; at.number < kShape.stages; ++at.number) {
-      ptx::barrier_init(at.loaded(), kShape.loaders() * 32);
+      ptx::barrier_init(at.loaded(), kShape.stage_loaders() * 32);
       ptx::barrier_init(at.full(), 1);
       ptx::barrier_init(at.empty(), kShape.warps());
+      if constexpr (kShape.boxes()) ptx::barrier_init(at.read(), kShape.warps());
     }
     ptx::fence_barrier_init();
   }
   __device__ std::uint32_t stage() const { return stages + number * kStageBytes; }
-  /// Operands are there; values are rounded as well; nobody needs them any more.
+  /// What the loading warps copy is there; values are there as wgmma wants them; nobody needs
+  /// values any more.
   __device__ std::uint32_t loaded() const { return barriers + number * BlockedShape::kBarrier; }
   __device__ std::uint32_t full() const {
     return loaded() + kShape.stages * BlockedShape::kBarrier;
   }
   __device__ std::uint32_t empty() const { return full() + kShape.stages * BlockedShape::kBarrier; }
+  /// Nobody needs activations any more: for one product, whose values have other copies.
+  __device__ std::uint32_t read() const { return empty() + kShape.stages * BlockedShape::kBarrier; }
   __device__ void wait_loaded() const { ptx::barrier_wait(loaded(), parity); }
   __device__ void wait_full() const { ptx::barrier_wait(full(), parity); }
   /// At once the first time round.
   __device__ void wait_empty() const { ptx::barrier_wait(empty(), parity ^ 1); }
+  __device__ void wait_read() const { ptx::barrier_wait(read(), parity ^ 1); }
   __device__ void advance() {
     if (++number < kShape.stages) return;
     number = 0;

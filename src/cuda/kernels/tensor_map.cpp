@@ -9,6 +9,7 @@
 #include "coppice/error.h"
 #include "cuda/check.h"
 #include "cuda/kernels/expand_layout.h"
+#include "cuda/kernels/values_map.h"
 #include "cuda/packed_layout.h"
 #include "cuda/select.h"
 
@@ -36,24 +37,33 @@ struct Dimensions {
 };
 
 template <std::size_t kRank>
-CUtensorMap encode_map(const void* data, Dtype type, Dimensions<kRank> of, Swizzled swizzle) {
+CUtensorMap encode_map(const void* data, CUtensorMapDataType type, int element_bytes,
+                       Dimensions<kRank> of, Swizzled swizzle) {
   static const auto encode = find_encoder();
-  for (cuuint64_t& stride : of.strides) stride *= 2;  // bytes
+  for (cuuint64_t& stride : of.strides) stride *= static_cast<cuuint64_t>(element_bytes);
   std::array<cuuint32_t, kRank> steps;
   steps.fill(1);
   CUtensorMap map;
-  const CUresult result = encode(
-      &map, type == Dtype::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
-      kRank, const_cast<void*>(data), of.sizes.data(), of.strides.data(), of.box.data(),
-      steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-      swizzle == Swizzled::none       ? CU_TENSOR_MAP_SWIZZLE_NONE
-      : swizzle == Swizzled::bytes_64 ? CU_TENSOR_MAP_SWIZZLE_64B
-                                      : CU_TENSOR_MAP_SWIZZLE_128B,
-      CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result =
+      encode(&map, type, kRank, const_cast<void*>(data), of.sizes.data(), of.strides.data(),
+             of.box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+             swizzle == Swizzled::none       ? CU_TENSOR_MAP_SWIZZLE_NONE
+             : swizzle == Swizzled::bytes_64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                                             : CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result != CUDA_SUCCESS)
     throw DeviceError("describing a matrix to the copy engine: CUDA driver error " +
                       std::to_string(static_cast<int>(result)));
   return map;
+}
+
+// 16-bit elements.
+template <std::size_t kRank>
+CUtensorMap encode_map(const void* data, Dtype type, const Dimensions<kRank>& of,
+                       Swizzled swizzle) {
+  return encode_map<kRank>(
+      data, type == Dtype::f16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16,
+      2, of, swizzle);
 }
 
 }  // namespace
@@ -91,6 +101,17 @@ CUtensorMap piece_map(const void* values, Dtype type, std::int64_t half_units, s
                         {kPieceElements, kPieceElements * count},
                         {kPieceElements, static_cast<cuuint32_t>(box_pieces), kBlockRows / 8}},
                        Swizzled::none);
+}
+
+CUtensorMap rounded_values_map(const void* values, std::int64_t half_units, std::int64_t pieces,
+                               int box_half_units) {
+  constexpr cuuint64_t kSlots = 16, kRows = 8;
+  const auto count = static_cast<cuuint64_t>(pieces);
+  return encode_map<3>(values, CU_TENSOR_MAP_DATA_TYPE_TFLOAT32, 4,
+                       {{kSlots, kRows * count, static_cast<cuuint64_t>(half_units)},
+                        {kSlots, kSlots * kRows * count},
+                        {kSlots, kRows, static_cast<cuuint32_t>(box_half_units)}},
+                       Swizzled::bytes_64);
 }
 
 CUtensorMap window_map(const WindowMapInfo& info) {

@@ -40,9 +40,26 @@ Cost short_vectors_cost(const Selection& selection, const ProductInfo& p,
   return cost;
 }
 
-// Kernels of warpgroups: tensor cores, what shared memory takes in and delivers (activations once,
-// the weight's rows to every product of 64 tokens) and what comes from L2, beside each other; a
-// tile's outputs come on top.
+// Kernels of warpgroups by one product: a step takes what the copies of its activations take, and
+// more the more values there are; tiles at the end of the tokens as well.
+Cost boxes_cost(const Selection& selection, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& all = constants_of(device);
+  const Constants::Blocked& c = all.blocked;
+  const BlockedShape& s = kBlockedShapes[static_cast<std::size_t>(selection.shape)];
+  const std::int64_t tiles = ceil_div(p.blocked.rows, s.rows()) * ceil_div(p.tokens, s.tokens());
+  const auto own = static_cast<double>(ceil_div(tiles, device.multiprocessors));
+  const double clocks = 1 / all.clock_hz, outputs = s.rows() * s.tokens();
+  const double steps = own * static_cast<double>(p.blocked.pieces);
+  Cost cost;
+  cost.l2 = clocks * steps * (c.box_step_clocks + c.box_row_clocks * s.rows());
+  cost.launch = clocks * (c.box_fill_clocks + own * c.box_output_clocks * outputs);
+  add_ends(cost, selection, p, c);
+  return cost;
+}
+
+// Those by three products: tensor cores, what shared memory takes in and delivers (activations
+// once, the weight's rows to every product of 64 tokens) and what comes from L2, beside each other;
+// a tile's outputs come on top.
 Cost warpgroups_cost(const Selection& selection, const ProductInfo& p, const DeviceInfo& device) {
   const Constants& all = constants_of(device);
   const Constants::Blocked& c = all.blocked;
@@ -56,12 +73,12 @@ Cost warpgroups_cost(const Selection& selection, const ProductInfo& p, const Dev
       own * static_cast<double>(ceil_div(p.blocked.pieces, s.group_pieces) * s.group_pieces) *
       (1 + parts * (c.group_part_steps - 1));
   const double clocks = 1 / all.clock_hz, outputs = s.rows() * s.tokens();
-  const int products = s.math == BlockedMath::split ? 3 : 1;
+  constexpr int kProducts = 3;
   const double values = s.half_units() * BlockedShape::kPieceRows;
   const double in = s.list_bytes() + s.weight_bytes(),
-               out = s.list_bytes() + s.tokens() / 64 * products * values;
+               out = s.list_bytes() + s.tokens() / 64 * kProducts * values;
   Cost cost;
-  cost.tensor = clocks * steps * BlockedShape::kSlots * outputs * products / c.group_products;
+  cost.tensor = clocks * steps * BlockedShape::kSlots * outputs * kProducts / c.group_products;
   cost.shared = clocks * steps * (in + out) / c.group_shared_bytes;
   cost.l2 = clocks * steps * (s.list_bytes() + values) / c.group_l2_bytes;
   cost.latency = clocks * steps * c.group_step_clocks;
@@ -81,6 +98,7 @@ Cost blocked_cost(const Selection& selection, const ProductInfo& p, const Device
   const Constants::Blocked& c = all.blocked;
   const BlockedShape& s = kBlockedShapes[static_cast<std::size_t>(selection.shape)];
   if (s.windowed()) return short_vectors_cost(selection, p, device);
+  if (s.boxes()) return boxes_cost(selection, p, device);
   if (s.warpgroups()) return warpgroups_cost(selection, p, device);
   const int lists = blocked_lists(s, p);
   const std::int64_t tiles = ceil_div(p.blocked.rows, s.rows()) * ceil_div(p.tokens, s.tokens());

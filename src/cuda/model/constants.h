@@ -135,9 +135,13 @@ struct Constants {
     double group_part_steps = 2.1;      ///< of a tile at the end of the tokens, for one of others
     double group_fill_clocks = 1250;    ///< of a product
     double group_output_clocks = 0.62;  ///< an output
-    double latency_clocks = 1160;       ///< of a copy, over the stages under way
-    double fill_clocks = 2910;          ///< of a tile
-    double output_clocks = 0.116;       ///< an output, for every slice
+    // The same of one product, whose values are boxes:
+    double box_step_clocks = 550, box_row_clocks = 3.05;  ///< of a step; more for a row
+    double box_fill_clocks = 4000;                        ///< of a product
+    double box_output_clocks = 0.2;                       ///< an output
+    double latency_clocks = 1160;                         ///< of a copy, over the stages under way
+    double fill_clocks = 2910;                            ///< of a tile
+    double output_clocks = 0.116;                         ///< an output, for every slice
     double ends_seconds = 2e-6;
     double copy_bytes = 2.5e12;  ///< a transpose before, in and out ...
     double copy_seconds = 2e-6;  ///< and its start
@@ -325,6 +329,10 @@ void for_each_constant(AnyConstants& c, F f) {
   f("blocked.group_part_steps", c.blocked.group_part_steps);
   f("blocked.group_fill_clocks", c.blocked.group_fill_clocks);
   f("blocked.group_output_clocks", c.blocked.group_output_clocks);
+  f("blocked.box_step_clocks", c.blocked.box_step_clocks);
+  f("blocked.box_row_clocks", c.blocked.box_row_clocks);
+  f("blocked.box_fill_clocks", c.blocked.box_fill_clocks);
+  f("blocked.box_output_clocks", c.blocked.box_output_clocks);
   f("blocked.latency_clocks", c.blocked.latency_clocks);
   f("blocked.fill_clocks", c.blocked.fill_clocks);
   f("blocked.output_clocks", c.blocked.output_clocks);

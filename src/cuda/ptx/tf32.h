@@ -12,6 +12,19 @@ __device__ inline std::uint32_t round_tf32(float value) {
   return bits;
 }
 
+/// The same for an instruction that ignores the other bits, in which something is left: half of the
+/// last bit that counts is added. Not to what is no number, which could become one.
+__device__ inline std::uint32_t round_tf32_operand(std::uint32_t bits) {
+  asm("{\n"
+      ".reg .pred number;\n"
+      "setp.num.f32 number, %1, %1;\n"
+      "@number add.u32 %0, %0, 0x1000;\n"
+      "}\n"
+      : "+r"(bits)
+      : "f"(__uint_as_float(bits)));
+  return bits;
+}
+
 /// D += A B with A 16x8, of 32-bit numbers of which 19 bits count. Lane 4g+t holds a: k = t of rows
 /// g, g+8, then k = t + 4; b: k = t, t + 4 of token g; d: rows g (0, 1) and g+8 (2, 3) at tokens
 /// 2t, 2t+1.
