@@ -8,6 +8,7 @@
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/decode_select.h"
 #include "cuda/element/fragment_config.h"
+#include "cuda/element/held_select.h"
 #include "cuda/kernels/decode_sizes.h"
 
 namespace coppice::cuda {
@@ -38,6 +39,8 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
       best.tile_tokens = tokens;
       add(best);
     }
+    if (family == Family::fragments)
+      for (const Selection& held : held_selections(product, device)) add(held);
   } else if (family == Family::blocked) {
     for (const Selection& one : blocked_selections(product, device)) add(one);
   } else if (family == Family::two_four) {
@@ -116,6 +119,7 @@ bool same_sums(const Selection& a, const Selection& b) {
   if (a.family != b.family || a.slices != b.slices) return false;
   if (a.family == Family::blocked) return same_blocked_sums(a, b);
   if (a.family == Family::unpack) return a.shape == b.shape;
+  if (is_held(a) || is_held(b)) return is_held(a) && is_held(b);
   // Ranks follow from how many thread blocks fit on a multiprocessor.
   return a.family != Family::fragments ||
          fragment_residents(a.tile_tokens) == fragment_residents(b.tile_tokens);

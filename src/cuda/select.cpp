@@ -5,6 +5,7 @@
 
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/decode_select.h"
+#include "cuda/element/held_select.h"
 #include "cuda/model/model.h"
 
 namespace coppice::cuda {
@@ -155,7 +156,8 @@ Selection faster_unpacked(const Selection& listed, const ProductInfo& p, const D
 }  // namespace
 
 Selection select(const ProductInfo& p, const DeviceInfo& device) {
-  const Selection listed = select_of(preferred_without_decode(p, device), p, device);
+  const Selection listed =
+      faster_held(select_of(preferred_without_decode(p, device), p, device), p, device);
   const Selection many = faster_unpacked(listed, p, device);
   if (p.batch_invariant || p.tokens == 0 || !can_run(Family::decode, p, device)) return many;
   const Selection few = select_of(Family::decode, p, device);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "cuda/blocked/blocked_select.h"
+#include "cuda/element/held_select.h"
 #include "cuda/kernels/decode_sizes.h"
 #include "cuda/select.h"
 
@@ -14,6 +15,7 @@ std::string selection_name(const Selection& selection) {
   if (is_element_family(selection.family))
     return fmt::format("{} {}",
                        selection.family == Family::lookup  ? "look-up"
+                       : is_held(selection)                ? "held"
                        : selection.family == Family::quads ? "quads"
                                                            : "fragments",
                        selection.tile_tokens);

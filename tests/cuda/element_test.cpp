@@ -70,6 +70,28 @@ TEST(CudaElement, EveryKernel) {
       }
 }
 
+// Fragments alone: every tile of those that hold activations in registers or in shared memory, with
+// columns for clusters and passes.
+TEST(CudaElement, FragmentsOfFewTokens) {
+  COPPICE_NEEDS_GPU();
+  Random random(20261122);
+  const int count = case_count(20);
+  for (int i = 0; i < count && !HasFailure(); ++i)
+    for (const char* pattern : {"2:8", "4:8", "2:16"})
+      for (const std::int64_t tokens : {2, 7, 16}) {
+        Problem p;
+        p.pattern = Pattern::parse(pattern);
+        p.rows = random_int(random, 1, 300);
+        p.cols = random_int(random, 1, i % 3 == 0 ? 20000 : 3000);
+        p.tokens = tokens;
+        p.dtype = i % 2 == 0 ? Dtype::f16 : Dtype::bf16;
+        choose_operands(p, random);
+        if (i % 4 != 0) align_x(p);
+        p.every_kernel_of = Family::fragments;
+        check_problem(p, static_cast<std::uint64_t>(i));
+      }
+}
+
 // Units of which one half has no rows, and so no choices of its own; lists shared by rows or not,
 // of runs that begin at a multiple of 16 bytes or not.
 TEST(CudaElement, LookupsOfHalfUnitsAndLists) {

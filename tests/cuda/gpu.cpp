@@ -6,6 +6,7 @@
 
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/decode_select.h"
+#include "cuda/element/held_select.h"
 #include "cuda/multiply.h"
 #include "cuda/weight.h"
 
@@ -127,6 +128,8 @@ std::vector<Selection> selections(const Problem& p, const PackedWeight& packed, 
       all.push_back(select_of(family, product, device));
       all.back().tile_tokens = tile;
     }
+    if (family == Family::fragments)
+      for (const Selection& held : held_selections(product, device)) all.push_back(held);
     return all;
   }
   if (family == Family::blocked) {

@@ -49,17 +49,44 @@ TEST(Select, FewTokensAreLookedUpWhereFragmentsTakeLonger) {
   };
   for (const char* pattern : {"2:8", "4:8", "2:16", "vw32/8:32"}) {
     EXPECT_EQ(name(pattern, 4096, 4096, 1), "look-up 1");
-    EXPECT_EQ(name(pattern, 4096, 4096, 2), "look-up 2");
-    EXPECT_EQ(name(pattern, 2048, 8192, 2), "look-up 2");
-    EXPECT_EQ(name(pattern, 4096, 4096, 8), "fragments 8");
     EXPECT_EQ(name(pattern, 4096, 4096, 2, true), "fragments 8") << "one order of sums";
   }
+  for (const char* pattern : {"2:8", "2:16", "vw32/8:32"})
+    EXPECT_EQ(name(pattern, 4096, 4096, 2), "look-up 2");
+  EXPECT_EQ(name("vw32/8:32", 2048, 8192, 2), "look-up 2");
+  EXPECT_EQ(name("vw32/8:32", 4096, 4096, 8), "fragments 8");
   EXPECT_EQ(name("2:16", 28672, 8192, 4), "look-up 4");
   for (const char* pattern : {"2:8", "4:8"})
     for (const std::int64_t tokens : {2, 3, 4}) {
       EXPECT_EQ(name(pattern, 14336, 4096, tokens), "fragments 8");
       EXPECT_EQ(name(pattern, 28672, 8192, tokens), "fragments 8");
     }
+}
+
+// As measured: fragments that hold activations in registers where rows are few, or columns many.
+TEST(Select, FewTokensAreHeldWhereWarpsHaveFewUnits) {
+  const auto name = [](const char* pattern, std::int64_t rows, std::int64_t cols,
+                       std::int64_t tokens, bool token_major = true) {
+    ProductInfo p =
+        describe(Grid(Pattern::parse(pattern), {rows, cols, {}, {}}), Dtype::bf16, false, hopper());
+    p.tokens = tokens;
+    p.token_major = token_major;
+    return selection_name(select(p, hopper()));
+  };
+  for (const char* pattern : {"2:8", "4:8", "2:16"}) {
+    EXPECT_EQ(name(pattern, 4096, 4096, 8), "held 8");
+    EXPECT_EQ(name(pattern, 4096, 4096, 16), "held 16");
+    EXPECT_EQ(name(pattern, 4096, 4096, 8, false), "fragments 8") << "turned over too slowly";
+    EXPECT_EQ(name(pattern, 2048, 8192, 8), "held 8");
+    EXPECT_FALSE(name(pattern, 4096, 4096, 17).starts_with("held"));
+  }
+  for (const char* pattern : {"2:8", "2:16"}) {
+    EXPECT_EQ(name(pattern, 14336, 4096, 16), "fragments 16");
+    EXPECT_EQ(name(pattern, 28672, 8192, 16), "fragments 16");
+  }
+  EXPECT_EQ(name("4:8", 4096, 4096, 2), "held 8");
+  EXPECT_EQ(name("4:8", 4096, 14336, 16), "held 16");
+  EXPECT_EQ(name("2:16", 4096, 14336, 16), "fragments 16");
 }
 
 // Nothing that text generation meets may land on a kernel for many tokens.

@@ -3,12 +3,27 @@
 #include <algorithm>
 
 #include "cuda/element/fragment_arguments.h"
+#include "cuda/element/held_arguments.h"
+#include "cuda/element/held_select.h"
 #include "cuda/element/quad_arguments.h"
 #include "cuda/kernels/tensor_map.h"
 #include "cuda/window/window.h"
 
 namespace coppice::cuda {
 namespace {
+
+#if COPPICE_CUDA_WGMMA
+void multiply_held(const ElementProduct& product, int tile_tokens, const ElementPacked& packed,
+                   Dtype dtype, const DeviceInfo& device, Stream stream) {
+  const int form = packed.info.fragment_form;
+  const HeldConfig config = held_config(form, tile_tokens);
+  HeldArguments p;
+  static_cast<ElementProduct&>(p) = product;
+  p.split = split_held(config, p.weight.layout, device.multiprocessors, device.shared_bytes);
+  p.places = held_places(config, p.split, held_stages(config, p.split));
+  (dtype == Dtype::f16 ? launch_held_f16 : launch_held_bf16)(p, form, tile_tokens, stream);
+}
+#endif
 
 void multiply_fragments(const ElementProduct& product, int tile_tokens, const ElementPacked& packed,
                         Dtype dtype, Stream stream) {
@@ -105,6 +120,11 @@ void multiply_element(const Selection& selection, const ElementPacked& packed, c
   p.epilogue = epilogue;
   if (selection.family == Family::window)
     multiply_window(p, selection, packed, dtype, device, stream);
+#if COPPICE_CUDA_WGMMA
+  // A permutation's activations would come one by one.
+  else if (is_held(selection) && p.weight.sources == nullptr)
+    multiply_held(p, selection.tile_tokens, packed, dtype, device, stream);
+#endif
   else if (selection.family == Family::fragments)
     multiply_fragments(p, selection.tile_tokens, packed, dtype, stream);
   else if (selection.family == Family::quads)

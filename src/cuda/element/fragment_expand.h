@@ -6,8 +6,7 @@
 #include <utility>
 
 #include "cuda/element/fragment_arguments.h"
-#include "cuda/element/fragment_table.h"
-#include "cuda/ptx/bytes.h"
+#include "cuda/element/fragment_dense.h"
 #include "cuda/ptx/mma.h"
 
 namespace coppice::cuda {
@@ -84,57 +83,13 @@ class ExpandedRows {
     }
   }
 
-  /// Values 2i and 2i + 1 of a row's step.
-  template <int kPair>
-  __device__ std::uint32_t pair(int row) const {
-    const uint4& piece = values_[row][kPair / 4 % kAhead];
-    return kPair % 4 == 0 ? piece.x : kPair % 4 == 1 ? piece.y : kPair % 4 == 2 ? piece.z : piece.w;
-  }
-
-  /// The choice of lane group kGroup, times 128.
-  template <int kGroup>
-  __device__ std::uint32_t choice(int row) const {
-    constexpr int kBits = kForm.choice_bits(), kWord = kGroup * kBits / 32;
-    constexpr int kShift = kGroup * kBits % 32, kMask = ((1 << kBits) - 1) << 7;
-    if constexpr (kShift + kBits > 32)
-      return __funnelshift_r(choices_[row][kWord], choices_[row][kWord + 1], kShift - 7) & kMask;
-    else if constexpr (kShift >= 7)
-      return choices_[row][kWord] >> (kShift - 7) & kMask;
-    else
-      return choices_[row][kWord] << (7 - kShift) & kMask;
-  }
-
   /// The dense places of lane group kGroup of a row, two in a register.
   template <int kGroup>
   __device__ void expand(int row, std::uint32_t (&out)[kForm.group / 2]) const {
-    const std::uint32_t at = choice<kGroup>(row);
-    std::uint32_t selectors[kForm.group / 4];
-    if constexpr (kForm.group == 8) {
-      const uint2 raw = *reinterpret_cast<const uint2*>(table_ + at);
-      selectors[0] = raw.x, selectors[1] = raw.y;
-    } else {
-      static_assert(kForm.group == 16);
-      const uint4 raw = *reinterpret_cast<const uint4*>(table_ + at);
-      selectors[0] = raw.x, selectors[1] = raw.y, selectors[2] = raw.z, selectors[3] = raw.w;
-    }
-    constexpr int kPair = kGroup * kForm.kept / 2;
-    if constexpr (kForm.form == ChoiceForm::indices) {
-      static_assert(kForm.kept == 2);
-      const std::uint32_t values = pair<kPair>(row);
-#pragma unroll
-      for (int i = 0; i < kForm.group / 2; ++i)
-        out[i] = ptx::select_bytes(values, 0, selectors[i / 2] >> 16 * (i % 2));
-    } else {
-      static_assert(kForm.kept == 4 && kForm.group == 8);
-      // Bit i of the mask to the sign of byte i, and from there to both bytes of place i.
-      const std::uint32_t signs[2] = {(at >> 7 & 15) * 0x10204080u, (at >> 11) * 0x10204080u};
-      constexpr std::uint32_t kSigns[4] = {0x9988, 0xBBAA, 0xDDCC, 0xFFEE};
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        out[i] = ptx::select_bytes(pair<kPair>(row), pair<kPair + 1>(row),
-                                   selectors[i / 2] >> 16 * (i % 2)) &
-                 ptx::select_bytes(signs[0], signs[1], kSigns[i]);
-    }
+    constexpr int kWord = kGroup * kForm.kept / 2;
+    dense_places<kForm>(table_, group_choice<kForm, kGroup>(choices_[row]),
+                        piece_word<kWord>(values_[row]),
+                        piece_word<kWord + kForm.kept / 2 - 1>(values_[row]), out);
   }
 
   template <int kGroup, typename Use>

@@ -175,11 +175,12 @@ struct Constants {
   } unpack;
 
   struct Fragments {
-    double memory_share = 0.776, l2_share = 0.566;
-    double step_clocks = 55.3, step_token_clocks = 20.3;  ///< of a scheduler, 16 rows x 32 columns
+    double memory_share = 0.85, l2_share = 0.566;
+    double step_clocks = 44, step_token_clocks = 20.3;    ///< of a scheduler, 16 rows x 32 columns
     double mask_clocks = 77.6, mask_token_clocks = 26.5;  ///< the same of masks
     // Of a warp's way through 32 columns, or through 32 columns alive of a list.
-    double step_latency_clocks = 364, mask_latency_clocks = 859, list_latency_clocks = 292;
+    double step_latency_clocks = 364, mask_latency_clocks = 765, list_latency_clocks = 292;
+    double mask_octet_latency = 0.25;  ///< more by so much for 16 tokens, by half of it above
     // Where activations are gathered: of a pass over the weight, and of a value on all
     // multiprocessors, and of each token of a tile.
     double list_clocks = 56.9, list_token_clocks = 404;
@@ -190,6 +191,15 @@ struct Constants {
     double rank_seconds = 1.2e-6;
     double round_seconds = 1.15e-8;
   } fragments;
+
+  struct Held {
+    double memory_share = 0.85;
+    // Of a warp's way through 32 columns of a unit, and more for 8 tokens.
+    double part_clocks = 136, mask_clocks = 269, token_clocks = 40;
+    double ends_seconds = 2.4e-6, token_seconds = 0.75e-6;  ///< more for 8 tokens
+    double pass_seconds = 1.3e-6;       ///< of a warp's activations but the first
+    double wide_pass_seconds = 3.5e-6;  ///< the same of groups of 16
+  } held;
 
   struct Quads {
     double memory_share = 0.8, l2_share = 0.9;
@@ -362,6 +372,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("fragments.mask_token_clocks", c.fragments.mask_token_clocks);
   f("fragments.step_latency_clocks", c.fragments.step_latency_clocks);
   f("fragments.mask_latency_clocks", c.fragments.mask_latency_clocks);
+  f("fragments.mask_octet_latency", c.fragments.mask_octet_latency);
   f("fragments.list_latency_clocks", c.fragments.list_latency_clocks);
   f("fragments.list_clocks", c.fragments.list_clocks);
   f("fragments.list_token_clocks", c.fragments.list_token_clocks);
@@ -372,6 +383,14 @@ void for_each_constant(AnyConstants& c, F f) {
   f("fragments.ends_seconds", c.fragments.ends_seconds);
   f("fragments.rank_seconds", c.fragments.rank_seconds);
   f("fragments.round_seconds", c.fragments.round_seconds);
+  f("held.memory_share", c.held.memory_share);
+  f("held.part_clocks", c.held.part_clocks);
+  f("held.mask_clocks", c.held.mask_clocks);
+  f("held.token_clocks", c.held.token_clocks);
+  f("held.ends_seconds", c.held.ends_seconds);
+  f("held.token_seconds", c.held.token_seconds);
+  f("held.pass_seconds", c.held.pass_seconds);
+  f("held.wide_pass_seconds", c.held.wide_pass_seconds);
   f("quads.memory_share", c.quads.memory_share);
   f("quads.l2_share", c.quads.l2_share);
   f("quads.block_clocks", c.quads.block_clocks);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cuda/element/held_config.h"
 #include "cuda/element/quad_ring_plan.h"
 #include "cuda/model/model.h"
 #include "cuda/model/tiles.h"
@@ -115,12 +116,40 @@ Cost fragments_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& dev
   cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
                                levels.l2_bytes * c.l2_share, device);
   cost.cores = rounds * residents * parts * part * split.block_units() / 4 / levels.clock_hz;
-  cost.latency = rounds * parts *
-                 (form.form == ChoiceForm::mask ? c.mask_latency_clocks : c.step_latency_clocks) /
-                 levels.clock_hz;
+  const double more = tile_tokens <= 8 ? 0 : tile_tokens == 16 ? 1 : 0.5;
+  const double latency = form.form == ChoiceForm::mask
+                             ? c.mask_latency_clocks * (1 + c.mask_octet_latency * more)
+                             : c.step_latency_clocks;
+  cost.latency = rounds * parts * latency / levels.clock_hz;
   cost.l2 =
       tiles * blocks / split.ranks * columns * tile_tokens * 2 / (levels.l2_bytes * c.l2_share);
   cost.launch = c.ends_seconds + c.rank_seconds * std::log2(split.ranks) + c.round_seconds * rounds;
+  cost.combine();
+  return cost;
+}
+
+// The weight from memory; a warp's way through its units one after the other; activations once for
+// every pass.
+Cost held_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& levels = constants_of(device);
+  const Constants::Held& c = levels.held;
+  const ElementInfo& e = p.element;
+  const HeldConfig config = held_config(std::max(0, e.fragment_form), tile_tokens);
+  const ElementSplit split =
+      split_held(config, e.layout, device.multiprocessors, device.shared_bytes);
+  const double tiles = count(ceil_div(p.tokens, tile_tokens));
+  const double blocks = tiles * count(split.tiles) * split.ranks;
+  const double rounds = std::max(1.0, std::ceil(blocks / device.multiprocessors));
+  const double passes = count(held_passes(split));
+  const double units = passes * count(ceil_div(split.tile_parts, split.row_warps));
+  const double part = (config.form.form == ChoiceForm::mask ? c.mask_clocks : c.part_clocks) +
+                      c.token_clocks * config.tiles;
+  Cost cost;
+  cost.memory = weight_seconds(e.layout, tiles, levels.memory_bytes * c.memory_share,
+                               levels.l2_bytes, device);
+  cost.latency = rounds * units * count(config.slice_columns()) / 32 * part / levels.clock_hz;
+  cost.launch = c.ends_seconds + c.token_seconds * config.tiles +
+                (config.form.group == 8 ? c.pass_seconds : c.wide_pass_seconds) * (passes - 1);
   cost.combine();
   return cost;
 }

@@ -1,6 +1,7 @@
 #include "cuda/model/model.h"
 
 #include "cuda/blocked/blocked_select.h"
+#include "cuda/element/held_select.h"
 
 namespace coppice::cuda::model {
 
@@ -49,7 +50,8 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
     case Family::gather:
       return gather_cost(tile(), s.slices, p, device);
     case Family::fragments:
-      return fragments_cost(s.tile_tokens, p, device);
+      return is_held(s) ? held_cost(s.tile_tokens, p, device)
+                        : fragments_cost(s.tile_tokens, p, device);
     case Family::quads:
       return quads_cost(s.tile_tokens, p, device);
     case Family::lookup:

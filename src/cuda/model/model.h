@@ -29,6 +29,7 @@ Cost window_cost(const WindowShape& shape, const ProductInfo& product, const Dev
 Cost decode_cost(const DecodeShape& shape, const ProductInfo& product, const DeviceInfo& device);
 Cost lookup_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
 Cost fragments_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
+Cost held_cost(int tile_tokens, const ProductInfo& p, const DeviceInfo& device);
 Cost quads_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
 
 /// Of Family::unpack and two_four.
