@@ -97,7 +97,7 @@ TEST(CudaDecode, ProductsFollowEachOtherInAGraph) {
           expect_ok(cudaMemsetAsync(out.data, 0xFF, bytes, stream));
           MutableMatrix turned = out;
           turned.layout = Layout::feature_major;
-          transpose(in, turned, stream);  // a plain kernel; its output is overwritten
+          transpose(in, turned, stream);  // its output is overwritten
         }
         multiply_by(select_of(Family::decode, product, weight.impl().device_info), weight, in, out,
                     epilogue, {}, stream);

@@ -23,6 +23,6 @@ struct TransposeArguments {
 void launch_transpose(TransposeArguments arguments, int element_bytes, cudaStream_t stream);
 
 /// to[row * to_stride + col] = from[row * from_stride + col]. `element_bytes`: 2 or 4.
-void launch_realign(const TransposeArguments& arguments, int element_bytes, cudaStream_t stream);
+void launch_realign(TransposeArguments arguments, int element_bytes, cudaStream_t stream);
 
 }  // namespace coppice::cuda
