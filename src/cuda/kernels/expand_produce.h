@@ -1,4 +1,6 @@
-// The producer of a wgmma kernel that expands its weight: one warp, everything by the copy engine.
+// The producers of a wgmma kernel that expands its weight: a warp each for activations, records and
+// masks, everything by the copy engine. With one warp for all of it, up to ten copies a step, the
+// consumers waited for its orders (H200, docs/performance/vnm.md).
 #pragma once
 
 #include "cuda/kernels/expand_pipeline.h"
@@ -56,50 +58,85 @@ __device__ inline void copy_part(const ProductArguments& p, const WgmmaMaps& map
 }
 
 template <WgmmaConfig kConfig>
-__device__ inline void produce_expanded(const ProductArguments& p, const WgmmaMaps& maps,
-                                        Pipeline<kConfig> pipe, int lane) {
-  using Pipe = Pipeline<kConfig>;
+__device__ inline void produce_parts(const ProductArguments& p, const WgmmaMaps& maps,
+                                     Pipeline<kConfig> pipe, int lane) {
   TileWalk<kConfig> walk(p);
   const StepSlice slice = StepSlice::of<kConfig>(p);
-  UnitLists<kConfig> lists(p, walk.now.rows.block, lane);
   ptx::wait_for_kernels_before();
-  for (; walk.valid(); walk.advance()) {
-    const UnitLists<kConfig> next(p, walk.next.rows.block, lane);  // read a tile ahead
-    const std::int64_t block_bytes = static_cast<std::int64_t>(p.steps) * kRecordBytes;
-    const std::byte* records =
-        p.records + walk.now.rows.block * block_bytes + std::int64_t{slice.begin} * kRecordBytes;
-    const int blocks = walk.now.rows.blocks(), token = walk.now.token;
+  if (lane != 0) return;
+  for (; walk.valid(); walk.advance())
 #pragma unroll 1
-    for (int step = slice.begin; step < slice.begin + slice.count; ++step) {
+    for (int step = slice.begin; step < slice.begin + slice.count; ++step)
+#pragma unroll
+      for (int part = 0; part < Pipeline<kConfig>::kParts.count; ++part) {
+        pipe.x.wait_empty();
+        copy_part<kConfig>(p, maps, pipe, walk.now.token, step, part);
+        pipe.x.advance();
+      }
+}
+
+/// Does not wait for the kernels before, which never write weights (docs/performance/decode.md).
+template <WgmmaConfig kConfig>
+__device__ inline void produce_records(const ProductArguments& p, Pipeline<kConfig> pipe,
+                                       int lane) {
+  TileWalk<kConfig> walk(p);
+  const StepSlice slice = StepSlice::of<kConfig>(p);
+  const std::int64_t block_bytes = static_cast<std::int64_t>(p.steps) * kRecordBytes;
+  for (; walk.valid(); walk.advance()) {
+    const int blocks = walk.now.rows.blocks();
+    const std::byte* record = p.records +
+                              (walk.now.rows.block + min(lane, blocks - 1)) * block_bytes +
+                              std::int64_t{slice.begin} * kRecordBytes;
+#pragma unroll 1
+    for (int step = 0; step < slice.count; ++step) {
       pipe.w.wait_empty();
       const std::uint32_t full = pipe.w.full_barrier();
       if (lane == 0) {
-        if (step == slice.begin) pipe.announce(walk.info());
+        if (step == 0) pipe.announce(walk.info());
         ptx::barrier_arrive_expect(full, blocks * (kRecordBytes + expand::kBlockMaskBytes));
       }
       __syncwarp();
       if (lane < blocks)
-        ptx::copy_bulk(pipe.weight_tile() + lane * kRecordBytes, records + lane * block_bytes,
-                       kRecordBytes, full);
-      if (lane < blocks * kBlockUnits)
-        ptx::copy_bulk(pipe.masks() + lane * kStepQuads, lists.list + step * kStepQuads, kStepQuads,
-                       full);
-      records += kRecordBytes;
+        ptx::copy_bulk(pipe.weight_tile() + lane * kRecordBytes, record, kRecordBytes, full);
+      record += kRecordBytes;
       pipe.w.advance();
-#pragma unroll
-      for (int part = 0; part < Pipe::kParts.count; ++part) {
-        pipe.x.wait_empty();
-        if (lane == 0) copy_part<kConfig>(p, maps, pipe, token, step, part);
-        __syncwarp();
-        pipe.x.advance();
-      }
     }
-    lists = next;
   }
   pipe.w.wait_empty();
   if (lane != 0) return;
   pipe.announce({});
   ptx::barrier_arrive(pipe.w.full_barrier());
+}
+
+/// Into the stages of the records, whose barrier counts these bytes as well.
+template <WgmmaConfig kConfig>
+__device__ inline void produce_masks(const ProductArguments& p, Pipeline<kConfig> pipe, int lane) {
+  TileWalk<kConfig> walk(p);
+  const StepSlice slice = StepSlice::of<kConfig>(p);
+  UnitLists<kConfig> lists(p, walk.now.rows.block, lane);
+  for (; walk.valid(); walk.advance()) {
+    const UnitLists<kConfig> next(p, walk.next.rows.block, lane);  // read a tile ahead
+    const int units = walk.now.rows.blocks() * kBlockUnits;
+#pragma unroll 1
+    for (int step = slice.begin; step < slice.begin + slice.count; ++step) {
+      pipe.w.wait_empty();
+      if (lane < units)
+        ptx::copy_bulk(pipe.masks() + lane * kStepQuads, lists.list + step * kStepQuads, kStepQuads,
+                       pipe.w.full_barrier());
+      pipe.w.advance();
+    }
+    lists = next;
+  }
+}
+
+/// By the whole warpgroup.
+template <WgmmaConfig kConfig>
+__device__ inline void produce_expanded(const ProductArguments& p, const WgmmaMaps& maps,
+                                        const Pipeline<kConfig>& pipe, int thread) {
+  const int warp = __shfl_sync(0xffffffffu, thread / 32, 0), lane = thread % 32;
+  if (warp == 0) produce_parts<kConfig>(p, maps, pipe, lane);
+  if (warp == 1) produce_records<kConfig>(p, pipe, lane);
+  if (warp == 2) produce_masks<kConfig>(p, pipe, lane);
 }
 
 }  // namespace coppice::cuda

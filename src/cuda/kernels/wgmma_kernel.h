@@ -53,9 +53,9 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
       return;
     else if constexpr (kConfig.gathers())
       produce_gathered<kConfig>(p, maps, pipe, thread);
-    else if constexpr (kConfig.expands()) {
-      if (thread < 32) produce_expanded<kConfig>(p, maps, pipe, thread % 32);
-    } else if (thread == 0)
+    else if constexpr (kConfig.expands())
+      produce_expanded<kConfig>(p, maps, pipe, thread);
+    else if (thread == 0)
       produce_in_order<kConfig>(p, maps, pipe);
   } else {
     ptx::registers_raise<kConfig.consumer_registers()>();
