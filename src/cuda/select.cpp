@@ -119,7 +119,9 @@ double beside(const Selection& listed, const ProductInfo& p, const DeviceInfo& d
     case Family::expand:
       return p.group == 6 || p.group == 7 ? c.beside_gaps : c.beside_expand;
     case Family::mma:
-      return p.group >= 32 ? c.beside_mma_sparse : c.beside_mma;
+      return p.group >= 32         ? c.beside_mma_sparse
+             : p.block_vectors > 2 ? c.beside_mma_short
+                                   : c.beside_mma;
     default:
       return 1;
   }

@@ -128,6 +128,31 @@ TEST(Select, DecodeSumsDoNotDependOnTheTokens) {
       }
 }
 
+// What was fastest of all kernels, 22 November 2026 (H200, docs/performance/vnm.md): decode reads
+// the activations again for every vector of a block.
+TEST(Select, ShortVectorsOfTensOfTokensAreExpanded) {
+  const auto name = [](int vec_rows, int group, std::int64_t rows, std::int64_t tokens,
+                       bool token_major) {
+    ProductInfo p = product(vec_rows, group, rows, 4096, tokens);
+    p.rows = rows;
+    p.token_major = token_major;
+    return selection_name(select(p, hopper()));
+  };
+  for (const int vec_rows : {16, 32}) {
+    EXPECT_EQ(name(vec_rows, 8, 4096, 64, true), "expand 64x64 3 slices after a transpose");
+    EXPECT_EQ(name(vec_rows, 8, 4096, 64, false), "expand 64x64 3 slices");
+    EXPECT_EQ(name(vec_rows, 8, 4096, 256, false), "expand 128x128 2 slices");
+    EXPECT_EQ(name(vec_rows, 8, 14336, 128, true), "expand 128x128 after a transpose");
+    for (const bool token_major : {false, true}) {
+      EXPECT_TRUE(name(vec_rows, 16, 4096, 64, token_major).starts_with("unpack 2:4"));
+      EXPECT_TRUE(name(vec_rows, 16, 1024, 64, token_major).starts_with("decode"));
+    }
+  }
+  // The portable kernels gather for 32 rows at once, not for 16.
+  EXPECT_TRUE(name(32, 16, 14336, 128, true).starts_with("mma"));
+  EXPECT_TRUE(name(16, 16, 14336, 128, true).starts_with("unpack 2:4"));
+}
+
 TEST(Select, DecodeShapesFitTheDevice) {
   for (const DeviceInfo& device : {hopper(), ampere(), ada()})
     for (const int group : {4, 8, 32, 256})

@@ -18,7 +18,7 @@ struct Constants {
   // What families make of them: shares of a level's rate, clocks and seconds of their own.
   struct Transpose {  ///< or a copy, before the product
     double memory_share = 1.08;
-    double ends_seconds = 2.51e-6;
+    double ends_seconds = 2.1e-6;
   } transpose;
 
   struct Wgmma {
@@ -40,7 +40,7 @@ struct Constants {
     double slice_output_clocks = 0.168;  ///< and sums from one thread block to another, an output
     double memory_share = 0.514;
     double order_memory_share = 0.87;  ///< the same in order
-    double ends_seconds = 5.2e-6;
+    double ends_seconds = 2.9e-6;
   } wgmma;
 
   struct Gather {
@@ -59,16 +59,19 @@ struct Constants {
   } gather;
 
   struct Expand {
-    double multiply = 1.7;
-    double power_share = 1.84;   ///< of the 2:4 products that it makes
-    double five_multiply = 1.5;  ///< times that, for M = 5
+    double multiply = 1.56;
+    double power_share = 1.69;   ///< of the 2:4 products that it makes
+    double five_multiply = 1.5;  ///< times that, for M = 5 ...
+    double five_latency = 2;     ///< ... and times what it takes to fill the registers
+    double gap_latency = 1.16;   ///< the same for M = 6 and 7
     double incoming_bytes = 66;
-    double l2_share = 1.21;
-    double least_clocks = 325, least_token_clocks = 2.55;  ///< of a part, of each token of it
-    double fill_clocks = 15000;
-    double slice_clocks = 4.18, slice_output_clocks = 0.0505;
+    double l2_share = 0.954;
+    double least_clocks = 365, least_token_clocks = 2.52;  ///< of a part, of each token of it
+    double beside = 0.0617;     ///< more, with a thread block beside it on its multiprocessor
+    double fill_clocks = 6770;  ///< of a tile but the first
+    double slice_clocks = 50.1, slice_output_clocks = 0.365;
     double memory_share = 0.93;
-    double ends_seconds = 5.47e-6;
+    double ends_seconds = 3.25e-6;
   } expand;
 
   struct Mma {
@@ -81,7 +84,7 @@ struct Constants {
     double power_share = 1.12;
     double l2_share = 2.11;
     double memory_share = 0.93;
-    double ends_seconds = 17.1e-6;
+    double ends_seconds = 13.1e-6;
   } mma;
 
   struct Window {
@@ -96,14 +99,16 @@ struct Constants {
     double memory_share = 0.95, l2_share = 0.686;
     double vector_memory = 0.1;  ///< more for each further vector in a block of 64 rows
     double ends_seconds = 7e-9;
-    double token_seconds = 0.148e-6;   ///< staged and summed, in every round of thread blocks
-    double column_seconds = 0.847e-9;  ///< of a column of a thread block, 8 tokens ...
-    double single_staging = 0.57;      ///< ... times this for one token alone
-    double feature_staging = 1.53;     ///< times the staging of feature-major activations ...
-    double loose_staging = 1.54;       ///< and of those that do not lie on 16 bytes
-    double barrier_seconds = 0.9e-6;   ///< of a cluster, for every doubling
-    double chunk_seconds = 2.84e-6;    ///< of a further chunk of activations
-    double last_round = 0.5;           ///< of what thread blocks that are missing in it cost
+    double token_seconds = 0.148e-6;         ///< staged and summed, in every round of thread blocks
+    double column_seconds = 0.847e-9;        ///< of a column of a thread block, 8 tokens ...
+    double single_staging = 0.57;            ///< ... times this for one token alone
+    double feature_staging = 1.53;           ///< times the staging of feature-major activations ...
+    double loose_staging = 1.54;             ///< and of those that do not lie on 16 bytes
+    double vector_panel_seconds = 0.145e-6;  ///< of a step and 8 tokens, a further vector
+    double wide_panel_seconds = 0.4e-6;      ///< of a step, 8 tokens behind the 32nd
+    double barrier_seconds = 0.9e-6;         ///< of a cluster, for every doubling
+    double chunk_seconds = 2.84e-6;          ///< of a further chunk of activations
+    double last_round = 0.5;                 ///< of what thread blocks that are missing in it cost
     // By rings:
     double ring_share = 0.875, ring_wide_share = 0.81;  ///< of memory; with tiles of 16 tokens
     double ring_step_seconds = 0.3e-6;  ///< of a warp's step; with tiles of 16 tokens
@@ -169,9 +174,9 @@ struct Constants {
     double ends_seconds = 1.5e-6;
     double loose = 6;  ///< times a dense product of activations that do not lie on 16 bytes
     // Times what others are predicted to take, to compare with: windows; of V:2:M gathers, the
-    // expansion in registers (M = 6 and 7: other), mma (M of 32 and more: other).
-    double beside_windows = 1.2, beside_gather = 1.1, beside_expand = 1.1, beside_gaps = 1.2;
-    double beside_mma = 1.15, beside_mma_sparse = 0.75;
+    // expansion in registers (M = 6 and 7: other), mma (M of 32 and more, and V below 32: other).
+    double beside_windows = 1.2, beside_gather = 1.1, beside_expand = 1.2, beside_gaps = 1.2;
+    double beside_mma = 1.15, beside_mma_sparse = 0.75, beside_mma_short = 1.45;
   } unpack;
 
   struct Fragments {
@@ -269,10 +274,13 @@ void for_each_constant(AnyConstants& c, F f) {
   f("expand.multiply", c.expand.multiply);
   f("expand.power_share", c.expand.power_share);
   f("expand.five_multiply", c.expand.five_multiply);
+  f("expand.five_latency", c.expand.five_latency);
+  f("expand.gap_latency", c.expand.gap_latency);
   f("expand.incoming_bytes", c.expand.incoming_bytes);
   f("expand.l2_share", c.expand.l2_share);
   f("expand.least_clocks", c.expand.least_clocks);
   f("expand.least_token_clocks", c.expand.least_token_clocks);
+  f("expand.beside", c.expand.beside);
   f("expand.fill_clocks", c.expand.fill_clocks);
   f("expand.slice_clocks", c.expand.slice_clocks);
   f("expand.slice_output_clocks", c.expand.slice_output_clocks);
@@ -305,6 +313,8 @@ void for_each_constant(AnyConstants& c, F f) {
   f("decode.single_staging", c.decode.single_staging);
   f("decode.feature_staging", c.decode.feature_staging);
   f("decode.loose_staging", c.decode.loose_staging);
+  f("decode.vector_panel_seconds", c.decode.vector_panel_seconds);
+  f("decode.wide_panel_seconds", c.decode.wide_panel_seconds);
   f("decode.barrier_seconds", c.decode.barrier_seconds);
   f("decode.chunk_seconds", c.decode.chunk_seconds);
   f("decode.ring_share", c.decode.ring_share);
@@ -415,6 +425,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("unpack.beside_gaps", c.unpack.beside_gaps);
   f("unpack.beside_mma", c.unpack.beside_mma);
   f("unpack.beside_mma_sparse", c.unpack.beside_mma_sparse);
+  f("unpack.beside_mma_short", c.unpack.beside_mma_short);
   f("dense.memory_share", c.dense.memory_share);
   f("dense.ends_seconds", c.dense.ends_seconds);
   f("dense.f16_share", c.dense.f16_share);

@@ -94,8 +94,14 @@ Cost decode_cost(const DecodeShape& s, const ProductInfo& p, const DeviceInfo& d
   // multiplies.
   const double staged = c.column_seconds * columns / s.cluster / chunks * (s.tokens / 8.0) *
                         (p.tokens == 1 ? c.single_staging : 1);
-  cost.launch = c.ends_seconds + rounds * (c.token_seconds * s.tokens + staging * staged) +
-                c.barrier_seconds * token_tiles * std::log2(s.cluster) +
+  // Every further vector of a block reads its activations again; tiles of 64 tokens have too many
+  // sums for a step to overlap the next one.
+  const double steps = count(ceil_div(p.steps, s.slices()));
+  const double again = c.vector_panel_seconds * s.panels() * (p.block_vectors - 1) +
+                       c.wide_panel_seconds * std::max(0, s.panels() - 4);
+  cost.launch = c.ends_seconds + steps * again +
+                rounds * (c.token_seconds * s.tokens + staging * staged) +
+                c.barrier_seconds * (rounds > 1 ? token_tiles : 1) * std::log2(s.cluster) +
                 c.chunk_seconds * std::max(0.0, chunks - 1);
   cost.combine();
   cost.seconds = cost.memory + cost.l2 + cost.launch;  // one waits for the other

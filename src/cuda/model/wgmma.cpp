@@ -112,9 +112,11 @@ Cost expand_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const De
       all_parts * products * kBlockFlops / 2 * s.tokens / (c.power_share * levels.tensor_flops));
   cost.l2 = std::max(count * together * incoming / c.incoming_bytes / clock,
                      all_parts * incoming / (levels.l2_bytes * c.l2_share));
-  cost.latency = count * (c.least_clocks + c.least_token_clocks * s.tile_tokens()) / clock;
+  const double filling = p.group == 5 ? c.five_latency : p.group < 8 ? c.gap_latency : 1;
+  cost.latency = count * filling * (1 + c.beside * (together - 1)) *
+                 (c.least_clocks + c.least_token_clocks * s.tile_tokens()) / clock;
   cost.memory = moved_bytes(p) / (levels.memory_bytes * c.memory_share);
-  cost.launch = c.ends_seconds + (rounds * c.fill_clocks +
+  cost.launch = c.ends_seconds + ((rounds - 1) * c.fill_clocks +
                                   slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
                                      clock;
   cost.combine();
