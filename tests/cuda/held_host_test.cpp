@@ -51,7 +51,9 @@ void expect_same_sums(const HeldConfig& config, const ElementSplit& s, const Hel
     EXPECT_EQ(columns % kHeldSumColumns, 0);
   }
   // A pass has whole sums, if there are several.
-  if (held_passes(s) > 1) EXPECT_EQ(s.chunk_warps % config.sum_slices(), 0);
+  if (held_passes(s) > 1) {
+    EXPECT_EQ(s.chunk_warps % config.sum_slices(), 0);
+  }
 }
 
 TEST(Held, DividesEverySlotOnceAndFits) {
