@@ -2,14 +2,11 @@
 // gathered patterns read their activations: a norm and a transpose in one.
 //
 //   coppice::cuda::Normalization norm{Normalization::Kind::rms, weight, nullptr, 1e-5f};
-//   const Matrix from{x, Dtype::f16, tokens, 4096, Layout::token_major};
-//   if (coppice::cuda::needs_statistics(from, norm)) {
-//     norm.statistics = {nullptr, factors};   // device memory, [tokens]
-//     coppice::cuda::token_statistics(from, norm, stream);
-//   }
-//   coppice::cuda::normalize(from, {y, Dtype::f16, tokens, 4096, Layout::feature_major}, norm,
-//                            stream);
-//   coppice::cuda::multiply(weight, {y, ...}, ...);   // cuda.h
+//   norm.statistics = {nullptr, factors};   // device memory, [tokens]
+//   coppice::cuda::token_statistics({x, Dtype::f16, tokens, 4096, Layout::token_major}, norm,
+//   stream); coppice::cuda::normalize({x, ...}, {y, Dtype::f16, tokens, 4096,
+//   Layout::feature_major}, norm, stream); coppice::cuda::multiply(weight, {y, ...}, ...);   //
+//   cuda.h
 #pragma once
 
 #include <cstdint>
@@ -36,18 +33,12 @@ struct Normalization {
   TokenStatistics statistics{};
 };
 
-/// Whether `normalize` of x wants statistics: not of tokens of up to 768 features, a multiple of
-/// 8, whose rows, weight and bias start on 16 bytes. It sums these up itself, which costs less than
-/// reading statistics that somebody else had to read x for.
-bool needs_statistics(const Matrix& x, const Normalization& norm);
-
 /// Fills norm.statistics, at the rate of reading x. For whoever has not summed up x when it was
 /// made. x: token-major, f16 or bf16. Enqueued on `stream` of the current device, and the rest as
 /// in `normalize`.
 void token_statistics(const Matrix& x, const Normalization& norm, Stream stream = nullptr);
 
-/// y = norm(x) by norm.statistics (none, where it does not need them: see needs_statistics), on
-/// `stream` of the current device; in fp32, rounded once. x:
+/// y = norm(x) by norm.statistics, on `stream` of the current device; in fp32, rounded once. x:
 /// token-major, f16 or bf16; y: feature-major, of the same shape and dtype; they must not overlap.
 /// At nine tenths of the rate of a copy (H200) where the rows of both sides start on 16 bytes.
 /// Allocates nothing, does not synchronise, can be captured in a graph. Throws InvalidArgument if

@@ -78,7 +78,7 @@ void multiply_many(const std::vector<const CudaWeight*>& weights, std::int64_t t
                       {.batch_invariant = batch_invariant});
 }
 
-// `known`: mean and factor are given, else they are memory that they may be put into.
+// `known`: mean and factor are given, else they are memory for them.
 void normalize(std::int64_t tokens, std::int64_t features, std::uintptr_t x, std::int64_t x_stride,
                std::uintptr_t y, std::int64_t y_stride, std::string_view dtype,
                std::uintptr_t weight, std::uintptr_t bias, float epsilon, bool rms,
@@ -86,15 +86,13 @@ void normalize(std::int64_t tokens, std::int64_t features, std::uintptr_t x, std
   const Dtype type = tensor_dtype(dtype);
   const cuda::Matrix from{
       reinterpret_cast<const void*>(x), type, tokens, features, Layout::token_major, x_stride};
-  cuda::Normalization norm{rms ? cuda::Normalization::Kind::rms : cuda::Normalization::Kind::layer,
-                           reinterpret_cast<const void*>(weight),
-                           reinterpret_cast<const void*>(bias),
-                           epsilon,
-                           {reinterpret_cast<float*>(mean), reinterpret_cast<float*>(factor)}};
-  if (!known && cuda::needs_statistics(from, norm))
-    cuda::token_statistics(from, norm, stream_of(stream));
-  else if (!known)
-    norm.statistics = {};
+  const cuda::Normalization norm{
+      rms ? cuda::Normalization::Kind::rms : cuda::Normalization::Kind::layer,
+      reinterpret_cast<const void*>(weight),
+      reinterpret_cast<const void*>(bias),
+      epsilon,
+      {reinterpret_cast<float*>(mean), reinterpret_cast<float*>(factor)}};
+  if (!known) cuda::token_statistics(from, norm, stream_of(stream));
   cuda::normalize(
       from, {reinterpret_cast<void*>(y), type, tokens, features, Layout::feature_major, y_stride},
       norm, stream_of(stream));

@@ -4,17 +4,11 @@
 
 #include "coppice/cuda_norm.h"
 #include "coppice/error.h"
-#include "cuda/weight.h"
 
 namespace coppice::cuda {
 namespace {
 
-bool knows_statistics(const Normalization& norm) {
-  const bool layer = norm.kind == Normalization::Kind::layer;
-  return norm.statistics.factor != nullptr && (!layer || norm.statistics.mean != nullptr);
-}
-
-void check_input(const Matrix& x) {
+void check_input(const Matrix& x, const Normalization& norm) {
   if (x.tokens < 0 || x.features < 0 || x.major_stride() < x.features)
     throw InvalidArgument(fmt::format("a norm of [{} tokens, {} features] with a stride of {}",
                                       x.tokens, x.features, x.major_stride()));
@@ -22,12 +16,12 @@ void check_input(const Matrix& x) {
     throw InvalidArgument(fmt::format(
         "a norm of {} {} activations, needs token-major F16 or BF16",
         x.layout == Layout::token_major ? "token-major" : "feature-major", dtype_name(x.dtype)));
-  if (x.tokens > 0 && x.features > 0 && x.data == nullptr)
-    throw InvalidArgument("a norm without data");
-}
-
-void check_statistics(const Normalization& norm) {
-  if (!knows_statistics(norm)) throw InvalidArgument("a norm without memory for its statistics");
+  const bool layer = norm.kind == Normalization::Kind::layer;
+  const bool known =
+      norm.statistics.factor != nullptr && (!layer || norm.statistics.mean != nullptr);
+  if (x.tokens > 0 && x.features > 0 && (x.data == nullptr || !known))
+    throw InvalidArgument(x.data == nullptr ? "a norm without data"
+                                            : "a norm without memory for its statistics");
 }
 
 void check_output(const Matrix& x, const MutableMatrix& y) {
@@ -58,29 +52,21 @@ NormArguments arguments_of(const Matrix& x, const Normalization& norm) {
 
 }  // namespace
 
-bool needs_statistics(const Matrix& x, const Normalization& norm) {
-  return !norms_at_once(arguments_of(x, norm));
-}
-
 void token_statistics(const Matrix& x, const Normalization& norm, Stream stream) {
-  check_input(x);
+  check_input(x, norm);
   if (x.tokens == 0 || x.features == 0) return;
-  check_statistics(norm);
   launch_token_statistics(arguments_of(x, norm), x.dtype, stream);
 }
 
 void normalize(const Matrix& x, const MutableMatrix& y, const Normalization& norm, Stream stream) {
-  check_input(x);
+  check_input(x, norm);
   check_output(x, y);
   if (x.tokens == 0 || x.features == 0) return;
   NormArguments a = arguments_of(x, norm);
-  const bool at_once = norm.statistics.factor == nullptr && norms_at_once(a);
-  if (!at_once) check_statistics(norm);
   a.move.to = y.data;
   a.move.to_stride = y.major_stride();
   a.move.to_width = x.tokens;
-  at_once ? launch_norm_at_once(a, x.dtype, device_info(current_device()), stream)
-          : launch_norm(a, x.dtype, stream);
+  launch_norm(a, x.dtype, stream);
 }
 
 }  // namespace coppice::cuda

@@ -12,7 +12,6 @@ from . import _cache, _cuda, _products
 from ._names import ACTIVATION_INDEX, DTYPES
 
 FEW_TOKENS = 64  # up to here kernels read either layout
-SUMMED_AT_ONCE = 768  # features of tokens whose norm needs no sums (cuda_norm.h)
 
 
 def wants_features(tokens):
@@ -72,8 +71,8 @@ def _(x, weight, bias, mean, factor, epsilon, rms):
 
 
 def norm(x, weight, bias, epsilon, rms):
-    """norm_by_features. Of longer tokens a compiler fuses the sums with what makes x."""
-    if not torch.compiler.is_compiling() or (x.shape[-1] <= SUMMED_AT_ONCE and x.shape[-1] % 8 == 0):
+    """norm_by_features. A compiler fuses the sums with what makes x."""
+    if not torch.compiler.is_compiling():
         return norm_by_features(x, weight, bias, None, None, epsilon, rms)
     if rms:
         return norm_by_features(x, weight, bias, None, torch.rsqrt(x.float().square().mean(-1) + epsilon), epsilon, True)

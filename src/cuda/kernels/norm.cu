@@ -1,22 +1,25 @@
 // LayerNorm and RMSNorm of token-major activations, written feature-major. 16-bit elements, sums in
 // fp32.
 //
-// Of short tokens that nobody has summed up: norm_at_once.cu. Others: a warp reads a token for its
-// statistics; then tiles are turned as in transpose.cu, changed on their way. One kernel of both
-// (blocks of 32 tokens, each read twice, 64-byte runs of stores) took 61 us for 4096 x 4096 where a
-// copy takes 18: too few loads under way at a time. And whoever makes x can sum it up for less than
-// a kernel that reads it again, as compilers of graphs do; then the second kernel is all there is
-// to do.
+// Two kernels: a warp reads a token for its statistics; then tiles are turned as in transpose.cu,
+// changed on their way. One kernel of both (blocks of 32 tokens, each read twice, 64-byte runs of
+// stores) took 61 us for 4096 x 4096 where a copy takes 18: too few loads under way at a time. And
+// whoever makes x can sum it up for less than a kernel that reads it again, as compilers of graphs
+// do; then the second kernel is all there is to do.
 //
-// The statistics' variance comes from chunks of 8 features, each with its own mean, merged by the
-// rule of Chan, Golub and LeVeque: a mean much larger than the deviation costs no digits.
+// The variance comes from chunks of 8 features, each with its own mean, merged by the rule of Chan,
+// Golub and LeVeque: a mean much larger than the deviation costs no digits.
 #include "cuda/check.h"
-#include "cuda/kernels/norm_parts.h"
+#include "cuda/kernels/norm.h"
+#include "cuda/kernels/transpose_tile.h"
+#include "cuda/kernels/values.h"
 
 namespace coppice::cuda {
 namespace {
 
+using Element = std::uint16_t;
 using Kind = Normalization::Kind;
+constexpr int kTile = TileShape<Element>::kTile;
 constexpr int kWarps = 8;  // tokens of a block that sums up
 
 /// Count, mean and sum of squared distances from it; of RMSNorm the sum of squares alone.
@@ -93,6 +96,21 @@ __global__ void __launch_bounds__(32 * kWarps) statistics_kernel(const NormArgum
   if (kKind == Kind::layer) p.norm.statistics.mean[token] = sums.mean;
 }
 
+/// 8 factors or terms of the features from `col` on; `other` where there are none.
+template <Dtype kType, bool kWhole>
+__device__ Values features_of(const NormArguments& p, const void* data, std::int64_t col,
+                              float other) {
+  Values out;
+  if (data != nullptr && (kWhole || (p.wide_factors && col + 8 <= p.move.cols)))
+    return unpack<kType>(
+        __ldg(reinterpret_cast<const uint4*>(static_cast<const Element*>(data) + col)));
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    out.v[i] =
+        data != nullptr && col + i < p.move.cols ? load_element<kType>(data, col + i) : other;
+  return out;
+}
+
 /// A thread's part of a tile: 8 features, of which weight and bias stay in registers.
 template <Dtype kType, Kind kKind, bool kWhole>
 struct Normalize {
@@ -156,9 +174,13 @@ struct Norm {
   }
 };
 
+bool on_16_bytes(const void* data) { return reinterpret_cast<std::uintptr_t>(data) % 16 == 0; }
+
 template <template <Dtype, Kind> typename Kernel>
-void launch_kind(NormArguments p, Dtype dtype, cudaStream_t stream) {
-  find_wide(p);
+void launch(NormArguments p, Dtype dtype, cudaStream_t stream) {
+  p.move.wide_from = on_16_bytes(p.move.from) && p.move.from_stride % 8 == 0;
+  p.move.wide_to = on_16_bytes(p.move.to) && p.move.to_stride % 8 == 0;
+  p.wide_factors = on_16_bytes(p.norm.weight) && on_16_bytes(p.norm.bias);
   const bool rms = p.norm.kind == Kind::rms;
   if (dtype == Dtype::f16)
     rms ? Kernel<Dtype::f16, Kind::rms>::launch(p, stream)
@@ -172,11 +194,11 @@ void launch_kind(NormArguments p, Dtype dtype, cudaStream_t stream) {
 }  // namespace
 
 void launch_token_statistics(NormArguments p, Dtype dtype, cudaStream_t stream) {
-  launch_kind<Statistics>(p, dtype, stream);
+  launch<Statistics>(p, dtype, stream);
 }
 
 void launch_norm(NormArguments p, Dtype dtype, cudaStream_t stream) {
-  launch_kind<Norm>(p, dtype, stream);
+  launch<Norm>(p, dtype, stream);
 }
 
 }  // namespace coppice::cuda

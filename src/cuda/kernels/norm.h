@@ -2,7 +2,6 @@
 #pragma once
 
 #include "coppice/cuda_norm.h"
-#include "cuda/device_info.h"
 #include "cuda/kernels/transpose.h"
 
 namespace coppice::cuda {
@@ -16,10 +15,5 @@ struct NormArguments {
 /// Both for f16 or bf16.
 void launch_token_statistics(NormArguments arguments, Dtype dtype, cudaStream_t stream);
 void launch_norm(NormArguments arguments, Dtype dtype, cudaStream_t stream);
-
-/// Without statistics, if `norms_at_once`.
-void launch_norm_at_once(NormArguments arguments, Dtype dtype, const DeviceInfo& device,
-                         cudaStream_t stream);
-bool norms_at_once(NormArguments arguments);
 
 }  // namespace coppice::cuda
