@@ -141,14 +141,12 @@ Selection faster_unpacked(const Selection& listed, const ProductInfo& p, const D
   const bool gathered = p.packing == Packing::records &&
                         (p.vector_blocks > 1 || (p.vector_blocks == 1 && p.group > 5));
   for (const Family family : {Family::quads, Family::unpack, Family::two_four}) {
-    if (!can_run(family, p, device)) continue;
+    const bool beside_gather = family == Family::two_four && gathered;
+    if (!can_run(family, p, device) || (beside_gather && !listed.transpose)) continue;
     const Selection other = select_of(family, p, device);
+    if (beside_gather && other.transpose) continue;
     const double seconds = model::predict(other, p, device).seconds;
-    if (family == Family::two_four && gathered) {
-      const bool in_place = listed.transpose && !other.transpose;
-      if (!in_place || seconds >= predicted) continue;
-    }
-    if (seconds >= least) continue;
+    if (seconds >= least || (beside_gather && seconds >= predicted)) continue;
     best = other;
     least = seconds;
   }
