@@ -16,6 +16,7 @@
 # bench-decode     1 to 64 tokens of fp16 at three shapes, every kind of pattern, against the goals of docs/performance/decode.md
 # bench-steps      1 to 72 tokens, one at a time: what a token more costs; fails where that is too much
 # bench-fp32       4096 tokens of 32-bit weights over the llama and venom shapes, by CUDA cores and by tensor cores; small products
+# bench-lists      4096 tokens of vector-wise, block-wise and element-wise weights in fp16 over the llama and venom shapes
 # bench-grid       nmSPARSE's shapes M1 to M32, its kinds of patterns at 50, 75 and 90 %, fp16 and fp32, beside cuBLAS and cuSPARSE;
 #                  goes on where the CSV file ends
 # bench-spmv       one token of fp32 over nmSPARSE's shapes M1 to M8, beside its times (bench/peer_times.csv)
@@ -36,7 +37,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ ${#stages[@]} -gt 0 ] || stages=(build test python memcheck racecheck bench bench-512 bench-few bench-layouts bench-portable
-  bench-decode bench-steps bench-fp32 bench-grid bench-spmv)
+  bench-decode bench-steps bench-fp32 bench-lists bench-grid bench-spmv)
 mkdir -p "$out"
 
 export COPPICE_REQUIRE_GPU=1
@@ -178,6 +179,12 @@ stage_bench-fp32() {
   gpu_bench bench-fp32-tf32 --dtype f32 --shape 4096x4096 --tokens 4096 --pattern vw32/8:32,vw128/8:32 --kernel 'blocked'
   gpu_bench bench-fp32-short --dtype f32 --shapes "$out/shapes.csv" --tokens 4096 --pattern vw4/16:32,vw4/8:32,vw4/3:32,bw4x4/16:32,bw4x4/8:32,bw4x4/3:32,8:32,3:32 --kernel 'blocked fp32'
   gpu_bench bench-fp32-small --dtype f32 --shape 1024x1024 --tokens 256 --pattern "$vectors" --kernel 'blocked'
+}
+
+stage_bench-lists() {
+  large_shapes >"$out/shapes.csv"
+  gpu_bench bench-lists --quick --shapes "$out/shapes.csv" --tokens 4096 \
+    --pattern vw128/16:32,vw128/8:32,vw128/4:32,vw64/8:32,bw64x64/16:32,bw64x64/8:32,bw64x64/3:32,vw32/8:32,vw4/8:32,4:8,16:32,8:32
 }
 
 stage_bench-grid() {

@@ -73,10 +73,11 @@ class Layer {
                                        cudaMemcpyDeviceToDevice, stream),
                        "copying");
                }));
-    const auto beside = [&](const char* what, Layout in, Layout out, const Epilogue& epilogue) {
+    const auto beside = [&](const char* what, Layout in, Layout out, const Epilogue& epilogue,
+                            Layout base = Layout::feature_major) {
       compare(
           what, "product", [&](int i, cudaStream_t stream) { one(i, in, out, epilogue, stream); },
-          [&](int i, cudaStream_t stream) { one(i, kFeature, kFeature, plain, stream); });
+          [&](int i, cudaStream_t stream) { one(i, base, base, plain, stream); });
     };
     beside("token-major in", kToken, kFeature, plain);
     beside("token-major out", kFeature, kToken, plain);
@@ -85,6 +86,7 @@ class Layer {
     beside("gelu", kFeature, kFeature, gelu);
     beside("residual", kFeature, kFeature, residual);
     beside("factor", kFeature, kFeature, factor);
+    beside("residual, token-major", kToken, kToken, residual, kToken);
     for (const Layout layout : {kFeature, kToken}) {
       const auto gated = [&](int i, cudaStream_t stream) {
         multiply_gated(weight(i), weight(i + 1), x(i, layout), y(layout, rows_), silu, {},

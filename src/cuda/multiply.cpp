@@ -152,6 +152,13 @@ EpilogueArguments epilogue_arguments(const MutableMatrix& y, const Epilogue& epi
   return e;
 }
 
+// Whether the copy engine may write the outputs of a wgmma kernel, and read what they are combined
+// with (kernels/wgmma_residual.h).
+bool stages_outputs(const EpilogueArguments& e, int slices) {
+  if (e.residual == nullptr) return e.wide;
+  return e.wide_residual && e.activation == Activation::none && slices == 1;
+}
+
 std::size_t tile_table(int blocks) {
   std::size_t i = 0;
   while (kTileBlocks[i] != blocks) ++i;
@@ -220,7 +227,7 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
   ProductArguments p = arguments_for(selection, impl, x, y, epilogue, shape.tile_tokens());
   p.slices = selection.slices;
-  p.staged = p.epilogue.wide && p.epilogue.residual == nullptr;
+  p.staged = stages_outputs(p.epilogue, selection.slices);
   if (selection.family == Family::expand) {
     p.row_tile_count = (p.block_count + shape.blocks() - 1) / shape.blocks();
     launch_expanded_wgmma(selection.shape, impl.dtype, p, impl.device_info, stream);

@@ -28,6 +28,7 @@ struct WgmmaMaps {
   CUtensorMap x_rest;  // token-major: the same of the last tile's tokens if it is not whole;
                        // expanded weights: 4 columns of 64 tokens, for the last step
   CUtensorMap y;       // 64 rows x kStoredTokens tokens, in either layout
+  CUtensorMap residual;  // 64 rows x 64 tokens, in either layout: see wgmma_residual.h
 };
 
 struct WgmmaConfig {
@@ -42,6 +43,10 @@ struct WgmmaConfig {
   constexpr int panel_cols() const { return dense() ? kRunCols : kStepCols; }
   constexpr bool expands() const { return source == Source::fives || source == Source::eights; }
   constexpr bool spreads() const { return source == Source::spread; }
+  /// Whether the copy engine can bring the residual of a tile, a block of 64 rows a stage.
+  constexpr bool brings_residuals() const {
+    return !expands() && source != Source::runs && step_cols() == kBlockRows;
+  }
   constexpr int consumers() const { return shape.row_groups * shape.token_groups; }
   constexpr int threads() const { return 128 * (consumers() + 1); }
   constexpr int tile_tokens() const { return shape.tile_tokens(); }

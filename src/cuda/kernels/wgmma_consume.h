@@ -151,19 +151,24 @@ __device__ inline bool block_output(const ProductArguments& p, const TileInfo& t
 template <WgmmaConfig kConfig, int kBlocks, int kCount>
 __device__ inline void store_sums(const ProductArguments& p, const WgmmaMaps& maps,
                                   const Pipeline<kConfig>& pipe, const TileInfo& tile,
+                                  const ResidualStages<kConfig>& residual,
                                   float (&d)[kBlocks][kCount]) {
   const int thread = ptx::thread_index(), lane = thread % 32, warp = thread / 32 % 4;
   UnitOutput out[kBlocks];
   // The copy engine writes whole blocks, in pieces of 16 bytes.
-  bool staged = p.staged && (p.epilogue.token_major || p.tokens % 8 == 0 ||
-                             tile.token + kConfig.shape.tokens <= p.tokens);
+  bool staged = p.staged &&
+                (p.epilogue.residual == nullptr ||
+                 (kConfig.brings_residuals() && brings_residual(p, tile))) &&
+                (p.epilogue.token_major || p.tokens % 8 == 0 ||
+                 tile.token + kConfig.shape.tokens <= p.tokens);
 #pragma unroll
   for (int i = 0; i < kBlocks; ++i) {
     const bool whole = block_output<kConfig>(p, tile, i, warp, lane, out[i]);
     staged = staged && whole && !(p.epilogue.token_major && out[i].unit.row % 8 != 0);
   }
   if (staged)
-    store_staged<kConfig>(p.epilogue, maps.y, Staging<kConfig>(pipe.staging, thread), out, d, warp);
+    store_staged<kConfig>(p.epilogue, maps.y, Staging<kConfig>(pipe.staging, thread), residual, out,
+                          d, warp);
   else
     store_units<kConfig.type>(p.epilogue, out, d, lane);
 }
@@ -193,8 +198,13 @@ __device__ inline void consume(const ProductArguments& p, const WgmmaMaps& maps,
     bool stores = true;
     if constexpr (kConfig.shape.slices > 1)
       if (p.slices > 1) stores = add_slices<kConfig>(p, pipe, d, thread);
+    const ResidualStages<kConfig> residual(pipe, row_group, token_group);
+    if constexpr (kConfig.brings_residuals())
+      if (brings_residual(p)) residual.take(pipe);
     if (stores && tile.rows > 0 && tile.token < p.tokens)
-      store_sums<kConfig>(p, maps, pipe, tile, d);
+      store_sums<kConfig>(p, maps, pipe, tile, residual, d);
+    if constexpr (kConfig.brings_residuals())
+      if (brings_residual(p)) residual.release();
   }
   Staging<kConfig>(pipe.staging, thread).drain();
 }

@@ -92,6 +92,14 @@ inline CUtensorMap output_map(const ProductArguments& p, Dtype type) {
       {e.y, type, p.tokens, p.rows, e.y_stride, kStoredTokens, kBlockRows, Swizzled::bytes_64});
 }
 
+// The same of a residual, 64 tokens at a time: see wgmma_residual.h.
+inline CUtensorMap residual_map(const ProductArguments& p, Dtype type) {
+  const EpilogueArguments& e = p.epilogue;
+  const std::int64_t inner = e.token_major ? p.rows : p.tokens;
+  const std::int64_t outer = e.token_major ? p.tokens : p.rows;
+  return tensor_map({e.residual, type, inner, outer, e.y_stride, 64, 64, Swizzled::bytes_128});
+}
+
 constexpr bool is_compiled(const WgmmaShape& shape, Source source, bool dense) {
   if (shape.dense() != dense) return false;
   if (dense) return source == Source::gathered || source == Source::runs;
@@ -115,6 +123,8 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
     maps.x_rest = tensor_map({arguments.x, kType, arguments.x_tokens, arguments.cols,
                               arguments.x_stride, 64, 4, Swizzled::bytes_128});
   if (arguments.staged) maps.y = output_map(arguments, kType);
+  if (kConfig.brings_residuals() && brings_residual(arguments))
+    maps.residual = residual_map(arguments, kType);
   const int tiles = arguments.row_tile_count * arguments.token_tile_count;
   const int room = device.multiprocessors * kConfig.shape.thread_blocks / arguments.slices;
   const int grid = std::min(tiles, room) * arguments.slices;

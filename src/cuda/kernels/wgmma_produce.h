@@ -3,6 +3,7 @@
 
 #include "cuda/kernels/spread_layout.h"
 #include "cuda/kernels/wgmma_columns.h"
+#include "cuda/kernels/wgmma_residual.h"
 #include "cuda/kernels/wgmma_slices.h"
 #include "cuda/ptx/launch.h"
 #include "cuda/ptx/tensor_copy.h"
@@ -166,6 +167,8 @@ __device__ inline void produce_gathered(const ProductArguments& p, const WgmmaMa
       ptx::barrier_arrive_on_copies(pipe.full_barrier());
       pipe.advance();
     }
+    if constexpr (kConfig.brings_residuals())
+      bring_residual(p, maps, pipe, {rows.row, rows.rows, walk.now.token}, thread == 0);
   }
   pipe.wait_empty();
   if (thread == 0) {
@@ -237,6 +240,7 @@ __device__ inline void produce_in_order(const ProductArguments& p, const WgmmaMa
       records.advance();
       pipe.advance();
     }
+    if constexpr (kConfig.brings_residuals()) bring_residual(p, maps, pipe, walk.info(), true);
   }
   pipe.wait_empty();
   pipe.announce({});

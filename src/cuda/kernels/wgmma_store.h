@@ -5,6 +5,7 @@
 
 #include "cuda/kernels/epilogue.h"
 #include "cuda/kernels/wgmma_pipeline.h"
+#include "cuda/kernels/wgmma_residual.h"
 #include "cuda/ptx/tensor_copy.h"
 
 namespace coppice::cuda {
@@ -65,19 +66,44 @@ class Staging {
   int barrier_, thread_;
 };
 
-/// The straight line for one kind of activation: the choice is made once for all sums. `kPlain`:
-/// alpha is 1 and there is no bias.
-template <WgmmaConfig kConfig, Activation kActivation, bool kPlain, int kBlocks, int kCount>
-__device__ inline void store_activated(const EpilogueArguments& e, const CUtensorMap& map,
-                                       const Staging<kConfig>& staging,
-                                       const UnitOutput (&out)[kBlocks],
-                                       const float (&d)[kBlocks][kCount], int warp) {
+/// The straight line for one kind of epilogue: the choice is made once for all sums.
+struct StoreForm {
+  Activation activation = Activation::none;
+  bool plain = false;     // alpha is 1 and there is no bias
+  bool combines = false;  // with a residual or factor out of the ring
+};
+
+/// Adds what the ring brought for 16 rows x 32 tokens, or multiplies by it.
+template <WgmmaConfig kConfig>
+__device__ inline void combine_staged(const EpilogueArguments& e, std::uint32_t residual, int part,
+                                      float (&v)[16]) {
+  std::uint32_t pairs[2][4];
+  ResidualStages<kConfig>::read(pairs, residual, part, e.token_major);
+#pragma unroll
+  for (int j = 0; j < 4; ++j)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const float2 other = unpack_pair<kConfig.type>(pairs[h][j]);
+      v[4 * j + 2 * h] = combine(e, v[4 * j + 2 * h], other.x);
+      v[4 * j + 2 * h + 1] = combine(e, v[4 * j + 2 * h + 1], other.y);
+    }
+}
+
+template <WgmmaConfig kConfig, StoreForm kForm, int kBlocks, int kCount>
+__device__ inline void store_formed(const EpilogueArguments& e, const CUtensorMap& map,
+                                    const Staging<kConfig>& staging,
+                                    const ResidualStages<kConfig>& residual,
+                                    const UnitOutput (&out)[kBlocks],
+                                    const float (&d)[kBlocks][kCount], int warp) {
   using Buffers = Staging<kConfig>;
   constexpr int kParts = kCount / 16;
   static_assert(kParts % Buffers::kBuffers == 0);
 #pragma unroll
   for (int i = 0; i < kBlocks; ++i) {
     if (out[i].unit.rows == 0) continue;
+    std::uint32_t begin = 0;
+    if constexpr (kForm.combines)
+      begin = residual.begin(i, warp, ptx::thread_index() % 32, e.token_major);
 #pragma unroll
     for (int part = 0; part < kParts; ++part) {
       const int buffer = part % Buffers::kBuffers;
@@ -85,9 +111,10 @@ __device__ inline void store_activated(const EpilogueArguments& e, const CUtenso
 #pragma unroll
       for (int k = 0; k < 16; ++k) {
         const float sum = d[i][16 * part + k];
-        v[k] = kPlain ? sum : fmaf(e.alpha, sum, out[i].bias[k / 2 % 2]);
+        v[k] = kForm.plain ? sum : fmaf(e.alpha, sum, out[i].bias[k / 2 % 2]);
       }
-      activate_fragment(kActivation, v);
+      activate_fragment(kForm.activation, v);
+      if constexpr (kForm.combines) combine_staged<kConfig>(e, begin, part, v);
       std::uint32_t pairs[2][4];
 #pragma unroll
       for (int j = 0; j < 4; ++j)
@@ -104,28 +131,31 @@ __device__ inline void store_activated(const EpilogueArguments& e, const CUtenso
   }
 }
 
-/// Stores the sums of whole blocks.
+/// Stores the sums of whole blocks. With a residual there is no activation (multiply.cpp).
 template <WgmmaConfig kConfig, int kBlocks, int kCount>
 __device__ inline void store_staged(const EpilogueArguments& e, const CUtensorMap& map,
                                     const Staging<kConfig>& staging,
+                                    const ResidualStages<kConfig>& residual,
                                     const UnitOutput (&out)[kBlocks],
                                     const float (&d)[kBlocks][kCount], int warp) {
-  const auto store = [&]<Activation kActivation>() {
-    store_activated<kConfig, kActivation, false>(e, map, staging, out, d, warp);
+  const auto store = [&]<StoreForm kForm>() {
+    store_formed<kConfig, kForm>(e, map, staging, residual, out, d, warp);
   };
+  if constexpr (kConfig.brings_residuals())
+    if (e.residual != nullptr) return store.template operator()<StoreForm{.combines = true}>();
   if (e.activation == Activation::none && e.alpha == 1 && e.bias == nullptr)
-    return store_activated<kConfig, Activation::none, true>(e, map, staging, out, d, warp);
+    return store.template operator()<StoreForm{.plain = true}>();
   switch (e.activation) {
     case Activation::none:
-      return store.template operator()<Activation::none>();
+      return store.template operator()<StoreForm{Activation::none}>();
     case Activation::relu:
-      return store.template operator()<Activation::relu>();
+      return store.template operator()<StoreForm{Activation::relu}>();
     case Activation::gelu:
-      return store.template operator()<Activation::gelu>();
+      return store.template operator()<StoreForm{Activation::gelu}>();
     case Activation::gelu_tanh:
-      return store.template operator()<Activation::gelu_tanh>();
+      return store.template operator()<StoreForm{Activation::gelu_tanh}>();
     case Activation::silu:
-      return store.template operator()<Activation::silu>();
+      return store.template operator()<StoreForm{Activation::silu}>();
   }
 }
 
