@@ -3,7 +3,7 @@
     python bench/python/end_to_end.py [--model bert-large,deit-base,gpt2,llama-3-8b] [--pattern P,...] [--layers N] [--csv FILE]
     python bench/python/end_to_end.py --tiny             # two small blocks of each on the CPU: does it run?
 
-Dense runs eager and compiled (torch.compile of every block, inductor), sparse compiled with replace_blocks_. All runs are CUDA graphs but
+Dense runs eager and compiled (torch.compile of every block, inductor), sparse compiled (coppice.torch.backend) with replace_blocks_. All runs are CUDA graphs but
 the eager one. The variants of a model take turns, --rounds times; of each the median round counts, a round being the mean of as many replays as
 fill --window seconds. Times are of the GPU (events). Patterns whose GPU kernels are for few tokens only run in generation alone.
 """
@@ -63,7 +63,7 @@ class Variant:
         self.graph = None
         if way != "eager":
             for block in blocks_of(self.model):
-                block.compile(fullgraph=True, dynamic=False, backend=options.backend)
+                block.compile(fullgraph=True, dynamic=False, backend=options.dense_backend if pattern == "dense" else options.backend)
 
     def _sparsify(self, before):
         inside = {id(module) for module in block_linears(self.model)}
@@ -252,7 +252,7 @@ def main():
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     options.device = "cpu" if options.tiny else "cuda"
-    options.backend = "aot_eager" if options.tiny else "inductor"
+    options.dense_backend, options.backend = ("aot_eager", "aot_eager") if options.tiny else ("inductor", ct.backend)
     if options.tiny:
         options.rounds, options.window = 1, 0.01
     for limit in ("recompile_limit", "accumulated_recompile_limit"):  # one code object serves all variants

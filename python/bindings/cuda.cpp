@@ -21,7 +21,7 @@ namespace {
 std::int64_t multiply(const CudaWeight& self, std::int64_t tokens, std::uintptr_t x,
                       std::int64_t x_stride, bool x_by_features, std::uintptr_t y,
                       bool y_by_features, std::uintptr_t bias, bool bias_is_f32, int activation,
-                      std::uintptr_t workspace, std::int64_t workspace_size, std::uintptr_t stream,
+                      std::uintptr_t residual, std::uintptr_t workspace, std::int64_t workspace_size, std::uintptr_t stream,
                       bool batch_invariant) {
   const cuda::Matrix input = self.input(tokens, x, x_stride, x_by_features);
   const cuda::MultiplyOptions options{.batch_invariant = batch_invariant};
@@ -33,6 +33,7 @@ std::int64_t multiply(const CudaWeight& self, std::int64_t tokens, std::uintptr_
   epilogue.bias = reinterpret_cast<const void*>(bias);
   epilogue.bias_dtype = bias_is_f32 ? Dtype::f32 : self.dtype();
   epilogue.activation = static_cast<Activation>(activation);
+  epilogue.residual = reinterpret_cast<const void*>(residual);
   cuda::multiply(self.weight(), input, self.output(tokens, y, y_by_features), epilogue,
                  {reinterpret_cast<void*>(workspace), workspace_size}, stream_of(stream), options);
   return 0;

@@ -135,10 +135,11 @@ def test_models(name, pattern):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_compiled_and_in_a_graph(name):
+@pytest.mark.parametrize("backend", ["inductor", ct.backend])
+def test_compiled_and_in_a_graph(name, backend):
     model, fused = sparse_pair(name, "64:2:8")
     torch._dynamo.reset()
-    compiled = torch.compile(fused, fullgraph=True)
+    compiled = torch.compile(fused, fullgraph=True, backend=backend)
     batch = batch_for(name, 8, 64)
     more = {} if name in ("bert-mlm", "vit") else {"use_cache": False}
     with torch.no_grad():
@@ -154,6 +155,26 @@ def test_compiled_and_in_a_graph(name):
         next(iter(batch.values())).copy_(next(iter(batch_for(name, 8, 64).values())))
         graph.replay()
         close(y, model(**batch).logits, 5e-3)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "64:2:8", "16:2:8", "2:8"])
+@pytest.mark.parametrize("tokens", [64, 72, 512, 4096])
+def test_residuals_in_products(pattern, tokens):
+    """The operator against an addition, and in a compiled module, where it comes for more than 64 tokens alone."""
+    layer = ct.freeze_(ct.SparseLinear(512, 640, pattern, dtype=torch.float16), CUDA)
+    x, residual = torch.randn(tokens, 512, device=CUDA).half(), torch.randn(tokens, 640, device=CUDA).half()
+    with torch.no_grad():
+        want = layer(x).float() + residual.float()
+        *weight, layout = layer.weight.operands()
+        close(torch.ops.coppice.linear_add(x, *weight, layer.bias, residual, layout), want, 1e-3)
+        wide = torch.randn(tokens, 648, device=CUDA).half()[:, 8:]  # lies otherwise
+        close(torch.ops.coppice.linear_add(x, *weight, layer.bias, wide, layout), layer(x).float() + wide.float(), 1e-3)
+        assert torch.ops.coppice.linear_add(x[:0], *weight, layer.bias, residual[:0], layout).shape == (0, 640)
+        torch._dynamo.reset()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            close(torch.compile(lambda x, r: r + layer(x), backend=ct.backend, dynamic=False)(x, residual), want, 1e-3)
+        calls = [event.key for event in profile.key_averages() if event.key.startswith("coppice::linear")]
+        assert calls == ["coppice::linear" if tokens <= 64 else "coppice::linear_add"]
 
 
 def test_gradients_go_the_way_of_the_parts():

@@ -262,6 +262,8 @@ def test_opcheck(activation):
     torch.library.opcheck(torch.ops.coppice.linear_input_gradient.default, (dy, *arrays, layer.weight.layout, False))
     torch.library.opcheck(torch.ops.coppice.linear_values_gradient.default,
                           (dy, x.detach(), *arrays, layer.weight.layout, False))
+    torch.library.opcheck(torch.ops.coppice.linear_add.default,
+                          (x.detach(), *arrays, layer.bias.detach(), dy, layer.weight.layout))
 
 
 def model():
@@ -332,3 +334,44 @@ def test_modes_see_the_operator():
     with torch.no_grad(), Names():
         ct.SparseLinear(64, 64, "2:4")(torch.randn(2, 64))
     assert "coppice.linear.default" in seen
+
+
+def traced(function, *inputs):
+    from torch.fx.experimental.proxy_tensor import make_fx
+    return make_fx(function)(*inputs)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "8:2:8", "vw4/4:8"])
+def test_residuals_become_part_of_products(pattern):
+    from coppice.torch._residual_pass import fuse_residuals
+    layer = ct.SparseLinear(32, 48, pattern)
+    *arrays, layout = layer.weight.operands()
+
+    def linear(x, activation="none"):
+        return torch.ops.coppice.linear(x, *arrays, layer.bias, layout, activation, False)
+
+    x, residual = torch.randn(5, 16, 32), torch.randn(5, 16, 48)
+    few = 8  # of each of 5
+    with torch.no_grad():
+        for add, count in [(lambda x, r: linear(x) + r, 1), (lambda x, r: r + linear(x), 1), (lambda x, r: linear(x) + linear(x).relu(), 1),
+                           (lambda x, r: linear(x, "relu") + r, 0), (lambda x, r: torch.add(linear(x), r, alpha=2), 0),
+                           (lambda x, r: linear(x) + r[0], 0), (lambda x, r: linear(x) + 1, 0), (lambda x, r: linear(x) + r.double(), 0),
+                           (lambda x, r: (lambda y: (y + r) * y)(linear(x)), 0), (lambda x, r: (lambda y: y + y)(linear(x)), 0)]:
+            module = traced(add, x, residual)
+            assert fuse_residuals(module.graph, "cpu") == count
+            module.graph.lint()
+            module.recompile()
+            close(module(x, residual), add(x, residual), 1e-6)
+            assert fuse_residuals(traced(add, x, residual).graph) == 0  # of a GPU alone
+            assert fuse_residuals(traced(add, x[:, :few], residual[:, :few]).graph, "cpu") == 0
+        with pytest.raises(coppice.InvalidArgument, match="the residual is"):
+            torch.ops.coppice.linear_add(x, *arrays, layer.bias, residual[0], layout)
+
+
+def test_the_backend():
+    net = model()
+    x = torch.randn(5, 64)
+    with torch.no_grad():
+        for more in ({}, {"options": {"epilogue_fusion": False}}, {"mode": "default"}):
+            torch._dynamo.reset()
+            close(torch.compile(net, fullgraph=True, backend=ct.backend, **more)(x), net(x), 1e-6)

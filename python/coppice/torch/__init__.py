@@ -16,6 +16,7 @@ try:
 except ImportError as error:
     raise ImportError("coppice.torch needs PyTorch 2.6 or later; install it with: pip install 'coppice[torch]'") from error
 
+from ._backend import backend
 from ._cache import clear_cache
 from ._freeze import freeze_
 from ._linear import SparseLinear
@@ -25,5 +26,5 @@ from ._sparsify import SparsifyReport, sparsify_
 from ._weight import SparseWeight
 from .blocks import BlocksReport, replace_blocks_
 
-__all__ = ["BlocksReport", "LayerResult", "PruneReport", "SparseLinear", "SparseWeight", "SparsifyReport", "clear_cache",
-           "freeze_", "magnitude_sparsify_", "prune_", "replace_blocks_", "sparsify_"]
+__all__ = ["BlocksReport", "LayerResult", "PruneReport", "SparseLinear", "SparseWeight", "SparsifyReport", "backend",
+           "clear_cache", "freeze_", "magnitude_sparsify_", "prune_", "replace_blocks_", "sparsify_"]

@@ -136,8 +136,8 @@ def ready(packed, device):
     return stream
 
 
-def linear(packed, matrix, tokens, stride, tokens_adjacent, y, bias, activation, by_features, batch_invariant):
-    """Fills y; x is `matrix` [tokens, cols], of the dtype and the device of y."""
+def linear(packed, matrix, tokens, stride, tokens_adjacent, y, bias, activation, by_features, batch_invariant, residual=None):
+    """Fills y; x is `matrix` [tokens, cols], of the dtype and the device of y. residual: added, lies like y."""
     dtype, device = y.dtype, y.device
     stream = ready(packed, device)
     bias_data, bias_is_f32 = 0, False
@@ -148,7 +148,7 @@ def linear(packed, matrix, tokens, stride, tokens_adjacent, y, bias, activation,
             bias = bias.contiguous()
         bias_data, bias_is_f32 = bias.data_ptr(), bias.dtype is torch.float32
     arguments = (tokens, matrix.data_ptr(), stride, tokens_adjacent, y.data_ptr(), by_features, bias_data, bias_is_f32,
-                 ACTIVATION_INDEX[activation])
+                 ACTIVATION_INDEX[activation], 0 if residual is None else residual.data_ptr())
     needed = packed.weight.multiply(*arguments, 0, 0, stream, batch_invariant)
     if needed:
         workspace = torch.empty(needed, dtype=torch.uint8, device=device)

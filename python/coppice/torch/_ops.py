@@ -21,6 +21,13 @@ def linear(x: Tensor, values: Tensor, columns: Optional[Tensor], metadata: Optio
                             batch_invariant)
 
 
+@torch.library.custom_op("coppice::linear_add", mutates_args=(), device_types=("cpu", "cuda"))
+def linear_add(x: Tensor, values: Tensor, columns: Optional[Tensor], metadata: Optional[Tensor], input_permutation: Optional[Tensor],
+               bias: Optional[Tensor], residual: Tensor, layout: str, batch_invariant: bool = False) -> Tensor:
+    """W x + bias + residual, [..., rows]; without gradients: compilers put it in place of `linear` and an addition (_compile.py)."""
+    return _products.linear_add(x, values, columns, metadata, input_permutation, bias, residual, layout, batch_invariant)
+
+
 @torch.library.custom_op("coppice::linear_input_gradient", mutates_args=(), device_types=("cpu", "cuda"))
 def linear_input_gradient(dy: Tensor, values: Tensor, columns: Optional[Tensor], metadata: Optional[Tensor],
                           input_permutation: Optional[Tensor], layout: str, by_features: bool) -> Tensor:
@@ -38,6 +45,13 @@ def _(x, values, columns, metadata, input_permutation, bias, layout, activation,
     grid = _cache.grid_of(layout)
     _products.check_input(x, grid, by_features)
     return x.new_empty(_products.output_shape(x, grid.rows, by_features))
+
+
+@linear_add.register_fake
+def _(x, values, columns, metadata, input_permutation, bias, residual, layout, batch_invariant=False):
+    grid = _cache.grid_of(layout)
+    _products.check_input(x, grid, False)
+    return x.new_empty(_products.output_shape(x, grid.rows, False))
 
 
 @linear_input_gradient.register_fake

@@ -65,7 +65,8 @@ def packed_weight(x, values, columns, metadata, permutation, layout):
     return entry.packed.get(x.dtype) or _cuda.packed_of(entry, (values, columns, metadata, permutation), x.dtype, x.device)
 
 
-def linear(x, values, columns, metadata, permutation, bias, layout, activation, by_features, batch_invariant=False):
+def linear(x, values, columns, metadata, permutation, bias, layout, activation, by_features, batch_invariant=False, residual=None):
+    """residual: added behind the activation; contiguous, of the shape of what this returns, token-major."""
     check_input(x, _cache.grid_of(layout), by_features)
     dtype, device = x.dtype, x.device
     if device.type == "cuda":
@@ -74,16 +75,16 @@ def linear(x, values, columns, metadata, permutation, bias, layout, activation, 
                 and values.device == device and _cuda.has_indices(grid, values.dtype, dtype):
             entry = _cache.lookup(values, columns, metadata, permutation, layout)
             if _cuda.prefers_dense(entry, layout, dtype):
-                return by_dense(_cuda.scatter(entry, values.detach(), dtype), x, bias, activation, by_features)
+                return _added(by_dense(_cuda.scatter(entry, values.detach(), dtype), x, bias, activation, by_features), residual)
         packed = packed_weight(x, values, columns, metadata, permutation, layout)
-        return _by_packed(packed, x, grid, bias, activation, by_features, batch_invariant)
+        return _by_packed(packed, x, grid, bias, activation, by_features, batch_invariant, residual)
     if device != values.device:
         raise InvalidArgument(f"x is on {device}, the weight on {values.device}; move one of them")
     entry = _cache.lookup(values, columns, metadata, permutation, layout)
     if batch_invariant:
         raise InvalidArgument("batch_invariant is of the GPU; the CPU's kernels for few and for many tokens add up in another order")
     if dtype is torch.float64:
-        return _double(entry, x, values, bias, activation, by_features)
+        return _added(_double(entry, x, values, bias, activation, by_features), residual)
     packed = entry.packed.get(dtype)
     if packed is None:
         packed = _pack(entry, values, dtype)
@@ -93,7 +94,11 @@ def linear(x, values, columns, metadata, permutation, bias, layout, activation, 
         bias = bias.float().contiguous()
     _core.multiply_tensor(packed, tokens, matrix.data_ptr(), stride, tokens_adjacent, y.data_ptr(), 0, by_features,
                           0 if bias is None else bias.data_ptr(), ACTIVATION_INDEX[activation], torch.get_num_threads())
-    return y if dtype is torch.float32 else y.to(dtype)
+    return _added(y if dtype is torch.float32 else y.to(dtype), residual)
+
+
+def _added(y, residual):
+    return y if residual is None else y.add_(residual)
 
 
 def by_dense(dense, x, bias, activation, by_features):
@@ -106,14 +111,24 @@ def by_dense(dense, x, bias, activation, by_features):
     return activate(y, activation)
 
 
-def _by_packed(packed, x, grid, bias, activation, by_features, batch_invariant):
+def linear_add(x, values, columns, metadata, permutation, bias, residual, layout, batch_invariant=False):
+    """W x + bias + residual, [..., rows]; on a GPU the product adds the residual where it stores."""
+    rows = _cache.grid_of(layout).rows
+    shape = output_shape(x, rows, False)
+    if residual.shape != shape or residual.dtype is not x.dtype or residual.device != x.device:
+        raise InvalidArgument(f"the residual is {residual.dtype} {list(residual.shape)} on {residual.device}, the product "
+                              f"{x.dtype} {list(shape)} on {x.device}")
+    return linear(x, values, columns, metadata, permutation, bias, layout, "none", False, batch_invariant, residual.contiguous())
+
+
+def _by_packed(packed, x, grid, bias, activation, by_features, batch_invariant, residual=None):
     """The product on the GPU."""
     if not by_features and x.is_contiguous():
         matrix, tokens, stride, tokens_adjacent = x, x.numel() // grid.cols if grid.cols else x.shape[:-1].numel(), 0, False
     else:
         matrix, tokens, stride, tokens_adjacent = as_matrix(x, by_features)
     y = x.new_empty(output_shape(x, grid.rows, by_features))
-    _cuda.linear(packed, matrix, tokens, stride, tokens_adjacent, y, bias, activation, by_features, batch_invariant)
+    _cuda.linear(packed, matrix, tokens, stride, tokens_adjacent, y, bias, activation, by_features, batch_invariant, residual)
     return y
 
 
