@@ -146,6 +146,44 @@ TEST(CudaProduct, EveryGatheringKernel) {
   check_random(20261126, Family::wgmma);
 }
 
+// Residuals that the ring brings (kernels/wgmma_residual.h): every tile; blocks, vectors and tokens
+// that end within a tile; vectors that do not begin on 16 bytes; tiles that follow each other.
+TEST(CudaProduct, ResidualsThroughTheRing) {
+  COPPICE_NEEDS_GPU();
+  std::uint64_t seed = 800;
+  const auto check = [&](const char* pattern, Family family, Problem p) {
+    p.pattern = Pattern::parse(pattern);
+    p.dtype = seed % 2 == 0 ? Dtype::f16 : Dtype::bf16;
+    p.residual = true;
+    p.bias = seed % 3 == 0;
+    p.every_kernel_of = family;
+    check_problem(p, seed++);
+  };
+  const std::pair<const char*, Family> kinds[] = {
+      {"2:4", Family::wgmma},        {"64:2:8", Family::wgmma},     {"80:2:7", Family::wgmma},
+      {"128:2:16", Family::wgmma},   {"256:2:8", Family::wgmma},    {"16:2:5", Family::two_four},
+      {"64:2:8", Family::two_four},  {"vw64/8:32", Family::gather}, {"vw128/8:32", Family::gather},
+      {"vw256/8:32", Family::gather}};
+  for (const auto& [pattern, family] : kinds)
+    for (const Layout layout : {Layout::token_major, Layout::feature_major}) {
+      check(pattern, family, {.rows = 600, .cols = 320, .tokens = 520, .y_layout = layout});
+      check(pattern, family, {.rows = 391, .cols = 70, .tokens = 300, .y_layout = layout});
+      check(pattern, family,
+            {.rows = 520,
+             .cols = 128,
+             .tokens = 264,
+             .y_layout = layout,
+             .y_extra = 8,
+             .row_segments = {133, 387}});
+    }
+  for (const char* pattern : {"2:4", "64:2:8", "128:2:16"})
+    check(pattern, Family::wgmma,
+          {.rows = case_count(300) < 10 ? 512 : 3072,
+           .cols = 192,
+           .tokens = 2904,
+           .y_layout = seed % 2 == 0 ? Layout::token_major : Layout::feature_major});
+}
+
 // Every tile, also where another family is preferred; V that leaves units short, and blocks that
 // hold parts of several vectors.
 TEST(CudaProduct, EveryExpandingKernel) {
