@@ -136,13 +136,20 @@ def test_gradients_match_the_dense_layer(tokens):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_gradients_of_16_bits(dtype):
-    layer = ct.SparseLinear(96, 70, "2:4", dtype=dtype)
-    x = torch.randn(20, 96).to(dtype).requires_grad_()
-    dy = torch.randn(20, 70).to(dtype)
-    layer(x).backward(dy)
-    assert x.grad.dtype == dtype and layer.weight.values.grad.dtype == dtype
-    close(x.grad, dy.double() @ layer.to_dense().double(), BOUNDS[dtype])
+@pytest.mark.parametrize("tokens", [20, 300, 1100])  # many bf16 tokens take dense products where the processor has them
+@pytest.mark.parametrize("layout", ["token", "feature"])
+def test_gradients_of_16_bits(dtype, tokens, layout):
+    for pattern in PATTERNS:
+        layer = ct.SparseLinear(96, 70, pattern, dtype=dtype, layout=layout)
+        kept = torch.from_numpy(layer.weight.to_matrix().mask())
+        x, dy = torch.randn(tokens, 96).to(dtype), torch.randn(tokens, 70).to(dtype)
+        given = (x.t() if layout == "feature" else x).contiguous().requires_grad_()
+        layer(given).backward(dy.t() if layout == "feature" else dy)
+        assert given.grad.dtype == dtype and layer.weight.values.grad.dtype == dtype
+        close(given.grad.t() if layout == "feature" else given.grad, dy.double() @ layer.to_dense().double(), BOUNDS[dtype])
+        gradient = copy.deepcopy(layer)
+        gradient.weight.values.data = layer.weight.values.grad
+        close(gradient.to_dense(), (dy.double().t() @ x.double()) * kept, BOUNDS[dtype])
 
 
 @pytest.mark.parametrize("by_features", [False, True])

@@ -204,10 +204,3 @@ def gather(entry, dense, dtype):
 def input_gradient(dense, dy, by_features):
     """dX = W^T dY by the dense product: cuBLAS."""
     return dense.t() @ dy if by_features else dy @ dense
-
-
-def full_gradient(dy, x, by_features):
-    """dW of all weights by the dense product."""
-    if by_features:
-        return dy.reshape(dy.shape[0], -1) @ x.reshape(x.shape[0], -1).t()
-    return dy.reshape(-1, dy.shape[-1]).t() @ x.reshape(-1, x.shape[-1])

@@ -1,5 +1,7 @@
 """The products of a compressed weight, by device; no autograd, no dispatch."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 
@@ -9,9 +11,11 @@ from . import _cache, _cuda
 from ._names import ACTIVATION_INDEX, DTYPES
 
 
-# On the CPU the input gradient for many tokens of a weight of which more is kept (2:4) is faster by the dense product, although the
-# weight is decompressed for it: docs/torch.md.
-_DENSE_GRADIENT, _DENSE_TOKENS = 0.4, 256
+# On the CPU gradients for many tokens of weights of which much is kept are faster by the dense product, although the weight is
+# decompressed for it, or the gradient of all weights made: of 2:4 in fp32, and in bf16 on processors that multiply it, where the kernels
+# here compute in fp32 (docs/torch.md): (more than this is kept, least tokens).
+_DENSE_F32 = ((0.4, 256),)
+_DENSE_BF16 = ((0.15, 256), (0.1, 1024))
 
 
 def activate(y, activation):
@@ -169,10 +173,32 @@ def _double(entry, x, values, bias, activation, by_features):
     return by_dense(scatter(entry, values.detach()), x, bias, activation, by_features)
 
 
+@functools.cache
+def _multiplies_bf16():
+    """Whether this processor does, by what PyTorch asks before it calls oneDNN."""
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return torch.backends.mkldnn.is_available() and supported is not None and bool(supported())
+
+
+def _in_bf16(*tensors):
+    return all(tensor.dtype is torch.bfloat16 for tensor in tensors) and _multiplies_bf16()
+
+
+def _prefers_dense(grid, dy, bounds):
+    return any(grid.density > least and dy.numel() >= tokens * grid.rows for least, tokens in bounds)
+
+
+def _decompressed(entry, values, columns, metadata, permutation, layout):
+    """[rows, cols], the faster way: lists of vectors and blocks are short, others are scattered by their columns."""
+    if entry.grid.pattern.kind in ("vector", "block"):
+        return to_dense(values, columns, metadata, permutation, layout)
+    return scatter(entry, values)
+
+
 def input_gradient(dy, values, columns, metadata, permutation, layout, by_features):
     """dX = W^T dY."""
     entry = _cache.lookup(values, columns, metadata, permutation, layout)
-    grid = entry.grid
+    grid, given = entry.grid, dy.dtype
     shape = output_shape(dy, grid.cols, by_features)
     if dy.is_cuda:
         values = values.detach()
@@ -182,9 +208,12 @@ def input_gradient(dy, values, columns, metadata, permutation, layout, by_featur
             dense = scatter(entry, values).to(dy.dtype)
         return _cuda.input_gradient(dense, dy, by_features).reshape(shape)
     work = torch.float64 if dy.dtype == torch.float64 else torch.float32
-    if grid.density > _DENSE_GRADIENT and dy.numel() >= _DENSE_TOKENS * grid.rows and values.dtype in DTYPES:
-        dense, dy32 = to_dense(values.detach(), columns, metadata, permutation, layout).to(work), dy.to(work)
-        return (dense.t() @ dy32 if by_features else dy32 @ dense).to(dy.dtype)
+    bf16 = _in_bf16(dy, values)
+    if _prefers_dense(grid, dy, _DENSE_BF16 if bf16 else _DENSE_F32) and values.dtype in DTYPES:
+        dense = _decompressed(entry, values.detach(), columns, metadata, permutation, layout)
+        if not bf16:
+            dense, dy = dense.to(work), dy.to(work)
+        return (dense.t() @ dy if by_features else dy @ dense).to(given)
     matrix, tokens, stride, tokens_adjacent = as_matrix(dy.to(work), by_features)
     dx = torch.empty(*((grid.cols, tokens) if tokens_adjacent else (tokens, grid.cols)), dtype=work)
     product = entry.structure.multiply_transposed_f64 if work == torch.float64 else entry.structure.multiply_transposed_f32
@@ -201,10 +230,12 @@ def values_gradient(dy, x, values, columns, metadata, permutation, layout, by_fe
     """dW at the kept positions, [rows, kept] of the dtype of values."""
     entry = _cache.lookup(values, columns, metadata, permutation, layout)
     if dy.is_cuda:
-        full = _cuda.full_gradient(dy, x, by_features)
+        full = full_gradient(dy, x, by_features)
         if _cuda.has_indices(entry.grid, full.dtype, values.dtype):
             return _cuda.gather(entry, full, values.dtype)
         return full.gather(1, entry.kept_columns(dy.device).long()).to(values.dtype)
+    if _in_bf16(dy, x, values) and _prefers_dense(entry.grid, dy, _DENSE_BF16):
+        return full_gradient(dy, x, by_features).gather(1, entry.kept_columns(dy.device).long())
     work = torch.float64 if dy.dtype == torch.float64 else torch.float32
     dys, tokens, dy_stride, dy_adjacent = as_matrix(dy.to(work), by_features)
     xs, _, x_stride, x_adjacent = as_matrix(x.to(work), by_features)
@@ -213,3 +244,10 @@ def values_gradient(dy, x, values, columns, metadata, permutation, layout, by_fe
     product(result.data_ptr(), tokens, dys.data_ptr(), dy_stride, dy_adjacent, xs.data_ptr(), x_stride, x_adjacent,
             torch.get_num_threads())
     return result.to(values.dtype)
+
+
+def full_gradient(dy, x, by_features):
+    """dW of all weights by the dense product."""
+    if by_features:
+        return dy.reshape(dy.shape[0], -1) @ x.reshape(x.shape[0], -1).t()
+    return dy.reshape(-1, dy.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
