@@ -117,8 +117,26 @@ std::string family_name(cuda::Family family) {
 }
 
 std::vector<std::string> fitted_families() {
-  return {"wgmma", "expand", "mma", "decode", "lookup", "fragments", "blocked", "transpose"};
+  return {"wgmma", "expand",  "mma",    "decode", "lookup", "fragments",
+          "quads", "blocked", "gather", "window", "unpack", "transpose"};
 }
+
+namespace {
+
+// Whose times the constants of a family are fitted to.
+bool is_fitted_to(const std::string& family, const cuda::Selection& selection) {
+  if (family == "transpose") return selection.transpose || selection.repack;
+  if (family == "unpack" && selection.family == cuda::Family::two_four) return true;
+  return family_name(selection.family) == family;
+}
+
+// By the beginning of its name.
+bool is_constant_of(const std::string& family, const std::string& constant) {
+  if (family == "fragments" && constant.starts_with("held.")) return true;
+  return constant.starts_with(family + ".");
+}
+
+}  // namespace
 
 void fit_families(cuda::model::Constants& constants, std::span<const std::string> families,
                   std::span<const MeasuredProduct> measured, const cuda::DeviceInfo& device) {
@@ -129,7 +147,6 @@ void fit_families(cuda::model::Constants& constants, std::span<const std::string
   const std::vector<DenseCase> dense = dense_cases(measured);
   for (const std::string& family : families) {
     std::vector<FitSample> samples;
-    const bool copies = family == "transpose";
     const auto with = [&device](const Constants& c) {
       cuda::DeviceInfo other = device;
       other.constants = &c;
@@ -137,8 +154,7 @@ void fit_families(cuda::model::Constants& constants, std::span<const std::string
     };
     for (const ModelCase& c : cases)
       for (const ModelLine& line : c.lines)
-        if (copies ? line.selection.transpose || line.selection.repack
-                   : family_name(line.selection.family) == family)
+        if (is_fitted_to(family, line.selection))
           samples.push_back(
               {line.measured->seconds,
                [&c, &line, with](const Constants& tried) {
@@ -152,7 +168,7 @@ void fit_families(cuda::model::Constants& constants, std::span<const std::string
                            -1});
     std::vector<std::string> names;
     cuda::model::for_each_constant(constants, [&](const std::string& name, double) {
-      if (name.starts_with(family + ".")) names.push_back(name);
+      if (is_constant_of(family, name)) names.push_back(name);
     });
     cuda::model::fit_constants(constants, names, samples);
   }

@@ -127,10 +127,11 @@ void BenchCommand::declare(CLI::App& app) {
 }
 
 void BenchCommand::declare_gpu(CLI::App& app) {
-  app.add_option("--kernel", request_.kernel,
-                 "On a GPU: time every kernel whose name begins so, or all, instead of the "
-                 "one that would be chosen")
-      ->type_name("NAME");
+  app.add_option(
+         "--kernel", request_.kernel,
+         "On a GPU: time every kernel whose name begins with one of these, or all, instead of "
+         "the one that would be chosen")
+      ->type_name("NAME,...");
   app.add_option("--token-group", request_.token_group,
                  "On a GPU: force how many token tiles are worked on together")
       ->check(CLI::Range(1, 1 << 20))

@@ -39,8 +39,10 @@ constexpr std::array kPatterns = {"2:4",     "64:2:5", "64:2:8",    "128:2:8",  
                                   "256:2:8", "16:2:5", "16:2:8",    "32:2:16",    "2:8",
                                   "4:8",     "2:16",   "vw32/8:32", "vw128/8:32", "bw4x4/8:32"};
 constexpr std::array<std::int64_t, 5> kTokens = {1, 16, 64, 256, 4096};
-// Beyond it a weight of elements is read many times over: nothing new, and slow.
+// Beyond it kernels that read a weight of elements for every few tokens are nothing new, and slow;
+// these are for many.
 constexpr std::int64_t kMostElementTokens = 512;
+constexpr const char* kManyTokenKernels = "gather,window,unpack,blocked";
 
 std::string today() {
   const std::time_t now = std::time(nullptr);
@@ -143,9 +145,8 @@ std::vector<BenchCase> product_cases() {
         c.tokens = tokens;
         c.dtype = Dtype::f16;
         c.layout = shape.layout;
-        // Products of many tokens are timed in both layouts, on one shape.
-        if (tokens > kMostElementTokens && !pattern.fits_sparse_tensor_cores()) continue;
         cases.push_back(c);
+        // Products of many tokens are timed in both layouts, on one shape.
         c.layout = Layout::feature_major;
         if (shape.rows == shape.cols && (tokens == 16 || tokens == 4096)) cases.push_back(c);
       }
@@ -159,21 +160,28 @@ std::vector<BenchCase> product_cases() {
     cases.push_back(c);
   };
   for (const char* text : {"16:32", "8:32", "3:32", "vw32/8:32"})
-    for (const std::int64_t tokens : {1, 4, 64}) add_f32(text, tokens);
+    for (const std::int64_t tokens : {1, 4, 64, 1024}) add_f32(text, tokens);
   return cases;
+}
+
+bool leaves_out_kernels(const BenchCase& c) {
+  return c.tokens > kMostElementTokens && !c.pattern.fits_sparse_tensor_cores();
 }
 
 std::vector<MeasuredProduct> measure_products(
     const std::function<void(double, const std::string&)>& progress) {
   std::vector<MeasuredProduct> all;
-  GpuBench bench(
-      {.with_baseline = false, .kernel = "all", .token_group = 0, .tune = false, .quick = true});
+  const auto options = [](const char* kernels) {
+    return GpuBenchOptions{
+        .with_baseline = false, .kernel = kernels, .token_group = 0, .tune = false, .quick = true};
+  };
+  GpuBench every(options("all")), many(options(kManyTokenKernels));
   const std::vector<BenchCase> cases = product_cases();
   for (std::size_t i = 0; i < cases.size(); ++i) {
     throw_if_cancelled();
     progress(static_cast<double>(i) / static_cast<double>(cases.size()),
              cases[i].pattern.to_string());
-    for (const GpuResult& r : bench.run(cases[i])) {
+    for (const GpuResult& r : (leaves_out_kernels(cases[i]) ? many : every).run(cases[i])) {
       MeasuredProduct m = measured_product(cases[i]);
       m.kernel = r.kernel;
       m.configuration = r.configuration;

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <ranges>
+#include <string_view>
 #include <utility>
 
 #include "bench/cuda/cusparselt.h"
@@ -61,6 +63,14 @@ GpuRates rates_of(int device) {
 
 std::string names(const cuda::Selection& selection) {
   return cuda::selection_name(selection) + "; " + cuda::configuration_name(selection);
+}
+
+// `kernels`: beginnings of names, separated by commas, or "all".
+bool is_wanted(const std::string& name, std::string_view kernels) {
+  if (kernels == "all") return true;
+  for (const auto part : std::views::split(kernels, ','))
+    if (name.starts_with(std::string_view(part.begin(), part.end()))) return true;
+  return false;
 }
 
 void check_case(const BenchCase& c) {
@@ -193,10 +203,10 @@ std::vector<cuda::Selection> GpuBench::Impl::selections(const SparseProduct& pro
     wanted.push_back(product.chosen());
   } else {
     for (const cuda::Selection& s : product.candidates())
-      if (options.kernel == "all" || names(s).starts_with(options.kernel)) wanted.push_back(s);
+      if (is_wanted(names(s), options.kernel)) wanted.push_back(s);
     if (wanted.empty())
       throw InvalidArgument(fmt::format(
-          "no kernel for this product has a name that begins with '{}'", options.kernel));
+          "no kernel for this product has a name that begins with one of '{}'", options.kernel));
   }
   if (options.token_group > 0)
     for (cuda::Selection& s : wanted) s.token_group = options.token_group;
