@@ -21,8 +21,8 @@ namespace {
 std::int64_t multiply(const CudaWeight& self, std::int64_t tokens, std::uintptr_t x,
                       std::int64_t x_stride, bool x_by_features, std::uintptr_t y,
                       bool y_by_features, std::uintptr_t bias, bool bias_is_f32, int activation,
-                      std::uintptr_t residual, std::uintptr_t workspace, std::int64_t workspace_size, std::uintptr_t stream,
-                      bool batch_invariant) {
+                      std::uintptr_t residual, std::uintptr_t workspace,
+                      std::int64_t workspace_size, std::uintptr_t stream, bool batch_invariant) {
   const cuda::Matrix input = self.input(tokens, x, x_stride, x_by_features);
   const cuda::MultiplyOptions options{.batch_invariant = batch_invariant};
   if (workspace == 0) {
