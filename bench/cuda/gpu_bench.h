@@ -20,7 +20,8 @@ namespace coppice::bench {
 
 struct GpuBenchOptions {
   bool with_baseline = true;
-  /// Empty: what the library chooses. Else every kernel whose name begins so (names separated by commas), or "all".
+  /// Empty: what the library chooses. Else every kernel whose name begins so (names separated by
+  /// commas), or "all".
   std::string kernel;
   int token_group = 0;  ///< forced, for developers; 0: what the library chooses
   bool tune = false;    ///< tune every product (cuda_tuner.h), and time it untuned and tuned
