@@ -2,8 +2,8 @@
 // block of 64 rows behind the stages of the tile's products, so that its latency hides as theirs
 // does. Read by the consumers themselves it would wait behind the gather's copies.
 //
-// In a stage: panels of 64 tokens, 8 KB each, in the 128-byte swizzle: rows of 64 tokens, or,
-// token- major, tokens of 64 rows.
+// In a stage: panels of 64 tokens, 8 KB each, in the 128-byte swizzle: rows of 64 tokens, or tokens
+// of 64 rows where outputs are token-major.
 #pragma once
 
 #include "cuda/kernels/wgmma_pipeline.h"
