@@ -174,7 +174,7 @@ stage_bench-steps() {
 stage_bench-fp32() {
   large_shapes >"$out/shapes.csv"
   local vectors=vw32/16:32,vw32/12:32,vw32/8:32,vw32/4:32
-  gpu_bench bench-fp32-cuda-cores --dtype f32 --shapes "$out/shapes.csv" --tokens 4096 --pattern "$vectors" --kernel 'blocked fp32 32x256'
+  gpu_bench bench-fp32-cuda-cores --dtype f32 --shapes "$out/shapes.csv" --tokens 4096 --pattern "$vectors" --kernel 'blocked fp32 32x512'
   gpu_bench bench-fp32-tensor-cores --dtype f32 --shapes "$out/shapes.csv" --tokens 4096 --pattern vw32/8:32 --kernel 'blocked 3xtf32 32x256'
   gpu_bench bench-fp32-tf32 --dtype f32 --shape 4096x4096 --tokens 4096 --pattern vw32/8:32,vw128/8:32 --kernel 'blocked'
   gpu_bench bench-fp32-short --dtype f32 --shapes "$out/shapes.csv" --tokens 4096 --pattern vw4/16:32,vw4/8:32,vw4/3:32,bw4x4/16:32,bw4x4/8:32,bw4x4/3:32,8:32,3:32 --kernel 'blocked fp32'

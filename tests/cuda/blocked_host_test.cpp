@@ -35,7 +35,7 @@ TEST(Blocked, SumsAndSlotsDoNotOverlap) {
       EXPECT_EQ(s.slot_offset(slot) % 16, 0) << "copies of 16 bytes";
     }
     if (s.warpgroups()) continue;
-    EXPECT_LE(8 * s.stages, BlockedShape::kBarrierBytes);
+    EXPECT_LE((s.fed() ? 2 : 1) * BlockedShape::kBarrier * s.stages, BlockedShape::kBarrierBytes);
   }
 }
 
@@ -67,13 +67,48 @@ TEST(Blocked, WarpgroupsReadFromAllBanks) {
 
 TEST(Blocked, WarpsThatBringOperandsFit) {
   for (const BlockedShape& s : kBlockedShapes) {
-    if (!s.warpgroups()) continue;
+    if (!s.warpgroups() && !s.fed()) continue;
     EXPECT_EQ(s.threads() % 128, 0) << "warpgroups";
-    EXPECT_LE(s.loaders() + (s.boxes() ? 1 : s.loaders()), s.producers());
+    EXPECT_LE(s.loaders() + (s.fed() ? 0 : s.boxes() ? 1 : s.loaders()), s.producers());
     EXPECT_EQ(BlockedShape::kSlots % s.stage_loaders(), 0);
     EXPECT_EQ(s.loaders() % s.stage_loaders(), 0);
     EXPECT_EQ(s.stages % s.loaders(), 0) << "the same warp every time";
   }
+}
+
+// Registers are given out in eights, and all of them are when both kinds of warps have theirs.
+TEST(Blocked, FedWarpsHaveTheRegistersOfAllThreads) {
+  for (const BlockedShape& s : kBlockedShapes) {
+    if (!s.fed()) continue;
+    EXPECT_EQ(BlockedShape::kFedRegisters % 8, 0);
+    EXPECT_EQ(BlockedShape::kFeederRegisters % 8, 0);
+    EXPECT_EQ(s.warps() % 4, 0);
+    EXPECT_LE(32 * s.thread_blocks *
+                  (s.warps() * BlockedShape::kFedRegisters +
+                   s.producers() * BlockedShape::kFeederRegisters),
+              65536);
+    EXPECT_EQ(s.stage_bytes(1) % 16, 0) << "copies of 16 bytes";
+    EXPECT_LE(s.sum_bytes(), s.stages * s.stage_bytes(1));
+  }
+}
+
+TEST(Blocked, FedKernelsNeedHopperAndOneListAndAreBatchInvariant) {
+  const auto has = [](const ProductInfo& p, const DeviceInfo& device) {
+    return std::ranges::any_of(blocked_selections(p, device), [](const Selection& s) {
+      return kBlockedShapes[static_cast<std::size_t>(s.shape)].fed();
+    });
+  };
+  ProductInfo p = product("vw32/8:32", 256, 256, 64);
+  EXPECT_TRUE(has(p, kH200));
+  p.batch_invariant = true;
+  EXPECT_TRUE(has(p, kH200)) << "their sums are those of other kernels of CUDA cores";
+  DeviceInfo older = kH200;
+  older.has_wgmma = false;
+  EXPECT_FALSE(has(p, older));
+  p.f32_products = F32Products::tf32;
+  EXPECT_FALSE(has(p, kH200));
+  EXPECT_FALSE(has(product("vw16/8:32", 256, 256, 64), kH200));
+  EXPECT_FALSE(has(product("vw32/8:32", 256, 256, 64, {40, 216}), kH200));
 }
 
 TEST(Blocked, WarpgroupsNeedHopperAndOneList) {
@@ -210,8 +245,8 @@ TEST(Blocked, TheFastestIsChosenAndItsTimeIsKnown) {
                     831},
            Measured{"vw8/8:32", 4096, 4096, F32Products::automatic, "blocked fp32 192x128 windows",
                     1218},
-           Measured{"vw32/16:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x256", 1691},
-           Measured{"vw32/8:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x256", 862},
+           Measured{"vw32/16:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x512", 1374},
+           Measured{"vw32/8:32", 4096, 4096, F32Products::cuda_cores, "blocked fp32 32x512", 707},
            Measured{"vw32/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 32x256 wgmma", 343},
            Measured{"vw64/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 64x256 wgmma", 203},
            Measured{"vw128/8:32", 4096, 4096, F32Products::tf32, "blocked tf32 128x256 wgmma", 141},

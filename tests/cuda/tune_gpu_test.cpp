@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -21,34 +22,38 @@ constexpr std::int64_t kRows = 512, kCols = 1024, kMostTokens = 600;
 
 // A weight, activations for many tokens, and what comes out.
 struct Case {
-  explicit Case(const char* pattern)
-      : random(3),
-        sparse(cpu::random_weight(random, Pattern::parse(pattern), kRows, kCols, Dtype::bf16)),
+  explicit Case(const char* pattern, Dtype type = Dtype::bf16)
+      : dtype(type),
+        random(3),
+        sparse(cpu::random_weight(random, Pattern::parse(pattern), kRows, kCols, dtype)),
         weight(sparse.view()),
-        x(random_halves()),
-        y(kMostTokens * kRows * 2),
-        workspace((kMostTokens + 64) * kCols * 2) {}
+        x(random_numbers()),
+        y(kMostTokens * kRows * bytes()),
+        workspace((kMostTokens + 64) * kCols * bytes()) {}
 
-  std::vector<std::byte> random_halves() {
-    std::vector<std::byte> bytes(kMostTokens * kCols * 2);
-    from_float(Dtype::bf16, cpu::random_floats(random, kMostTokens * kCols), bytes.data());
-    return bytes;
+  std::size_t bytes() const { return static_cast<std::size_t>(dtype_bytes(dtype)); }
+  std::vector<std::byte> random_numbers() {
+    std::vector<std::byte> numbers(kMostTokens * kCols * bytes());
+    from_float(dtype, cpu::random_floats(random, kMostTokens * kCols), numbers.data());
+    return numbers;
   }
   Matrix input(std::int64_t tokens, Layout layout) const {
-    return {x.data(), Dtype::bf16, tokens,
-            kCols,    layout,      layout == Layout::token_major ? kCols : kMostTokens};
+    return {x.data(), dtype,  tokens,
+            kCols,    layout, layout == Layout::token_major ? kCols : kMostTokens};
   }
   std::vector<std::byte> run(const Selection& selection, std::int64_t tokens, Layout layout) const {
-    const MutableMatrix out{y.data(), Dtype::bf16, tokens, kRows, Layout::token_major, 0};
-    expect_ok(cudaMemset(y.data(), 0xFF, kMostTokens * kRows * 2));
+    const MutableMatrix out{y.data(), dtype, tokens, kRows, Layout::token_major, 0};
+    expect_ok(cudaMemset(y.data(), 0xFF, kMostTokens * kRows * bytes()));
     multiply_by(selection, weight, input(tokens, layout), out, {},
-                {workspace.data(), (kMostTokens + 64) * kCols * 2}, nullptr);
+                {workspace.data(), static_cast<std::int64_t>((kMostTokens + 64) * kCols * bytes())},
+                nullptr);
     expect_ok(cudaDeviceSynchronize());
-    std::vector<std::byte> bytes = y.read();
-    bytes.resize(static_cast<std::size_t>(tokens * kRows * 2));
-    return bytes;
+    std::vector<std::byte> numbers = y.read();
+    numbers.resize(static_cast<std::size_t>(tokens * kRows) * bytes());
+    return numbers;
   }
 
+  Dtype dtype;
   Random random;
   SparseMatrix sparse;
   PackedWeight weight;
@@ -84,6 +89,29 @@ TEST(CudaTune, EveryCandidateGivesTheSameBits) {
                 << pattern << " " << configuration_name(grouped);
         }
       }
+  }
+}
+
+// Also with other tokens beside them.
+TEST(CudaTune, EveryKernelOfCudaCoresGivesTheSameBits) {
+  COPPICE_NEEDS_GPU();
+  for (const char* pattern : {"vw32/8:32", "vw64/3:16", "vw32/5:7"}) {
+    const Case c(pattern, Dtype::f32);
+    for (Layout layout : kLayouts) {
+      std::vector<std::byte> want;
+      for (std::int64_t tokens : {600, 512, 65, 3}) {
+        const ProductInfo product =
+            product_info(c.weight, c.input(tokens, layout), {.batch_invariant = true});
+        const auto all = candidates(product, c.weight.impl().device_info);
+        if (want.empty()) want = c.run(all[0], tokens, layout);
+        for (const Selection& s : all) {
+          if (!same_sums(s, all[0])) continue;
+          const std::vector<std::byte> got = c.run(s, tokens, layout);
+          EXPECT_TRUE(std::equal(got.begin(), got.end(), want.begin()))
+              << pattern << " " << configuration_name(s) << " " << tokens;
+        }
+      }
+    }
   }
 }
 

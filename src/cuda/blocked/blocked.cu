@@ -25,10 +25,10 @@ void launch_one(const BlockedArguments& p, cudaStream_t stream) {
   }
 }
 
-// None for those of blocked_wgmma.cu.
+// None for those of blocked_wgmma.cu and blocked_fed.cu.
 template <int kNumber>
 constexpr auto launcher() -> void (*)(const BlockedArguments&, cudaStream_t) {
-  if constexpr (kBlockedShapes[kNumber].warpgroups())
+  if constexpr (kBlockedShapes[kNumber].warpgroups() || kBlockedShapes[kNumber].fed())
     return nullptr;
   else
     return launch_one<kNumber>;

@@ -55,7 +55,12 @@ __global__ void __launch_bounds__(kBlockedShapes[kNumber].threads(),
   }
 
   using Products = typename BlockedProducts<kShape>::Type;
-  BlockedColumns<kShape> columns(p, ring, first_row);
+  const int thread = static_cast<int>(threadIdx.x);
+  BlockedColumns<kShape> columns(p, first_row, thread);
+  // Columns of a step lie in shared memory a step before its activations are asked for.
+  const auto advance = [&](int step) {
+    if (thread < step_columns) ring[step % 2 * step_columns + thread] = columns.next(step);
+  };
   BlockedValues<kShape> values(p, first_row);
   const BlockedActivations<kShape> activations(p, first_token);
   const int unit = row_warp * kShape.warp_units;
@@ -85,11 +90,11 @@ __global__ void __launch_bounds__(kBlockedShapes[kNumber].threads(),
     values.load(1);
   }
   for (int step = 0; step < kStages - 1; ++step) {
-    columns.advance(step);
+    advance(step);
     __syncthreads();
     copy(step);
   }
-  columns.advance(kStages - 1);
+  advance(kStages - 1);
   Products products;
   products.clear();
   for (int step = 0; step < steps; ++step) {
@@ -98,7 +103,7 @@ __global__ void __launch_bounds__(kBlockedShapes[kNumber].threads(),
       ptx::barrier_wait(ptx::shared_address(barriers + step % kStages * 8), step / kStages % 2);
     __syncthreads();
     copy(step + kStages - 1);
-    columns.advance(step + kStages);
+    advance(step + kStages);
     const std::byte* from = stages + step % kStages * stage_bytes;
     const std::byte* own_values = from;
     if constexpr (kTurns) {

@@ -22,33 +22,42 @@ struct BlockedFma {
       for (float& one : row) one = 0;
   }
 
+  /// What a slot is multiplied by.
+  struct Operands {
+    float4 rows[2], tokens[kQuads];
+  };
   /// @param values, activations of this lane: see `values_offset` and `activations_offset`.
+  __device__ static Operands load(const std::byte* values, const std::byte* activations, int slot) {
+    Operands o;
+#pragma unroll
+    for (int j = 0; j < kQuads; ++j)
+      o.tokens[j] =
+          *reinterpret_cast<const float4*>(activations + kShape.slot_offset(slot) + j * 128);
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+      o.rows[i] = *reinterpret_cast<const float4*>(values + slot * kShape.slot_bytes() + i * 16);
+    return o;
+  }
+  /// To and fro over the tokens: each product has an operand in common with the one before, which
+  /// needs not be read again, and its other two in different banks of the register file (`keep`).
+  __device__ void add(const Operands& o) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+#pragma unroll
+      for (int n = 0; n < 4 * kQuads; ++n) {
+        const int j = i % 2 == 0 ? n : 4 * kQuads - 1 - n;
+        sum[i][j] =
+            fmaf(component(o.rows[i / 4], i % 4), component(o.tokens[j / 4], j % 4), sum[i][j]);
+      }
+  }
+  /// All slots of a step.
   __device__ void multiply(const std::byte* values, const std::byte* activations) {
-    float4 a[2][2], b[2][kQuads];
-    const auto load = [&](int slot, float4(&rows)[2], float4(&tokens)[kQuads]) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i)
-        rows[i] = *reinterpret_cast<const float4*>(values + slot * kShape.slot_bytes() + i * 16);
-#pragma unroll
-      for (int j = 0; j < kQuads; ++j)
-        tokens[j] =
-            *reinterpret_cast<const float4*>(activations + kShape.slot_offset(slot) + j * 128);
-    };
-    load(0, a[0], b[0]);
+    Operands o[2];
+    o[0] = load(values, activations, 0);
 #pragma unroll
     for (int slot = 0; slot < BlockedShape::kSlots; ++slot) {
-      if (slot + 1 < BlockedShape::kSlots) load(slot + 1, a[(slot + 1) % 2], b[(slot + 1) % 2]);
-      const float4(&rows)[2] = a[slot % 2];
-      const float eight[8] = {rows[0].x, rows[0].y, rows[0].z, rows[0].w,
-                              rows[1].x, rows[1].y, rows[1].z, rows[1].w};
-#pragma unroll
-      for (int i = 0; i < 8; ++i)
-#pragma unroll
-        for (int j = 0; j < 4 * kQuads; ++j) {
-          const float4& x = b[slot % 2][j / 4];
-          const float token = j % 4 == 0 ? x.x : j % 4 == 1 ? x.y : j % 4 == 2 ? x.z : x.w;
-          sum[i][j] = fmaf(eight[i], token, sum[i][j]);
-        }
+      if (slot + 1 < BlockedShape::kSlots) o[(slot + 1) % 2] = load(values, activations, slot + 1);
+      add(o[slot % 2]);
     }
   }
 
@@ -76,6 +85,11 @@ struct BlockedFma {
         }
         *at = v;
       }
+  }
+
+ private:
+  __device__ static float component(const float4& v, int i) {
+    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
   }
 };
 

@@ -41,7 +41,7 @@ __device__ void store_tile(const BlockedArguments& p, const float* sums, int fir
                            int first_token) {
   constexpr int kStride = kShape.sum_stride(), kFours = kShape.rows() * kShape.tokens() / 4;
   const bool by_token = p.epilogue.token_major;
-  for (int n = threadIdx.x; n < kFours; n += kShape.threads()) {
+  for (int n = threadIdx.x; n < kFours; n += 32 * kShape.warps()) {
     // Along y: rows of a token, or tokens of a row.
     const int row = by_token ? n % (kShape.rows() / 4) * 4 : n / (kShape.tokens() / 4);
     const int token = by_token ? n / (kShape.rows() / 4) : n % (kShape.tokens() / 4) * 4;

@@ -36,6 +36,10 @@ void multiply_blocked(const Selection& selection, const ElementPacked& packed,
     launch_blocked_wgmma(selection.shape, p, device.multiprocessors, stream);
     return;
   }
+  if (shape.fed()) {
+    launch_blocked_fed(selection.shape, p, stream);
+    return;
+  }
 #endif
   launch_blocked(selection.shape, p, stream);
 }

@@ -46,8 +46,9 @@ int shared_bytes(int residents, const DeviceInfo& device) {
   return (device.shared_bytes + kReserved) / residents - kReserved;
 }
 
-// Batch-invariant products are by one kind of kernel on every device.
+// Batch-invariant products are by one kind of kernel on every device; fed ones add up as others do.
 bool exists(const BlockedShape& shape, const ProductInfo& p, const DeviceInfo& device) {
+  if (shape.fed()) return device.has_wgmma;
   return !shape.warpgroups() || (device.has_wgmma && !p.batch_invariant);
 }
 
@@ -105,6 +106,7 @@ int blocked_lists(const BlockedShape& shape, const ProductInfo& p) {
   };
   const int of_tile = lists(shape.rows());
   if (of_tile == 0 || of_tile * shape.step_slots() > shape.threads()) return 0;
+  if (shape.fed() && of_tile > 1) return 0;
   // The rows of a warp share what tensor cores multiply by.
   const bool shares = lists(8 * shape.warp_units) == 1;
   return shape.math == BlockedMath::fp32 || shares ? of_tile : 0;

@@ -35,6 +35,10 @@ struct BlockedShape {
 
   constexpr bool windowed() const { return row_lists > 0; }
   constexpr bool warpgroups() const { return group_pieces > 0; }
+  /// Kernels of CUDA cores whose operands other warps bring (blocked_fed_kernel.h).
+  constexpr bool fed() const {
+    return math == BlockedMath::fp32 && !windowed() && warp_tokens == 128;
+  }
   constexpr int warps() const { return row_warps * token_warps * slices; }
   constexpr int threads() const { return 32 * (warps() + producers()); }
   constexpr int half_units() const { return row_warps * warp_units; }
@@ -48,21 +52,29 @@ struct BlockedShape {
   /// Warpgroups: warps that bring operands. Of three products four load and as many divide the
   /// values; of one product the copy engine brings the values, ordered by one warp. Sums of 128
   /// rows need the registers of the others.
-  constexpr int producers() const { return !warpgroups() ? 0 : half_units() > 8 ? 4 : 8; }
+  /// Fed kernels: registers change hands between whole warpgroups.
+  constexpr int producers() const {
+    if (fed()) return 4;
+    return !warpgroups() ? 0 : half_units() > 8 ? 4 : 8;
+  }
   constexpr bool boxes() const { return warpgroups() && math == BlockedMath::tf32; }
-  constexpr int loaders() const { return !warpgroups() ? 0 : half_units() > 8 ? 3 : 4; }
+  constexpr int loaders() const {
+    if (fed()) return 3;
+    return !warpgroups() ? 0 : half_units() > 8 ? 3 : 4;
+  }
   /// Loading warps that share a stage; where they are three, each has every third one.
   constexpr int stage_loaders() const { return loaders() == 3 ? 1 : loaders(); }
 
   /// Tensor cores read values as they lie, from stages; CUDA cores those of a slot together, from
-  /// two buffers. Rows of a buffer are kPad bytes longer than they need to be, against bank
-  /// conflicts.
+  /// two buffers, or from stages as well (fed kernels). Rows of a buffer are kPad bytes longer than
+  /// they need to be, against bank conflicts.
   static constexpr int kPad = 16;
   constexpr bool turns() const { return math == BlockedMath::fp32; }
   constexpr int unit_bytes() const { return step_pieces() * kPieceRows; }
   /// Warpgroups find the two parts of a value in two copies.
   constexpr int copies() const { return warpgroups() && math == BlockedMath::split ? 2 : 1; }
   constexpr int weight_bytes() const {
+    if (fed()) return turned_bytes();
     return turns() ? 0 : half_units() * unit_bytes() * copies();
   }
   constexpr int slot_bytes() const { return rows() * 4 + kPad; }
@@ -80,11 +92,13 @@ struct BlockedShape {
 
   // A thread block: columns of two steps, a barrier for every stage, two buffers of values, stages.
   constexpr int column_bytes(int lists) const {
-    return warpgroups() ? 0 : 2 * lists * step_slots() * 8;
+    return warpgroups() || fed() ? 0 : 2 * lists * step_slots() * 8;
   }
-  static constexpr int kBarrier = 8, kBarrierBytes = 64;
+  static constexpr int kBarrier = 8, kBarrierBytes = 128;
+  /// Fed kernels: registers of a thread that multiplies, and of one that does not.
+  static constexpr int kFedRegisters = 200, kFeederRegisters = 56;
   constexpr int fixed_bytes(int lists) const {
-    return column_bytes(lists) + kBarrierBytes + 2 * turned_bytes();
+    return column_bytes(lists) + kBarrierBytes + (fed() ? 0 : 2 * turned_bytes());
   }
   /// Sums of a tile on their way out, where the stages were.
   constexpr int sum_stride() const { return tokens() + 4; }
@@ -123,6 +137,7 @@ inline constexpr std::array kBlockedShapes = {
     BlockedShape{BlockedMath::tf32, 1, 8, 4, 32, 1, 12, 1, 0, 1},
     BlockedShape{BlockedMath::tf32, 1, 8, 8, 32, 1, 8, 1, 0, 1},
     BlockedShape{BlockedMath::tf32, 1, 8, 16, 32, 1, 9, 1, 0, 1},
+    BlockedShape{BlockedMath::fp32, 1, 4, 4, 128, 1, 3, 2},  // fed
 };
 
 }  // namespace coppice::cuda

@@ -11,40 +11,37 @@
 
 namespace coppice::cuda {
 
-/// Columns on their way: list entries of a step are loaded three steps before their activations are
-/// asked for, mapped to columns of x two before, and lie in shared memory, as bytes from x, one
+/// Columns on their way, for each thread a slot of every step, or of every kEvery-th one: list
+/// entries are loaded two of these before `next` is asked for them, and mapped to columns of x one
 /// before: each wait for memory is hidden behind a step's products.
-template <BlockedShape kShape>
+template <BlockedShape kShape, int kEvery = 1>
 struct BlockedColumns {
   const BlockedArguments& p;
-  std::int64_t* ring;  // [2][lists][step_slots]
   const std::uint16_t* list;
-  int slot, slots;  // of this thread in a step, of all; none if not less
+  int slot;
   // As they were loaded: nothing is computed of them in the step that asks for them.
   int entry = 0, column = 0;
 
-  __device__ BlockedColumns(const BlockedArguments& arguments, std::int64_t* shared, int first_row)
-      : p(arguments),
-        ring(shared),
-        slot(threadIdx.x % kShape.step_slots()),
-        slots(p.lists * kShape.step_slots()) {
-    const int vector =
-        row_vector(p.weight, first_row) + static_cast<int>(threadIdx.x) / kShape.step_slots();
+  /// @param tile_slot of a step: those of the tile's first list, of the second one and so on.
+  /// @param first step.
+  __device__ BlockedColumns(const BlockedArguments& arguments, int first_row, int tile_slot,
+                            int first = 0)
+      : p(arguments), slot(tile_slot % kShape.step_slots()) {
+    const int vector = row_vector(p.weight, first_row) + tile_slot / kShape.step_slots();
     const int existing = min(vector, p.weight.layout.vectors - 1);
     list = reinterpret_cast<const std::uint16_t*>(p.weight.choices) +
            run_number(p.weight.layout, existing, 0);
-    load_entry(0);
-    load_column(0);
-    load_entry(1);
+    load_entry(first);
+    load_column(first);
+    load_entry(first + kEvery);
   }
-  /// Puts the columns of `step` into the ring; the next ones move up.
-  __device__ void advance(int step) {
-    if (static_cast<int>(threadIdx.x) >= slots) return;
+  /// Bytes from x to the column of `step`; the next ones move up.
+  __device__ std::int64_t next(int step) {
     // Of padding, whose values are 0, any column.
     const std::int64_t any = column < 0 ? 0 : column;
-    ring[step % 2 * slots + static_cast<int>(threadIdx.x)] = any * p.x_column * 4;
-    load_column(step + 1);
-    load_entry(step + 2);
+    load_column(step + kEvery);
+    load_entry(step + 2 * kEvery);
+    return any * p.x_column * 4;
   }
 
  private:
@@ -57,6 +54,16 @@ struct BlockedColumns {
     column = activation_column(p.weight, entry + (place(step) & (p.weight.layout.run - 1)));
   }
 };
+
+/// Stores a lane's 16 bytes of a piece of a half unit, four slots of a row, so that the rows of a
+/// slot lie together. @param piece of the step.
+template <BlockedShape kShape>
+__device__ void turn_values(std::byte* to, int half_unit, int piece, int lane, const float4& v) {
+  const int row = 8 * half_unit + lane / 4, slot = BlockedShape::kSlots * piece + lane % 4 * 4;
+  auto* out = reinterpret_cast<float*>(to + slot * kShape.slot_bytes() + row * 4);
+  constexpr int kNext = kShape.slot_bytes() / 4;
+  out[0] = v.x, out[kNext] = v.y, out[2 * kNext] = v.z, out[3 * kNext] = v.w;
+}
 
 /// Values of a step, 16 bytes a copy: as they lie by asynchronous copies, or turned, so that the
 /// rows of a slot lie together, through registers: loaded a step before they are stored, and that a
@@ -98,11 +105,7 @@ struct BlockedValues {
     for (int i = 0; i < kTurns; ++i) {
       const int n = i * kThreads + static_cast<int>(threadIdx.x);
       if (kCopies % kThreads != 0 && n >= kCopies) break;
-      const int row = n / kUnit * 8 + n % 32 / 4, slot = n % kUnit / 32 * 16 + n % 4 * 4;
-      auto* out = reinterpret_cast<float*>(to + slot * kShape.slot_bytes() + row * 4);
-      constexpr int kNext = kShape.slot_bytes() / 4;
-      out[0] = ahead[i].x, out[kNext] = ahead[i].y;
-      out[2 * kNext] = ahead[i].z, out[3 * kNext] = ahead[i].w;
+      turn_values<kShape>(to, n / kUnit, n % kUnit / 32, n % 32, ahead[i]);
     }
   }
   __device__ void copy(int step, std::uint32_t to) const {

@@ -27,7 +27,7 @@ void launch_one(const BlockedArguments& p, int multiprocessors, cudaStream_t str
          p, values);
 }
 
-// None for those of blocked.cu.
+// None for those of blocked.cu and blocked_fed.cu.
 template <int kNumber>
 constexpr Function launcher() {
   if constexpr (kBlockedShapes[kNumber].warpgroups())

@@ -104,7 +104,8 @@ Cost blocked_cost(const Selection& selection, const ProductInfo& p, const Device
   const std::int64_t tiles = ceil_div(p.blocked.rows, s.rows()) * ceil_div(p.tokens, s.tokens());
   const Rounds r = rounds_of(tiles, blocked_residents(s, p, device), device);
   const auto own = static_cast<double>(ceil_div(tiles, device.multiprocessors));
-  double rate = s.math == BlockedMath::fp32    ? c.fp32_products
+  double rate = s.fed()                        ? c.fed_products
+                : s.math == BlockedMath::fp32  ? c.fp32_products
                 : s.math == BlockedMath::split ? c.split_products
                                                : c.tf32_products;
   if (s.warp_tokens < 64) rate *= c.narrow;

@@ -125,6 +125,7 @@ struct Constants {
   struct Blocked {
     /// Of a multiprocessor in a clock, with very many warps.
     double fp32_products = 91, split_products = 104, tf32_products = 155;
+    double fed_products = 136;         ///< of kernels whose operands other warps bring
     double narrow = 0.78, tall = 1.6;  ///< of that with warps of 32 tokens, of 64 rows
     double few_warps = 3;              ///< at which the rate is half of it
     // Kernels of short vectors:
@@ -332,6 +333,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("decode.listed_column_seconds", c.decode.listed_column_seconds);
   f("decode.listed_quad_seconds", c.decode.listed_quad_seconds);
   f("blocked.fp32_products", c.blocked.fp32_products);
+  f("blocked.fed_products", c.blocked.fed_products);
   f("blocked.split_products", c.blocked.split_products);
   f("blocked.tf32_products", c.blocked.tf32_products);
   f("blocked.narrow", c.blocked.narrow);
