@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <sstream>
 
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/decode_select.h"
@@ -224,10 +225,15 @@ void choose_operands(Problem& p, Random& random) {
 
 namespace {
 
-// Kernels that a tool which watches the test does not follow: scripts/gpu_check.sh says which.
+// Kernels that a tool which watches the test does not follow: scripts/gpu_check.sh says which, by
+// how their names begin, with commas between.
 bool left_out(const Selection& selection) {
-  const char* name = std::getenv("COPPICE_GPU_TEST_LEAVE_OUT");
-  return name != nullptr && selection_name(selection).starts_with(name);
+  const char* names = std::getenv("COPPICE_GPU_TEST_LEAVE_OUT");
+  if (names == nullptr) return false;
+  std::istringstream all(names);
+  for (std::string name; std::getline(all, name, ',');)
+    if (!name.empty() && selection_name(selection).starts_with(name)) return true;
+  return false;
 }
 
 }  // namespace

@@ -87,6 +87,23 @@ Cost warpgroups_cost(const Selection& selection, const ProductInfo& p, const Dev
   return cost;
 }
 
+// Products of a multiprocessor in a clock with very many warps, and the warps that have half of it.
+struct WarpsRate {
+  double products, few_warps;
+};
+WarpsRate warps_rate(const BlockedShape& s, const Constants::Blocked& c) {
+  if (s.fed()) return {c.fed_products, c.fed_few_warps};
+  switch (s.math) {
+    case BlockedMath::fp32:
+      return {c.fp32_products, c.fp32_few_warps};
+    case BlockedMath::split:
+      return {c.split_products, c.few_warps};
+    case BlockedMath::tf32:
+      return {c.tf32_products, c.few_warps};
+  }
+  return {};
+}
+
 }  // namespace
 
 // A multiprocessor has its share of the tiles; a tile begins where one ends, so that only the last
@@ -104,18 +121,20 @@ Cost blocked_cost(const Selection& selection, const ProductInfo& p, const Device
   const std::int64_t tiles = ceil_div(p.blocked.rows, s.rows()) * ceil_div(p.tokens, s.tokens());
   const Rounds r = rounds_of(tiles, blocked_residents(s, p, device), device);
   const auto own = static_cast<double>(ceil_div(tiles, device.multiprocessors));
-  double rate = s.fed()                        ? c.fed_products
-                : s.math == BlockedMath::fp32  ? c.fp32_products
-                : s.math == BlockedMath::split ? c.split_products
-                                               : c.tf32_products;
+  const auto [full_rate, few_warps] = warps_rate(s, c);
+  double rate = full_rate;
   if (s.warp_tokens < 64) rate *= c.narrow;
   if (s.warp_units > 4) rate *= c.tall;
   const double outputs = s.rows() * s.tokens();
   const auto steps = static_cast<double>(ceil_div(p.blocked.pieces, s.step_pieces()));
-  const double crowding = 1 + c.few_warps / (r.together * s.warps());
+  const double crowding = 1 + few_warps / (r.together * s.warps());
+  // Fed kernels: of the last tokens every copy is a question.
+  const std::int64_t token_tiles = ceil_div(p.tokens, s.tokens());
+  const bool parts = s.fed() && p.tokens % s.tokens() != 0;
+  const double slower = parts ? 1 + (c.fed_part_tile - 1) / static_cast<double>(token_tiles) : 1;
   const double clocks = 1 / all.clock_hz, rounds = own / r.together;
   Cost cost;
-  cost.tensor = clocks * own * steps * s.step_slots() * outputs * crowding / rate;
+  cost.tensor = clocks * own * steps * s.step_slots() * outputs * crowding * slower / rate;
   cost.l2 = clocks * own * steps * s.stage_bytes(lists) / c.l2_bytes;
   cost.latency = clocks * rounds * steps * c.latency_clocks / (s.stages - 1);
   cost.launch = clocks * (rounds * c.fill_clocks + own * c.output_clocks * outputs * s.slices);

@@ -124,10 +124,13 @@ struct Constants {
 
   struct Blocked {
     /// Of a multiprocessor in a clock, with very many warps.
-    double fp32_products = 91, split_products = 104, tf32_products = 155;
-    double fed_products = 136;         ///< of kernels whose operands other warps bring
+    double fp32_products = 138, split_products = 104, tf32_products = 155;
     double narrow = 0.78, tall = 1.6;  ///< of that with warps of 32 tokens, of 64 rows
-    double few_warps = 3;              ///< at which the rate is half of it
+    // At so many warps the rate is half of it:
+    double few_warps = 3, fp32_few_warps = 10.9;  ///< tensor cores, CUDA cores
+    // CUDA cores whose operands other warps bring:
+    double fed_products = 121, fed_few_warps = 1.55;
+    double fed_part_tile = 1.35;  ///< a tile at the end of the tokens, for one of others
     // Kernels of short vectors:
     double vector_products = 115, row_products = 42;  ///< by vectors of four rows, by single rows
     double short_few_warps = 6;
@@ -334,6 +337,9 @@ void for_each_constant(AnyConstants& c, F f) {
   f("decode.listed_quad_seconds", c.decode.listed_quad_seconds);
   f("blocked.fp32_products", c.blocked.fp32_products);
   f("blocked.fed_products", c.blocked.fed_products);
+  f("blocked.fed_few_warps", c.blocked.fed_few_warps);
+  f("blocked.fed_part_tile", c.blocked.fed_part_tile);
+  f("blocked.fp32_few_warps", c.blocked.fp32_few_warps);
   f("blocked.split_products", c.blocked.split_products);
   f("blocked.tf32_products", c.blocked.tf32_products);
   f("blocked.narrow", c.blocked.narrow);
