@@ -47,8 +47,9 @@ class BlockedFeeder {
  public:
   static constexpr int kEvery = kShape.loaders();  // its turns
   static_assert(kShape.stages % kEvery == 0, "a stage has to be of the same warp every time");
-  /// Arrivals at a stage's barrier: copies of every lane, and values.
-  static constexpr int kArrivals = 33;
+  /// Arrivals at a stage's barrier: every lane's copies, and its values. (One lane's arrival for
+  /// all is not faster, and racecheck does not follow it.)
+  static constexpr int kArrivals = 64;
 
   __device__ BlockedFeeder(const BlockedArguments& p, int first_row, int first_token, int first,
                            int lane)
@@ -65,7 +66,8 @@ class BlockedFeeder {
   __device__ static int steps_of(const BlockedArguments& p) { return p.weight.layout.pieces; }
 
   __device__ void feed(int step, std::byte* stage, std::uint32_t filled) {
-    const std::int64_t offset = columns_.next(step);
+    const std::int64_t offset = columns_.offset();
+    columns_.advance(step);
     const std::uint32_t to = ptx::shared_address(stage) + kShape.weight_bytes() +
                              static_cast<std::uint32_t>(lane_) * kChunkTokens * 4;
     whole_ ? copy_rows(offset, to) : copy_parts(offset, to);
@@ -74,8 +76,7 @@ class BlockedFeeder {
       turn_values<kShape>(stage, i, 0, lane_, ahead_[i]);
     load_values(step + kEvery);
     ptx::barrier_arrive_on_copies(filled);
-    __syncwarp();
-    if (lane_ == 0) ptx::barrier_arrive(filled);
+    ptx::barrier_arrive(filled);
   }
 
  private:
@@ -155,8 +156,7 @@ __device__ void multiply_fed(BlockedFma<kShape>& products, const BlockedFedStage
     }
     odd = Products::load(values, activations, 1);
     products.add(even);
-    __syncwarp();
-    if (lane == 0) ptx::barrier_arrive(stages.read(turn.number));
+    ptx::barrier_arrive(stages.read(turn.number));
     turn.advance(1);
     if (step + 1 == steps) {
       products.add(odd);
@@ -189,7 +189,7 @@ __global__ void __launch_bounds__(kBlockedShapes[kNumber].threads(),
   if (threadIdx.x == 0) {
     for (int i = 0; i < kShape.stages; ++i) {
       ptx::barrier_init(stages.filled(i), Feeder::kArrivals);
-      ptx::barrier_init(stages.read(i), kShape.warps());
+      ptx::barrier_init(stages.read(i), 32 * kShape.warps());
     }
   }
   __syncthreads();

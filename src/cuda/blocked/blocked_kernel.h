@@ -59,7 +59,9 @@ __global__ void __launch_bounds__(kBlockedShapes[kNumber].threads(),
   BlockedColumns<kShape> columns(p, first_row, thread);
   // Columns of a step lie in shared memory a step before its activations are asked for.
   const auto advance = [&](int step) {
-    if (thread < step_columns) ring[step % 2 * step_columns + thread] = columns.next(step);
+    if (thread >= step_columns) return;
+    ring[step % 2 * step_columns + thread] = columns.offset();
+    columns.advance(step);
   };
   BlockedValues<kShape> values(p, first_row);
   const BlockedActivations<kShape> activations(p, first_token);

@@ -94,11 +94,12 @@ struct BlockedShape {
   constexpr int column_bytes(int lists) const {
     return warpgroups() || fed() ? 0 : 2 * lists * step_slots() * 8;
   }
-  static constexpr int kBarrier = 8, kBarrierBytes = 128;
+  static constexpr int kBarrier = 8, kBarrierBytes = 64;
   /// Fed kernels: registers of a thread that multiplies, and of one that does not.
   static constexpr int kFedRegisters = 200, kFeederRegisters = 56;
   constexpr int fixed_bytes(int lists) const {
-    return column_bytes(lists) + kBarrierBytes + (fed() ? 0 : 2 * turned_bytes());
+    if (fed()) return 2 * kBarrierBytes;  // rows of activations are lines of 128 bytes
+    return column_bytes(lists) + kBarrierBytes + 2 * turned_bytes();
   }
   /// Sums of a tile on their way out, where the stages were.
   constexpr int sum_stride() const { return tokens() + 4; }

@@ -12,8 +12,8 @@
 namespace coppice::cuda {
 
 /// Columns on their way, for each thread a slot of every step, or of every kEvery-th one: list
-/// entries are loaded two of these before `next` is asked for them, and mapped to columns of x one
-/// before: each wait for memory is hidden behind a step's products.
+/// entries are loaded two of these before `offset` is asked for them, and mapped to columns of x
+/// one before: each wait for memory is hidden behind a step's products.
 template <BlockedShape kShape, int kEvery = 1>
 struct BlockedColumns {
   const BlockedArguments& p;
@@ -35,13 +35,16 @@ struct BlockedColumns {
     load_column(first);
     load_entry(first + kEvery);
   }
-  /// Bytes from x to the column of `step`; the next ones move up.
-  __device__ std::int64_t next(int step) {
+  /// Bytes from x to the column of the step that is to come.
+  __device__ std::int64_t offset() const {
     // Of padding, whose values are 0, any column.
     const std::int64_t any = column < 0 ? 0 : column;
+    return any * p.x_column * 4;
+  }
+  /// It is `step`; the next ones move up.
+  __device__ void advance(int step) {
     load_column(step + kEvery);
     load_entry(step + 2 * kEvery);
-    return any * p.x_column * 4;
   }
 
  private:
