@@ -10,6 +10,7 @@
 #include "cuda/element/fragment_config.h"
 #include "cuda/element/held_select.h"
 #include "cuda/kernels/decode_sizes.h"
+#include "cuda/window/ring_layout.h"
 
 namespace coppice::cuda {
 namespace {
@@ -87,7 +88,7 @@ int tile_tokens(const Selection& selection) {
   if (selection.family == Family::blocked)
     return kBlockedShapes[static_cast<std::size_t>(selection.shape)].tokens();
   if (selection.family == Family::window)
-    return kWindowShapes[static_cast<std::size_t>(selection.shape)].tokens;
+    return window_tile_tokens(selection.shape);
   return selection.family == Family::mma
              ? selection.mma.config().tile_tokens()
              : kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
@@ -141,10 +142,7 @@ std::string tile_name(const Selection& selection) {
     return fmt::format("mma {} {} {}x{} by {} rows {} stages {}", rows_name(k.rows), k.vectors,
                        k.row_warps, k.token_warps, k.halves, m.stage_rows, m.stages);
   }
-  if (selection.family == Family::window) {
-    const WindowShape& s = kWindowShapes[static_cast<std::size_t>(selection.shape)];
-    return fmt::format("window {}x{}", s.rows(), s.tokens);
-  }
+  if (selection.family == Family::window) return selection_name(selection);
   const WgmmaShape& w = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
   const std::string slices =
       selection.slices > 1 ? fmt::format(" slices {}", selection.slices) : "";

@@ -127,6 +127,7 @@ ProductInfo describe(const ElementPlan& plan, const Grid& grid, const DeviceInfo
   std::ranges::copy(quads, element.quad_splits.begin());
   product.blocked = describe_blocked(plan);
   product.window = window_of(plan, device);
+  product.regular = plan.groups.empty() && plan.sources == 0;
   product.two_four = fits_two_four(plan);
   describe_gathered(plan, product);
   return product;

@@ -7,6 +7,8 @@
 #include "cuda/decode_select.h"
 #include "cuda/element/held_select.h"
 #include "cuda/model/model.h"
+#include "cuda/model/ring.h"
+#include "cuda/window/ring_layout.h"
 
 namespace coppice::cuda {
 namespace {
@@ -215,9 +217,12 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
   } else if (family == Family::window) {
     const std::vector<int> shapes = window_shapes(p, device);
     selection.shape = *std::ranges::min_element(shapes, {}, [&](int shape) {
-      return model::window_cost(kWindowShapes[static_cast<std::size_t>(shape)], p, device).seconds;
+      return (is_ring(shape)
+                  ? model::ring_cost(ring_shape(shape), p, device)
+                  : model::window_cost(kWindowShapes[static_cast<std::size_t>(shape)], p, device))
+          .seconds;
     });
-    tile_tokens = kWindowShapes[static_cast<std::size_t>(selection.shape)].tokens;
+    tile_tokens = window_tile_tokens(selection.shape);
   } else {
     choose_tile(selection, p, device);
     tile_tokens = kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();

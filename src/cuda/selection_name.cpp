@@ -4,6 +4,7 @@
 #include "cuda/element/held_select.h"
 #include "cuda/kernels/decode_sizes.h"
 #include "cuda/select.h"
+#include "cuda/window/ring_layout.h"
 
 namespace coppice::cuda {
 
@@ -37,8 +38,9 @@ std::string selection_name(const Selection& selection) {
                        rows_name(kernel.rows), selection.mma.stages, kernel.places(), before);
   }
   if (selection.family == Family::window) {
-    const WindowShape& shape = kWindowShapes[static_cast<std::size_t>(selection.shape)];
-    return fmt::format("window {}x{}{}", shape.rows(), shape.tokens, before);
+    const int shape = selection.shape;
+    return fmt::format("window {}{}x{}{}", is_ring(shape) ? "ring " : "", window_tile_rows(shape),
+                       window_tile_tokens(shape), before);
   }
   const WgmmaShape& shape = kWgmmaShapes[static_cast<std::size_t>(selection.shape)];
   const char* name = selection.family == Family::expand     ? "expand"

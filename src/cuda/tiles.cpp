@@ -17,6 +17,7 @@
 #include "cuda/model/model.h"
 #include "cuda/packed_layout.h"
 #include "cuda/select.h"
+#include "cuda/window/ring_layout.h"
 
 namespace coppice::cuda {
 
@@ -123,6 +124,13 @@ std::vector<int> window_shapes(const ProductInfo& p, const DeviceInfo& device) {
   for (std::size_t i = 0; i < kWindowShapes.size() && p.window.columns > 0; ++i)
     if (window_stage(kWindowShapes[i], p.window.columns, device.shared_bytes).rows > 0)
       shapes.push_back(static_cast<int>(i));
+  if (!device.has_wgmma || p.window.columns == 0 || !p.regular) return shapes;
+  const ElementLayout& l = p.element.layout;
+  const RingWindow window = ring_window(l);
+  for (std::size_t i = 0; i < kRingShapes.size() && window.columns > 0; ++i)
+    if (ring_stage(kRingShapes[i], window.columns, ring_lists(l.vec_rows), device.shared_bytes)
+            .stages > 0)
+      shapes.push_back(static_cast<int>(kWindowShapes.size() + i));
   return shapes;
 }
 

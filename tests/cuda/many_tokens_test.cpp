@@ -155,7 +155,7 @@ TEST(CudaElement, HighVectorsAreGatheredForOnHopper) {
 }
 
 // Tiles of all sizes, with tails of rows, tokens and chunks, and activations that are copied by the
-// copy engine, by all threads (permuted, runs of 8 columns), and turned over before.
+// copy engine, by all threads (permuted, runs of 8 columns), and turned over before. Rings as well.
 TEST(CudaElement, EveryWindow) {
   COPPICE_NEEDS_GPU();
   Random random(20261134);
@@ -170,6 +170,11 @@ TEST(CudaElement, EveryWindow) {
       p.tokens = random_int(random, 1, 300);
       p.row_segments.clear();
       if (random_int(random, 0, 1) == 0) align_x(p);
+      if (random_int(random, 0, 1) == 0) {  // whole windows, for rings
+        p.cols = (p.cols + 127) / 128 * 128;
+        p.col_segments.clear();
+        p.permuted = random_int(random, 0, 3) == 0;
+      }
       p.every_kernel_of = Family::window;
       check_problem(p, static_cast<std::uint64_t>(i));
     }

@@ -9,6 +9,7 @@
 #include "cuda/kernels/arguments.h"
 #include "cuda/kernels/sparse_mma_layout.h"
 #include "cuda/select_problems.h"
+#include "cuda/window/ring_layout.h"
 
 namespace coppice::cuda {
 namespace {
@@ -118,18 +119,27 @@ ProductInfo listed(std::int64_t rows, std::int64_t tokens) {
   p.fragment_tokens = 64;
   p.window = {.columns = 520, .pieces = 32, .rows = rows, .vectors = 2, .boxes = true};
   p.element = lists(rows, 1024);
+  ElementLayout& l = p.element.layout;
+  l.form = ChoiceForm::list;
+  l.cols = 4096;
+  l.vec_rows = 32;
+  l.kept = 8;
+  l.group = 32;
+  l.slots = 1024;
   return p;
 }
 
 TEST(Select, WindowsAreForManyTokensOfLists) {
   const auto best = [](const ProductInfo& p) { return select_of(Family::window, p, hopper()); };
-  EXPECT_EQ(selection_name(best(listed(4096, 4096))), "window 512x64");
-  EXPECT_EQ(selection_name(best(listed(14336, 4096))), "window 512x64");
+  EXPECT_EQ(selection_name(best(listed(4096, 4096))), "window ring 256x128");
+  EXPECT_EQ(selection_name(best(listed(14336, 4096))), "window ring 256x128");
+  EXPECT_EQ(selection_name(select_of(Family::window, listed(4096, 4096), ampere())), "window 512x64");
   EXPECT_EQ(selection_name(best(listed(4096, 64))), "window 128x32");
   EXPECT_EQ(select(listed(4096, 4096), hopper()).family, Family::window);
   EXPECT_EQ(select(listed(4096, 64), hopper()).family, Family::fragments);
   const std::vector<Selection> all = candidates(listed(4096, 4096), hopper());
-  EXPECT_EQ(std::ranges::count(all, Family::window, &Selection::family), std::ssize(kWindowShapes));
+  EXPECT_EQ(std::ranges::count(all, Family::window, &Selection::family), 
+            std::ssize(kWindowShapes) + std::ssize(kRingShapes));
   ProductInfo p = listed(4096, 4096);
   p.batch_invariant = true;
   EXPECT_EQ(select(p, hopper()).family, Family::fragments) << "few tokens are fragments";
@@ -156,6 +166,8 @@ TEST(Select, WindowsFitSharedMemory) {
         EXPECT_LE(s.residents * (s.bytes(shape) + 1024), device.shared_bytes + 1024);
       }
   ProductInfo p = listed(4096, 4096);
+  EXPECT_EQ(window_shapes(p, hopper()).size(), kWindowShapes.size() + kRingShapes.size());
+  p.regular = false;  // columns in another order
   EXPECT_EQ(window_shapes(p, hopper()).size(), kWindowShapes.size());
   p.window.columns = 8192;
   EXPECT_TRUE(window_shapes(p, ada()).empty());

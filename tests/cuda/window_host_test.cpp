@@ -2,8 +2,12 @@
 // give is the product.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <set>
+#include <vector>
 
+#include "cuda/window/ring_layout.h"
 #include "cuda/window/window_layout.h"
 
 namespace coppice::cuda {
@@ -67,6 +71,110 @@ TEST(WindowLayout, PlacesOfActivationsAreThoseOfTheValues) {
       seen.insert(slot);
     }
   EXPECT_EQ(seen.size(), 32u);
+}
+
+ElementLayout regular_list(int kept, int group, int block_cols, int run, int cols) {
+  ElementLayout l;
+  l.form = ChoiceForm::list;
+  l.rows = 256;
+  l.vec_rows = 32;
+  l.cols = cols;
+  l.kept = kept;
+  l.group = group;
+  l.block_cols = block_cols;
+  l.run = run;
+  l.groups = cols / l.group_cols();
+  l.slots = l.groups * l.group_entries();
+  l.pieces = (l.slots + 31) / 32;
+  l.entries = l.pieces * 8;
+  return l;
+}
+
+// Any two columns of a window have rows of their own, the copy engine's: dimensions of 2 columns,
+// 4 that are 2^shift apart, those between, and the rest.
+TEST(RingLayout, RowsAreInTheOrderOfTheCopyEngine) {
+  for (int shift = 1; shift <= kRingMostShift; ++shift) {
+    const int apart = 1 << shift;
+    std::uint32_t row = 0;
+    for (int rest = 0; rest < 2; ++rest)
+      for (int between = 0; between < apart / 2; ++between)
+        for (int middle = 0; middle < 4; ++middle)
+          for (int low = 0; low < 2; ++low, ++row) {
+            const int column = low + 2 * between + apart * middle + 4 * apart * rest;
+            EXPECT_EQ(ring_row(static_cast<std::uint32_t>(column), shift), row);
+          }
+  }
+}
+
+TEST(RingLayout, CodesOfTwoColumnsAreThoseOfEach) {
+  for (int shift = 1; shift <= kRingMostShift; ++shift)
+    for (std::uint32_t a = 0; a < kRingMostPieceColumns; a += 7)
+      for (std::uint32_t b = 0; b < kRingMostPieceColumns; b += 13) {
+        const std::uint32_t codes = ring_codes(b << 16 | a, shift);
+        EXPECT_EQ(codes & 0xFFFF, ring_code(ring_row(a, shift)));
+        EXPECT_EQ(codes >> 16, ring_code(ring_row(b, shift)));
+        // As the swizzle of 128 bytes writes it: bits 4 to 6 ^ bits 7 to 9.
+        EXPECT_EQ(codes & 0x7F, (ring_row(a, shift) & 7) << 4);
+      }
+}
+
+TEST(RingLayout, WindowsHaveTheColumnsOfTheirPieces) {
+  const std::vector<ElementLayout> lists = {
+      regular_list(8, 32, 1, 1, 4096), regular_list(16, 32, 1, 1, 4096),
+      regular_list(4, 32, 1, 1, 4096), regular_list(3, 32, 1, 1, 4096),
+      regular_list(5, 16, 1, 1, 1024), regular_list(2, 8, 4, 4, 1024)};
+  for (const ElementLayout& l : lists) {
+    const RingWindow w = ring_window(l);
+    ASSERT_GT(w.columns, 0);
+    EXPECT_EQ(w.columns % w.mixed(), 0);
+    EXPECT_EQ(l.cols % w.mixed(), 0);
+    for (int piece = 0; piece < l.pieces; ++piece) {
+      const int first = ring_first(l, piece) / w.mixed() * w.mixed();
+      for (int slot = piece * 32; slot < std::min(l.slots, piece * 32 + 32); ++slot) {
+        const int group = slot / l.group_entries() * l.group_cols();
+        EXPECT_LE(first, group);
+        EXPECT_GE(first + w.columns, group + l.group_cols());
+      }
+    }
+  }
+  EXPECT_EQ(ring_window(regular_list(8, 32, 1, 1, 4096)).shift, 5);
+  EXPECT_EQ(ring_window(regular_list(16, 32, 1, 1, 4096)).shift, 4);
+  EXPECT_EQ(ring_window(regular_list(4, 32, 1, 1, 4096)).shift, 6);
+  EXPECT_EQ(ring_window(regular_list(8, 32, 1, 1, 4096)).columns, 128);
+  EXPECT_EQ(ring_window(regular_list(1, 32, 1, 1, 4096)).columns, 0) << "codes have 16 bits";
+  EXPECT_EQ(ring_window(regular_list(8, 32, 32, 32, 4096)).columns, 0) << "groups of 1024";
+  EXPECT_EQ(ring_window(regular_list(8, 32, 1, 1, 4100 / 32 * 32 + 4)).columns, 0);
+}
+
+// Lanes 8i to 8i + 7 read together: two g, four t. Of 8:32 their columns are in four groups.
+TEST(RingLayout, ReadsOfGroupsOf32AreFromAllBanks) {
+  const int shift = ring_window(regular_list(8, 32, 1, 1, 4096)).shift;
+  for (std::uint32_t seed = 0; seed < 1000; ++seed)
+    for (std::uint32_t pair = 0; pair < 4; ++pair) {
+      std::set<std::uint32_t> banks;
+      for (std::uint32_t lane = 0; lane < 8; ++lane) {
+        const std::uint32_t column = 32 * (lane % 4) + (seed * 2654435761u >> (5 * (lane % 4))) % 32;
+        const std::uint32_t g = 2 * pair + lane / 4;
+        banks.insert((ring_code(ring_row(column, shift)) ^ 16 * g) % 128);
+      }
+      EXPECT_EQ(banks.size(), 8u);
+    }
+}
+
+TEST(RingLayout, StagesFitSharedMemory) {
+  constexpr int kShared = 232448;
+  for (const RingShape& shape : kRingShapes)
+    for (int columns = 8; columns <= kRingMostPieceColumns; columns += 8)
+      for (const int lists : {1, 2}) {
+        const RingStage s = ring_stage(shape, columns, lists, kShared);
+        if (s.stages == 0) continue;
+        EXPECT_GE(s.stages, 2);
+        EXPECT_LE(s.stages, kRingStages);
+        EXPECT_LE(s.shared_bytes(), kShared);
+        EXPECT_EQ(s.bytes % 1024, 0) << "the swizzle begins anew";
+      }
+  EXPECT_EQ(ring_stage(RingShape{2}, 128, 1, kShared).stages, 4);
+  EXPECT_EQ(ring_stage(RingShape{2}, 512, 1, kShared).stages, 0);
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include "cuda/element/held_select.h"
 #include "cuda/element/quad_arguments.h"
 #include "cuda/kernels/tensor_map.h"
+#include "cuda/window/ring.h"
+#include "cuda/window/ring_map.h"
 #include "cuda/window/window.h"
 
 namespace coppice::cuda {
@@ -78,10 +80,36 @@ void multiply_quads(const ElementProduct& product, int tile_tokens, const Elemen
 #endif
 }
 
+#if COPPICE_CUDA_WGMMA
+void multiply_ring(const ElementProduct& product, const Selection& selection, Dtype dtype,
+                   const DeviceInfo& device, Stream stream) {
+  const RingShape& shape = ring_shape(selection.shape);
+  RingArguments p;
+  static_cast<ElementProduct&>(p) = product;
+  const ElementLayout& l = p.weight.layout;
+  p.window = ring_window(l);
+  p.stage = ring_stage(shape, p.window.columns, ring_lists(l.vec_rows), device.shared_bytes);
+  p.row_tiles = (l.rows + shape.rows() - 1) / shape.rows();
+  p.token_tiles = (p.tokens + shape.tokens() - 1) / shape.tokens();
+  p.token_group = selection.token_group;
+  const CUtensorMap x = ring_map({p.x, dtype, p.tokens, l.cols, p.x_column, p.window.columns,
+                                  p.window.shift, kRingPanel});
+  const CUtensorMap values =
+      piece_map(p.weight.values, dtype, 2 * l.units(), l.pieces, 1, shape.rows() / 8);
+  launch_ring(p, x, values, shape, dtype, device.multiprocessors, stream);
+}
+#endif
+
 // x is feature-major here.
 void multiply_window(const ElementProduct& product, const Selection& selection,
                      const ElementPacked& packed, Dtype dtype, const DeviceInfo& device,
                      Stream stream) {
+#if COPPICE_CUDA_WGMMA
+  if (is_ring(selection.shape)) {
+    multiply_ring(product, selection, dtype, device, stream);
+    return;
+  }
+#endif
   const WindowShape& shape = kWindowShapes[static_cast<std::size_t>(selection.shape)];
   WindowArguments p;
   static_cast<ElementProduct&>(p) = product;

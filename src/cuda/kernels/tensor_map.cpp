@@ -12,6 +12,7 @@
 #include "cuda/kernels/values_map.h"
 #include "cuda/packed_layout.h"
 #include "cuda/select.h"
+#include "cuda/window/ring_map.h"
 
 namespace coppice::cuda {
 namespace {
@@ -94,13 +95,34 @@ CUtensorMap run_map(const RunMapInfo& info) {
 
 CUtensorMap piece_map(const void* values, Dtype type, std::int64_t half_units, std::int64_t pieces,
                       int box_pieces) {
+  return piece_map(values, type, half_units, pieces, box_pieces, kBlockRows / 8);
+}
+
+CUtensorMap piece_map(const void* values, Dtype type, std::int64_t half_units, std::int64_t pieces,
+                      int box_pieces, int box_half_units) {
   constexpr cuuint64_t kPieceElements = 256;  // 8 rows x 32
   const auto count = static_cast<cuuint64_t>(pieces);
   return encode_map<3>(values, type,
                        {{kPieceElements, count, static_cast<cuuint64_t>(half_units)},
                         {kPieceElements, kPieceElements * count},
-                        {kPieceElements, static_cast<cuuint32_t>(box_pieces), kBlockRows / 8}},
+                        {kPieceElements, static_cast<cuuint32_t>(box_pieces),
+                         static_cast<cuuint32_t>(box_half_units)}},
                        Swizzled::none);
+}
+
+CUtensorMap ring_map(const RingMapInfo& info) {
+  const auto stride = static_cast<cuuint64_t>(info.stride);
+  const cuuint64_t apart = cuuint64_t{1} << info.shift;
+  const auto mixed = [&](std::int64_t cols) {
+    return static_cast<cuuint64_t>(cols) >> (info.shift + 2);
+  };
+  return encode_map<5>(
+      info.data, info.type,
+      {{static_cast<cuuint64_t>(info.tokens), 2, 4, apart / 2, mixed(info.cols)},
+       {stride, stride * apart, stride * 2, stride * apart * 4},
+       {static_cast<cuuint32_t>(info.box_tokens), 2, 4, static_cast<cuuint32_t>(apart / 2),
+        static_cast<cuuint32_t>(mixed(info.columns))}},
+      Swizzled::bytes_128);
 }
 
 CUtensorMap rounded_values_map(const void* values, std::int64_t half_units, std::int64_t pieces,

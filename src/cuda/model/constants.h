@@ -95,6 +95,15 @@ struct Constants {
     double fill_clocks = 2280;  ///< of a tile: first window, outputs
   } window;
 
+  struct Ring {  // of Family::window, on Hopper
+    double ends_seconds = 3e-6;
+    double step_clocks = 190, panel_clocks = 640;  ///< of a piece; 64 tokens of it
+    double list_clocks = 270;      ///< more for 64 tokens where a warp's rows have two lists
+    double conflict_clocks = 200;  ///< more for 64 tokens where columns meet in the same banks
+    double l2_share = 0.95;
+    double fill_clocks = 2500;  ///< of a tile: outputs
+  } ring;
+
   struct Decode {
     double memory_share = 0.95, l2_share = 0.686;
     double vector_memory = 0.1;  ///< more for each further vector in a block of 64 rows
@@ -308,6 +317,13 @@ void for_each_constant(AnyConstants& c, F f) {
   f("window.list_clocks", c.window.list_clocks);
   f("window.copied", c.window.copied);
   f("window.fill_clocks", c.window.fill_clocks);
+  f("ring.ends_seconds", c.ring.ends_seconds);
+  f("ring.step_clocks", c.ring.step_clocks);
+  f("ring.panel_clocks", c.ring.panel_clocks);
+  f("ring.list_clocks", c.ring.list_clocks);
+  f("ring.conflict_clocks", c.ring.conflict_clocks);
+  f("ring.l2_share", c.ring.l2_share);
+  f("ring.fill_clocks", c.ring.fill_clocks);
   f("decode.memory_share", c.decode.memory_share);
   f("decode.l2_share", c.decode.l2_share);
   f("decode.vector_memory", c.decode.vector_memory);

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "cuda/model/model.h"
+#include "cuda/model/ring.h"
 #include "cuda/model/tiles.h"
 
 namespace coppice::cuda::model {
@@ -21,6 +22,28 @@ Cost window_cost(const WindowShape& s, const ProductInfo& p, const DeviceInfo& d
   Cost cost;
   cost.latency = pieces * (c.latency_clocks + together * outputs) * (p.window.boxes ? 1 : c.copied);
   cost.launch = rounds * c.fill_clocks / clock_hz + c.ends_seconds;
+  cost.combine();
+  return cost;
+}
+
+// For every piece of 32 values of a row: what the warps that multiply take, more where their reads
+// meet in the same banks, or the window and the values from L2.
+Cost ring_cost(const RingShape& s, const ProductInfo& p, const DeviceInfo& device) {
+  const Constants& constants = constants_of(device);
+  const Constants::Ring& c = constants.ring;
+  const ElementLayout& l = p.element.layout;
+  const RingWindow window = ring_window(l);
+  const std::int64_t tiles = ceil_div(p.window.rows, s.rows()) * ceil_div(p.tokens, s.tokens());
+  const double rounds = rounds_of(tiles, 1, device).rounds;
+  const double panel = c.panel_clocks + (ring_lists(l.vec_rows) > 1 ? c.list_clocks : 0) +
+                       (window.shift < ring_shift(l) ? c.conflict_clocks : 0);
+  const double pieces = rounds * l.pieces;
+  Cost cost;
+  cost.latency = pieces * (c.step_clocks + s.panels * panel) / constants.clock_hz;
+  cost.l2 = pieces * device.multiprocessors *
+            (2.0 * window.columns * s.tokens() + s.weight_bytes()) /
+            (c.l2_share * constants.l2_bytes);
+  cost.launch = rounds * c.fill_clocks * s.panels / 2 / constants.clock_hz + c.ends_seconds;
   cost.combine();
   return cost;
 }
