@@ -87,8 +87,7 @@ int tile_tokens(const Selection& selection) {
   if (selection.family == Family::unpack) return 1 << 30;  // all that there can be
   if (selection.family == Family::blocked)
     return kBlockedShapes[static_cast<std::size_t>(selection.shape)].tokens();
-  if (selection.family == Family::window)
-    return window_tile_tokens(selection.shape);
+  if (selection.family == Family::window) return window_tile_tokens(selection.shape);
   return selection.family == Family::mma
              ? selection.mma.config().tile_tokens()
              : kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();

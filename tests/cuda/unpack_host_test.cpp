@@ -91,8 +91,9 @@ TEST(Unpack, IsChosenWhereItIsFaster) {
     }
   EXPECT_TRUE(chosen(product("vw128/8:32", 14336, 4096, 4096)).starts_with("gather"));
   EXPECT_TRUE(chosen(product("vw32/8:32", 4096, 4096, 4096)).starts_with("window"));
-  EXPECT_EQ(chosen(product("vw16/8:32", 4096, 4096, 4096)), "unpack dense");
-  EXPECT_EQ(chosen(product("vw16/8:32", 14336, 4096, 4096)), "unpack dense");
+  EXPECT_EQ(chosen(product("vw16/8:32", 4096, 4096, 4096)), "window ring 256x128");
+  EXPECT_EQ(chosen(product("vw32/4:32", 4096, 4096, 4096)), "window ring 256x64");
+  EXPECT_EQ(chosen(product("vw32/16:32", 4096, 4096, 4096)), "unpack dense");
   EXPECT_TRUE(chosen(product("vw32/8:32", 4096, 4096, 4096, Dtype::f32)).starts_with("blocked"));
   EXPECT_TRUE(chosen(product("2:4", 4096, 4096, 4096)).starts_with("wgmma"));
 }

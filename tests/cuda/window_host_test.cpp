@@ -153,7 +153,8 @@ TEST(RingLayout, ReadsOfGroupsOf32AreFromAllBanks) {
     for (std::uint32_t pair = 0; pair < 4; ++pair) {
       std::set<std::uint32_t> banks;
       for (std::uint32_t lane = 0; lane < 8; ++lane) {
-        const std::uint32_t column = 32 * (lane % 4) + (seed * 2654435761u >> (5 * (lane % 4))) % 32;
+        const std::uint32_t column =
+            32 * (lane % 4) + (seed * 2654435761u >> (5 * (lane % 4))) % 32;
         const std::uint32_t g = 2 * pair + lane / 4;
         banks.insert((ring_code(ring_row(column, shift)) ^ 16 * g) % 128);
       }

@@ -92,8 +92,8 @@ void multiply_ring(const ElementProduct& product, const Selection& selection, Dt
   p.row_tiles = (l.rows + shape.rows() - 1) / shape.rows();
   p.token_tiles = (p.tokens + shape.tokens() - 1) / shape.tokens();
   p.token_group = selection.token_group;
-  const CUtensorMap x = ring_map({p.x, dtype, p.tokens, l.cols, p.x_column, p.window.columns,
-                                  p.window.shift, kRingPanel});
+  const CUtensorMap x = ring_map(
+      {p.x, dtype, p.tokens, l.cols, p.x_column, p.window.columns, p.window.shift, kRingPanel});
   const CUtensorMap values =
       piece_map(p.weight.values, dtype, 2 * l.units(), l.pieces, 1, shape.rows() / 8);
   launch_ring(p, x, values, shape, dtype, device.multiprocessors, stream);

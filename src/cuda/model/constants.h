@@ -97,11 +97,11 @@ struct Constants {
 
   struct Ring {  // of Family::window, on Hopper
     double ends_seconds = 3e-6;
-    double step_clocks = 190, panel_clocks = 640;  ///< of a piece; 64 tokens of it
-    double list_clocks = 270;      ///< more for 64 tokens where a warp's rows have two lists
+    double step_clocks = 700, panel_clocks = 500;  ///< of a piece; 64 tokens of it
+    double list_clocks = 150;      ///< more for 64 tokens where a warp's rows have two lists
     double conflict_clocks = 200;  ///< more for 64 tokens where columns meet in the same banks
-    double l2_share = 0.95;
-    double fill_clocks = 2500;  ///< of a tile: outputs
+    double l2_share = 0.9, two_stages = 1.28;  ///< the latter: longer where no more fit
+    double fill_clocks = 2500;                 ///< of a tile: outputs
   } ring;
 
   struct Decode {
@@ -323,6 +323,7 @@ void for_each_constant(AnyConstants& c, F f) {
   f("ring.list_clocks", c.ring.list_clocks);
   f("ring.conflict_clocks", c.ring.conflict_clocks);
   f("ring.l2_share", c.ring.l2_share);
+  f("ring.two_stages", c.ring.two_stages);
   f("ring.fill_clocks", c.ring.fill_clocks);
   f("decode.memory_share", c.decode.memory_share);
   f("decode.l2_share", c.decode.l2_share);

@@ -40,8 +40,10 @@ Cost ring_cost(const RingShape& s, const ProductInfo& p, const DeviceInfo& devic
   const double pieces = rounds * l.pieces;
   Cost cost;
   cost.latency = pieces * (c.step_clocks + s.panels * panel) / constants.clock_hz;
-  cost.l2 = pieces * device.multiprocessors *
-            (2.0 * window.columns * s.tokens() + s.weight_bytes()) /
+  const double bytes = 2.0 * window.columns * s.tokens() + s.weight_bytes();
+  const int stages =
+      ring_stage(s, window.columns, ring_lists(l.vec_rows), device.shared_bytes).stages;
+  cost.l2 = pieces * device.multiprocessors * bytes * (stages > 2 ? 1 : c.two_stages) /
             (c.l2_share * constants.l2_bytes);
   cost.launch = rounds * c.fill_clocks * s.panels / 2 / constants.clock_hz + c.ends_seconds;
   cost.combine();

@@ -1,8 +1,7 @@
-#include "cuda/window/ring.h"
-
 #include <algorithm>
 
 #include "cuda/launch.h"
+#include "cuda/window/ring.h"
 #include "cuda/window/ring_kernel.h"
 
 namespace coppice::cuda {

@@ -8,14 +8,16 @@
 
 namespace coppice::cuda {
 
-/// x is feature-major, on 16 bytes, as is its stride. No permutation of columns, no table of groups.
+/// x is feature-major, on 16 bytes, as is its stride. No permutation of columns, no table of
+/// groups.
 struct RingArguments : ElementProduct {
   RingWindow window;
   RingStage stage;
   std::int32_t row_tiles = 0, token_tiles = 0, token_group = 1;
 };
 
-/// Enqueues a product. `x`: ring_window_map; `values`: piece_map, boxes of a piece of a tile's rows.
+/// Enqueues a product. `x`: ring_window_map; `values`: piece_map, boxes of a piece of a tile's
+/// rows.
 void launch_ring(const RingArguments& arguments, const CUtensorMap& x, const CUtensorMap& values,
                  const RingShape& shape, Dtype dtype, int multiprocessors, cudaStream_t stream);
 

@@ -17,7 +17,8 @@ struct Ring {
   std::uint32_t barriers, stages;
 
   __device__ explicit Ring(const void* shared)
-      : barriers(ptx::shared_address(shared)), stages((barriers + kRingHead + 1023) / 1024 * 1024) {}
+      : barriers(ptx::shared_address(shared)),
+        stages((barriers + kRingHead + 1023) / 1024 * 1024) {}
   __device__ void init(const RingArguments& p) const {
     for (int i = 0; i < p.stage.stages; ++i) {
       ptx::barrier_init(barriers + i * kBarrier, 1 + kLists);
@@ -101,29 +102,44 @@ class RingCodes {
     to_ = ring.window_bytes(p) + RingShape{kPanels}.weight_bytes() +
           static_cast<std::uint32_t>(list_ * kRingListBytes + lane % 4 * 16);
   }
+  /// Columns are asked for three pieces ahead: they may come from memory.
   __device__ void run() {
+    enter();
+    uint4 one = ask(), two = ask(), three = ask();
 #pragma unroll 1
-    for (int tile = blockIdx.x; tile < p_.row_tiles * p_.token_tiles; tile += gridDim.x) {
-      enter(tile);
-      uint4 next = ask(0);
+    for (int tile = blockIdx.x; tile < p_.row_tiles * p_.token_tiles; tile += gridDim.x)
 #pragma unroll 1
       for (int piece = 0; piece < p_.weight.layout.pieces; ++piece) {
-        const uint4 now = next;
-        if (piece + 1 < p_.weight.layout.pieces) next = ask(piece + 1);
+        const uint4 now = one;
+        one = two;
+        two = three;
+        three = ask();
         put(now, piece);
       }
-    }
     at_.wait_free();
     finish(make_uint4(0, 0, 0, 0));
   }
 
  private:
-  __device__ void enter(int tile) {
+  /// The tile whose columns are asked for next.
+  __device__ void enter() {
     const ElementLayout& l = p_.weight.layout;
-    const int row_tile = tile_place(tile, p_.row_tiles, p_.token_tiles, p_.token_group).row_tile;
+    const int row_tile =
+        tile_place(asked_tile_, p_.row_tiles, p_.token_tiles, p_.token_group).row_tile;
     const int row = row_tile * RingShape{kPanels}.rows() + list_ * (kRingWarpRows / kLists);
     runs_ = reinterpret_cast<const std::uint16_t*>(p_.weight.choices) +
             run_number(l, min(row, l.rows - 1) / l.vec_rows, 0);
+  }
+  /// Of the next piece; behind the last tile of the first one again.
+  __device__ uint4 ask() {
+    const uint4 columns = ask(asked_piece_);
+    if (++asked_piece_ == p_.weight.layout.pieces) {
+      asked_piece_ = 0;
+      asked_tile_ += static_cast<int>(gridDim.x);
+      if (asked_tile_ >= p_.row_tiles * p_.token_tiles) asked_tile_ = static_cast<int>(blockIdx.x);
+      enter();
+    }
+    return columns;
   }
   /// This lane's columns, two in a word.
   __device__ uint4 ask(int piece) const {
@@ -143,8 +159,9 @@ class RingCodes {
     const std::uint32_t first =
         (static_cast<std::uint32_t>(ring_first(p_.weight.layout, piece)) & (0u - mixed)) * 0x10001u;
     const int shift = p_.window.shift;
-    const uint4 codes = make_uint4(ring_codes(columns.x - first, shift), ring_codes(columns.y - first, shift),
-                                   ring_codes(columns.z - first, shift), ring_codes(columns.w - first, shift));
+    const uint4 codes =
+        make_uint4(ring_codes(columns.x - first, shift), ring_codes(columns.y - first, shift),
+                   ring_codes(columns.z - first, shift), ring_codes(columns.w - first, shift));
     at_.wait_free();
     finish(codes);
   }
@@ -158,6 +175,7 @@ class RingCodes {
   const RingArguments& p_;
   RingPlace<kPanels, kLists> at_;
   int list_, lane_;
+  int asked_tile_ = static_cast<int>(blockIdx.x), asked_piece_ = 0;
   std::uint32_t to_;
   const std::uint16_t* runs_ = nullptr;
 };

@@ -36,7 +36,8 @@ class RingWarp {
         lane_byte_(static_cast<std::uint32_t>(lane / 4 * 16)),
         leads_(lane == 0) {
     const std::uint32_t values = ring.window_bytes(p) + kHalves * kPieceRows * warp;
-    values_ = at_.stage + values + static_cast<std::uint32_t>(piece_lane(p.weight.layout, lane) * 16);
+    values_ =
+        at_.stage + values + static_cast<std::uint32_t>(piece_lane(p.weight.layout, lane) * 16);
     lists_ = at_.stage + ring.window_bytes(p) + RingShape{kPanels}.weight_bytes() +
              static_cast<std::uint32_t>(warp * kLists * kRingListBytes + lane % 4 * 16);
   }
@@ -109,15 +110,16 @@ class RingWarp {
     const std::uint32_t two[2] = {kStep == 0 ? codes.x : codes.z, kStep == 0 ? codes.y : codes.w};
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      columns_[kUnit % 2][2 * i] =
-          ptx::load_shared_16(panel + ((two[i] & 0xFFFFu) ^ lane_byte_));
+      columns_[kUnit % 2][2 * i] = ptx::load_shared_16(panel + ((two[i] & 0xFFFFu) ^ lane_byte_));
       columns_[kUnit % 2][2 * i + 1] = ptx::load_shared_16(panel + (two[i] >> 16 ^ lane_byte_));
     }
   }
   /// Tokens 8g + 2i (row g of A) and 8g + 2i + 1 (row g + 8) of places 2t, 2t + 1, 2t + 8, 2t + 9.
   template <int kUnit>
   __device__ void operand(int i, std::uint32_t (&a)[4]) const {
-    const auto word = [i](const uint4& v) { return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w; };
+    const auto word = [i](const uint4& v) {
+      return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
+    };
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const std::uint32_t even = word(columns_[kUnit % 2][2 * h]);

@@ -22,13 +22,13 @@
 
 namespace coppice::cuda {
 
-inline constexpr int kRingWarps = 8;        // that multiply, each 32 rows
-inline constexpr int kRingWarpRows = 32;    // and all tokens of the tile
-inline constexpr int kRingPanel = 64;       // tokens
-inline constexpr int kRingSlots = 32;       // of a piece
-inline constexpr int kRingStages = 4;       // at most
-inline constexpr int kRingHead = 256;       // bytes for barriers
-inline constexpr int kRingListBytes = 64;   // of a list in a stage
+inline constexpr int kRingWarps = 8;       // that multiply, each 32 rows
+inline constexpr int kRingWarpRows = 32;   // and all tokens of the tile
+inline constexpr int kRingPanel = 64;      // tokens
+inline constexpr int kRingSlots = 32;      // of a piece
+inline constexpr int kRingStages = 4;      // at most
+inline constexpr int kRingHead = 256;      // bytes for barriers
+inline constexpr int kRingListBytes = 64;  // of a list in a stage
 inline constexpr int kRingMostShift = 6;
 inline constexpr int kRingMostPieceColumns = 512;  // codes have 16 bits
 

@@ -58,7 +58,8 @@ class RingOutput {
     for (int turn = 0; turn < kTurns; ++turn) {
       float eight[8];
 #pragma unroll
-      for (int i = 0; i < 8; ++i) eight[i] = fmaf(e_.alpha, all[i], bias(row<kTokenMajor>(turn, i)));
+      for (int i = 0; i < 8; ++i)
+        eight[i] = fmaf(e_.alpha, all[i], bias(row<kTokenMajor>(turn, i)));
       activate(e_.activation, eight);
       put<kTokenMajor>(eight, turn);
 #pragma unroll
