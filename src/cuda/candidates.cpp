@@ -120,6 +120,9 @@ bool same_sums(const Selection& a, const Selection& b) {
   if (a.family == Family::blocked) return same_blocked_sums(a, b);
   if (a.family == Family::unpack) return a.shape == b.shape;
   if (is_held(a) || is_held(b)) return is_held(a) && is_held(b);
+  if (a.family == Family::expand)
+    return kWgmmaShapes[static_cast<std::size_t>(a.shape)].col_groups ==
+           kWgmmaShapes[static_cast<std::size_t>(b.shape)].col_groups;
   // Ranks follow from how many thread blocks fit on a multiprocessor.
   return a.family != Family::fragments ||
          fragment_residents(a.tile_tokens) == fragment_residents(b.tile_tokens);
@@ -146,8 +149,9 @@ std::string tile_name(const Selection& selection) {
   const std::string slices =
       selection.slices > 1 ? fmt::format(" slices {}", selection.slices) : "";
   if (selection.family == Family::expand)
-    return fmt::format("expand {}x{} by {}x{} resident {}{}", w.row_groups, w.group_blocks,
-                       w.token_groups, w.tokens, w.thread_blocks, slices);
+    return fmt::format("expand {}x{} by {}x{} {} {}{}", w.row_groups, w.group_blocks,
+                       w.token_groups, w.tokens, w.col_groups > 1 ? "turns" : "resident",
+                       w.col_groups > 1 ? w.col_groups : w.thread_blocks, slices);
   return fmt::format("{} {}x{} by {}x{} stages {} resident {}{}",
                      selection.family == Family::gather     ? "gather"
                      : selection.family == Family::two_four ? "unpack 2:4"

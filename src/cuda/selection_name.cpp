@@ -47,7 +47,8 @@ std::string selection_name(const Selection& selection) {
                      : selection.family == Family::gather   ? "gather"
                      : selection.family == Family::two_four ? "unpack 2:4"
                                                             : "wgmma";
-  return fmt::format("{} {}x{}{}{}", name, shape.rows(), shape.tile_tokens(),
+  return fmt::format("{} {}x{}{}{}{}", name, shape.rows(), shape.tile_tokens(),
+                     shape.col_groups > 1 ? " in turns" : "",
                      selection.slices > 1 ? fmt::format(" {} slices", selection.slices) : "",
                      before);
 }

@@ -49,14 +49,14 @@ TEST(ExpandLayout, PairsAndCodesAreToldApart) {
 /// The values of one row and step as they come to lie in slots.
 class RowSlots {
  public:
-  explicit RowSlots(int group) : group_(group) {}
+  explicit RowSlots(int group) : group_(group), tables_(expand::tables(group)) {}
 
   /// Window `w` of lane `t`, as kernels make registers of it.
   void add(int t, int w, std::uint32_t mask, std::uint32_t pair, const std::uint16_t* values) {
     const auto turn = static_cast<int>(expand::kCodeBits * expand::pair_index(pair));
-    const std::uint32_t code =
-        std::rotr(expand::pair_codes(mask), turn) >> 2 & (expand::kCodes - 1);
-    const std::uint32_t entry = expand::entry(group_, w % 2 != 0, code);
+    const std::uint32_t code = std::rotr(tables_.codes[mask], turn) >> 2 & (expand::kCodes - 1);
+    const std::size_t second = group_ == 5 && w % 2 != 0 ? expand::kCodes : 0;
+    const std::uint32_t entry = tables_.entries[second + code];
     const std::uint32_t halves = entry & 0xFFFF, metadata = entry >> 16;
     if (group_ == 5) {
       const int own = w / 2 * 3 + (w % 2 == 0 ? 0 : 2), middle = w / 2 * 3 + 1;
@@ -85,6 +85,7 @@ class RowSlots {
     }
   }
   int group_;
+  expand::Tables tables_;
   std::uint16_t values_[expand::kLanes][8][4] = {};
 };
 

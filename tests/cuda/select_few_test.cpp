@@ -139,8 +139,9 @@ TEST(Select, ShortVectorsOfTensOfTokensAreExpanded) {
     return selection_name(select(p, hopper()));
   };
   for (const int vec_rows : {16, 32}) {
-    EXPECT_EQ(name(vec_rows, 8, 4096, 64, true), "expand 64x64 3 slices after a transpose");
-    EXPECT_EQ(name(vec_rows, 8, 4096, 64, false), "expand 64x64 3 slices");
+    EXPECT_EQ(name(vec_rows, 8, 4096, 64, true),
+              "expand 64x64 in turns 2 slices after a transpose");
+    EXPECT_EQ(name(vec_rows, 8, 4096, 64, false), "expand 64x64 in turns 2 slices");
     EXPECT_EQ(name(vec_rows, 8, 4096, 256, false), "expand 128x128 2 slices");
     EXPECT_EQ(name(vec_rows, 8, 14336, 128, true), "expand 128x128 after a transpose");
     for (const bool token_major : {false, true}) {

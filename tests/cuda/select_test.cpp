@@ -203,8 +203,8 @@ TEST(Select, FewTokensGetTheTileThatWasFastest) {
   const auto expanded = [](std::int64_t tokens) {
     return selection_name(select_of(Family::expand, product(16, 8, 4096, 4096, tokens), hopper()));
   };
-  EXPECT_EQ(expanded(64), "expand 64x64 3 slices");
-  EXPECT_EQ(expanded(128), "expand 64x64 2 slices");
+  EXPECT_EQ(expanded(64), "expand 64x64 in turns 2 slices");
+  EXPECT_EQ(expanded(128), "expand 64x128 in turns 2 slices");
   EXPECT_EQ(expanded(256), "expand 128x128 2 slices");
 }
 
@@ -284,6 +284,22 @@ TEST(Select, BatchInvariantFamiliesDoNotDependOnTheTokens) {
     for (int group : {5, 8, 16})
       for (std::int64_t tokens : {64, 512, 4096})
         EXPECT_EQ(family(vec_rows, group, tokens), family(vec_rows, group, 1));
+}
+
+// Warpgroups that take turns at steps add up in another order than one.
+TEST(Select, TurnsAreForExpandedWeightsAlone) {
+  const auto turns = [](Family family, const ProductInfo& p) {
+    return std::ranges::any_of(kWgmmaShapes, [&](const WgmmaShape& s) {
+      return s.col_groups > 1 && has_tile(s, family, p);
+    });
+  };
+  ProductInfo p = product(16, 8, 4096, 4096, 64);
+  EXPECT_TRUE(turns(Family::expand, p));
+  EXPECT_FALSE(turns(Family::wgmma, product(64, 8, 4096, 4096, 64)));
+  EXPECT_FALSE(turns(Family::wgmma, two_four(4096, 4096, 64)));
+  EXPECT_FALSE(turns(Family::expand, product(16, 5, 4096, 4096, 64)));
+  p.batch_invariant = true;
+  EXPECT_FALSE(turns(Family::expand, p));
 }
 
 TEST(Select, ExpandingTilesFitTheMultiprocessor) {

@@ -13,12 +13,12 @@ namespace coppice::cuda {
 struct RecordPart {
   uint4 values[2];
   std::uint32_t even, odd;  // rotations for windows 0, 2 and 1, 3 of both rows, in bytes
-  std::uint32_t masks;      // columns alive of the windows
+  uint4 codes;              // of the windows
 
-  __device__ std::uint32_t value(int row, int window) const {
-    const uint4& v = values[row];
-    return window == 0 ? v.x : window == 1 ? v.y : window == 2 ? v.z : v.w;
+  static __device__ std::uint32_t word(const uint4& v, int i) {
+    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
   }
+  __device__ std::uint32_t value(int row, int window) const { return word(values[row], window); }
 };
 
 /// Fragments of the products of a step.
@@ -35,21 +35,21 @@ class Expander {
   static constexpr int kProducts = Pipeline<kConfig>::kStepProducts;
 
   __device__ Expander(const Pipeline<kConfig>& pipe, int row_group, int thread)
-      : codes_(pipe.codes), entries_(pipe.entries), exchange_(thread % 4) {
+      : entries_(pipe.entries), exchange_(thread % 4) {
     const int lane = thread % 32, warp = thread / 32 % 4;
     values_ = row_group * kRecordBytes + value_byte(16 * warp + lane / 4, 8 * (lane % 4));
     metadata_ = row_group * kRecordBytes + kValueBytes + thread % 128 * 4;
-    masks_ = (row_group * kBlockUnits + warp) * kStepQuads + lane % 4 * expand::kLaneWindows;
+    codes_ = ((row_group * kBlockUnits + warp) * kStepQuads + lane % 4 * expand::kLaneWindows) * 4;
   }
   __device__ void read(const Pipeline<kConfig>& pipe) {
     const std::uint32_t tile = pipe.weight_tile();
+    part_.codes = ptx::load_shared_16(pipe.window_codes() + codes_);
+    const std::uint32_t pairs = ptx::load_shared(tile + metadata_);
     part_.values[0] = ptx::load_shared_16(tile + values_);
     part_.values[1] = ptx::load_shared_16(tile + values_ + kCoreRowBytes);
-    const std::uint32_t pairs = ptx::load_shared(tile + metadata_);
     const std::uint32_t told_apart = pairs ^ pairs >> 1;  // expand::pair_index of all of them
     part_.even = (told_apart & 0x07070707) * expand::kCodeBits;
     part_.odd = (told_apart >> 4 & 0x07070707) * expand::kCodeBits;
-    part_.masks = ptx::load_shared(pipe.masks() + masks_);
   }
   __device__ void expand(Fragments<kProducts>& out) const {
     if constexpr (kFives) {
@@ -67,10 +67,7 @@ class Expander {
   };
   template <int kWindow>
   __device__ Window look_up(std::uint32_t table) const {
-    constexpr std::uint32_t kMask = 4 * (expand::kMasks - 1);
-    const std::uint32_t mask =
-        kWindow == 0 ? part_.masks << 2 & kMask : part_.masks >> (8 * kWindow - 2) & kMask;
-    const std::uint32_t codes = ptx::load_table(codes_ | mask);
+    const std::uint32_t codes = RecordPart::word(part_.codes, kWindow);
     const std::uint32_t turns = kWindow % 2 == 0 ? part_.even : part_.odd;
     Window window;
 #pragma unroll
@@ -129,8 +126,8 @@ class Expander {
     out.metadata[1] = exchange_(ptx::select_bytes(w3.entry[0], w3.entry[1], 0x7733));
   }
 
-  std::uint32_t values_, metadata_, masks_;  // in a stage of weights
-  std::uint32_t codes_, entries_;
+  std::uint32_t values_, metadata_, codes_;  // in a stage of weights
+  std::uint32_t entries_;
   MetadataExchange exchange_;
   RecordPart part_;
 };
@@ -165,26 +162,40 @@ requires(kConfig.expands()) class TileSum<kConfig, kBlocks, kCount> {
     for (float& sum : d_) sum = 0;
     // Registers of products under way must not change: two sets, in turn.
     StepFragments even, odd;
+    const int first = place_.col_group;
+    if (kTurn > 1 && first >= steps) return;
+    if (first > 0) pipe_.w.skip(first), pipe_.x.skip(first * kParts);
 #pragma unroll 1
-    for (int step = 0; step < steps; step += 2) {
-      add_step(even, odd, step > 0);
-      if (step + 1 < steps) add_step(odd, even, true);
+    for (int step = first; step < steps; step += 2 * kTurn) {
+      add_step(even, odd, step > first);
+      if (step + kTurn < steps) add_step(odd, even, true);
     }
     ptx::wgmma_wait<0>();
     keep(even);
     keep(odd);
     ptx::keep_order(d_);
-    if (!releases()) return;
-#pragma unroll
-    for (int part = 0; part < kParts; ++part) ptx::barrier_arrive(under_way_[part]);
+    release();
   }
 
  private:
+  static constexpr int kTurn = kConfig.shape.col_groups;  // of steps
+  // Whether the products of a part are issued by themselves, and waited for a step later; else a
+  // step's are issued together when those of the step before are done.
+  static constexpr bool kLate = kConfig.shape.tokens > 128 || kConfig.source == Source::fives;
+  static constexpr int kGroups = kLate ? kParts : 1;
+  static constexpr int kTogether = kParts / kGroups;
+
   __device__ bool releases() const { return place_.thread % 32 == 0; }
   static __device__ void keep(StepFragments& f) {
 #pragma unroll
     for (auto& a : f.a) ptx::keep_values(a);
     ptx::keep_values(f.metadata);
+  }
+  /// The parts whose products are done.
+  __device__ void release() {
+    if (!releases()) return;
+#pragma unroll
+    for (int part = 0; part < kParts; ++part) ptx::barrier_arrive(under_way_[part]);
   }
   __device__ void add_step(StepFragments& now, StepFragments& before, bool has_previous) {
     pipe_.w.wait_full();
@@ -192,32 +203,49 @@ requires(kConfig.expands()) class TileSum<kConfig, kBlocks, kCount> {
     expander_.read(pipe_);
     expander_.expand(now);
     keep(now);
+    if constexpr (!kLate) {
+      ptx::wgmma_wait<0>();
+      if (has_previous) release();
+    }
 #pragma unroll
-    for (int part = 0; part < kParts; ++part) {
-      pipe_.x.wait_full();
+    for (int group = 0; group < kGroups; ++group) {
+      std::uint32_t stages[kTogether];
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        const int part = group * kTogether + i;
+        pipe_.x.wait_full();
+        stages[i] = pipe_.x.stage;
+        if (!kLate) under_way_[part] = pipe_.x.empty_barrier();
+        if (!kLate) pipe_.x.advance();
+      }
       __syncwarp();
-      if (place_.active) multiply(now, part);
-      ptx::wgmma_wait<kParts>();  // the same part of the step before is done
+      if (place_.active) multiply(now, group * kTogether, stages);
       // Not before its products: an arrive does not wait for loads that are under way, and at the
       // start of a tile the next copy comes at once.
-      if (part == 0 && releases()) ptx::barrier_arrive(pipe_.w.empty_barrier());
-      if (has_previous && releases()) ptx::barrier_arrive(under_way_[part]);
-      under_way_[part] = pipe_.x.empty_barrier();
-      pipe_.x.advance();
+      if constexpr (kLate) {
+        ptx::wgmma_wait<kGroups>();  // the same part of the step before is done
+        if (has_previous && releases()) ptx::barrier_arrive(under_way_[group]);
+        under_way_[group] = pipe_.x.empty_barrier();
+        pipe_.x.advance();
+      }
+      if (group == 0 && releases()) ptx::barrier_arrive(pipe_.w.empty_barrier());
     }
-    pipe_.w.advance();
+    pipe_.w.skip(kTurn);
+    if constexpr (kTurn > 1) pipe_.x.skip((kTurn - 1) * kParts);
     keep(before);
   }
-  __device__ void multiply(StepFragments& f, int part) {
+  __device__ void multiply(StepFragments& f, int first_part,
+                           const std::uint32_t (&stages)[kTogether]) {
     constexpr std::uint32_t kHigh = ptx::descriptor_high(1024, ptx::Swizzle::bytes_128);
     constexpr std::uint32_t kNextSlots = (32 * 128) >> 4;
-    const std::uint32_t b = b_ + pipe_.x.stage * (Pipe::kPartBytes >> 4);
     ptx::wgmma_fence();
 #pragma unroll
-    for (int i = 0; i < Pipe::kParts.products; ++i) {
-      const int product = part * Pipe::kParts.products + i;
-      const std::uint64_t slots = ptx::matrix_descriptor(b + i * kNextSlots, kHigh);
-      if (i % 2 == 0)
+    for (int i = 0; i < Pipe::kParts.products * kTogether; ++i) {
+      const int product = first_part * Pipe::kParts.products + i;
+      const std::uint32_t b = b_ + stages[i / Pipe::kParts.products] * (Pipe::kPartBytes >> 4) +
+                              i % Pipe::kParts.products * kNextSlots;
+      const std::uint64_t slots = ptx::matrix_descriptor(b, kHigh);
+      if (product % 2 == 0)
         ptx::sparse_wgmma<kConfig.type, 0, 1>(d_, f.a[product], slots, f.metadata[product / 2]);
       else
         ptx::sparse_wgmma<kConfig.type, 1, 1>(d_, f.a[product], slots, f.metadata[product / 2]);

@@ -121,8 +121,21 @@ COPPICE_HOST_DEVICE constexpr std::uint32_t entry(int group, bool second, std::u
   return low.halves | high.halves << 8 | (low.metadata | high.metadata << 4) << 16;
 }
 
-/// Shared memory beside a block's records: for each of its units the masks of a step.
-inline constexpr int kBlockMaskBytes = kBlockUnits * kStepQuads;
-inline constexpr int kTableBytes = kMasks * 4 + 2 * kCodes * 4;
+/// What windows' masks and rows' pairs are looked up in.
+struct alignas(16) Tables {
+  std::uint32_t codes[kMasks];        // of a mask's pairs
+  std::uint32_t entries[2 * kCodes];  // M = 5: of the first windows of pairs, then of the second
+};
+constexpr Tables tables(int group) {
+  Tables t = {};
+  for (std::uint32_t mask = 0; mask < kMasks; ++mask) t.codes[mask] = pair_codes(mask);
+  for (std::uint32_t i = 0; i < 2 * kCodes; ++i)
+    t.entries[i] = entry(group, i >= kCodes, i % kCodes);
+  return t;
+}
+
+/// Shared memory beside a block's records: for each of its units the codes of a step's windows.
+inline constexpr int kBlockCodeBytes = kBlockUnits * kStepQuads * 4;
+inline constexpr int kTableBytes = sizeof(Tables);
 
 }  // namespace coppice::cuda::expand

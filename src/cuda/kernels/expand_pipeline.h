@@ -1,9 +1,11 @@
 // Shared memory of a wgmma kernel that expands its weight: stages of activations, a part of a step
-// each, and stages of records, a step each, with the masks of columns alive; tables for the latter.
+// each, and stages of records, a step each, with the codes of their windows; tables.
 #pragma once
 
 #include "cuda/kernels/expand_layout.h"
 #include "cuda/kernels/wgmma_pipeline.h"
+#include "cuda/ptx/cluster_halves.h"
+#include "cuda/ptx/group_arrive.h"
 
 namespace coppice::cuda {
 
@@ -14,9 +16,9 @@ struct Ring {
   std::uint32_t barriers;
   std::uint32_t stage = 0, phase = 0;
 
-  __device__ void init(int consumers) const {
+  __device__ void init(int producers, int consumers) const {
     for (int s = 0; s < kStages; ++s) {
-      ptx::barrier_init(barriers + 8 * s, 1);
+      ptx::barrier_init(barriers + 8 * s, producers);
       ptx::barrier_init(barriers + 8 * (kStages + s), 4 * consumers);
     }
   }
@@ -27,7 +29,39 @@ struct Ring {
   __device__ void advance() {
     if (++stage == kStages) stage = 0, phase ^= 1;
   }
+  /// `count` places, at most all.
+  __device__ void skip(std::uint32_t count) {
+    stage += count;
+    if (stage >= kStages) stage -= kStages, phase ^= 1;
+  }
 };
+
+/// The tile of a thread block that has one, as TileWalk's.
+template <WgmmaConfig kConfig>
+class OneTile {
+ public:
+  TileWalk<kConfig>::Tile now, next;
+
+  __device__ explicit OneTile(const ProductArguments& p) {
+    const TilePlace place = tile_place(static_cast<int>(blockIdx.x) / p.slices, p.row_tile_count,
+                                       p.token_tile_count, p.token_group);
+    now.rows = {{place.row_tile, place.row_tile * kBlockRows, kBlockRows, 0}};
+    now.token = place.token_tile * kConfig.tile_tokens();
+  }
+  __device__ bool valid() const { return valid_; }
+  __device__ void advance() { valid_ = false; }
+  __device__ TileInfo info() const { return {now.rows.row, now.rows.rows, now.token}; }
+
+ private:
+  bool valid_ = true;
+};
+template <WgmmaConfig kConfig>
+using ExpandWalk =
+    std::conditional_t<(kConfig.shape.col_groups > 1), OneTile<kConfig>, TileWalk<kConfig>>;
+
+/// The tables of all groups, for the copy engine.
+__device__ constexpr expand::Tables kExpandTables[] = {expand::tables(5), expand::tables(6),
+                                                       expand::tables(7), expand::tables(8)};
 
 template <WgmmaConfig kConfig>
 requires(kConfig.expands()) struct Pipeline<kConfig> {
@@ -35,13 +69,13 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
   static constexpr int kSlots = kParts.slots();
   static constexpr int kStepProducts = kParts.count * kParts.products;
   static constexpr int kPartBytes = kConfig.tile_tokens() * kSlots * 2;
-  static constexpr int kMaskBytes = kConfig.shape.blocks() * expand::kBlockMaskBytes;
-  static constexpr int kWeightBytes = kConfig.weight_bytes() + kMaskBytes;
+  static constexpr int kCodeBytes = kConfig.shape.blocks() * expand::kBlockCodeBytes;
+  static constexpr int kWeightBytes = kConfig.weight_bytes() + kCodeBytes;
   static constexpr int kStages = kConfig.shape.expand_stages(kPartBytes);
   static constexpr std::uint32_t kStageBytes = kPartBytes;
-  static constexpr int kWeightStages = WgmmaShape::kExpandWeightStages;
+  static constexpr int kWeightStages = kConfig.shape.expand_weight_stages();
 
-  std::uint32_t activations, weights, staging, codes, entries, sums, infos;
+  std::uint32_t activations, weights, staging, codes, entries, tables_full, sums, infos;
   Ring<kStages> x;
   Ring<kWeightStages> w;
 
@@ -58,13 +92,27 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
     x.barriers = weights + kWeightStages * kWeightBytes;
     w.barriers = x.barriers + Ring<kStages>::kBytes;
     sums = w.barriers + Ring<kWeightStages>::kBytes;
+    tables_full = sums + 8;
     infos = sums + 16;
   }
+  /// By one thread.
   __device__ void init() const {
-    x.init(kConfig.consumers());
-    w.init(kConfig.consumers());
+    // A stage is for the warpgroups of all rows and tokens; those along the columns take turns.
+    constexpr int kReaders = kConfig.consumers() / kConfig.shape.col_groups;
+    x.init(1, kReaders);
+    w.init(2, kReaders);  // the copy of the records, and who looks up their codes
     ptx::barrier_init(sums, 1);
+    ptx::barrier_init(tables_full, 1);
     ptx::fence_barrier_init();
+  }
+  /// By every warp, once. `kWaits`: for the barriers to be made; else this warp has made them.
+  template <bool kWaits>
+  __device__ void begin() const {
+    if constexpr (kWaits)
+      ptx::group_barrier<0, kConfig.threads()>();
+    else
+      ptx::group_arrive<0, kConfig.threads()>();
+    if constexpr (kConfig.shape.col_groups > 1) ptx::cluster_arrive_relaxed();
   }
   /// Written with a tile's first record, before the arrival that completes it. Rows: padded ones.
   __device__ void announce(const TileInfo& tile) const { store_tile(infos + 16 * w.stage, tile); }
@@ -72,18 +120,17 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
     w.wait_full();
     return load_tile(infos + 16 * w.stage);
   }
-  /// By all threads, before a barrier of the block.
-  __device__ void make_tables(int group, int thread) const {
-    for (int i = thread; i < expand::kMasks; i += kConfig.threads())
-      ptx::store_shared(codes + 4 * i, expand::pair_codes(static_cast<std::uint32_t>(i)));
-    for (int i = thread; i < 2 * expand::kCodes; i += kConfig.threads())
-      ptx::store_shared(entries + 4 * i,
-                        expand::entry(group, i >= expand::kCodes,
-                                      static_cast<std::uint32_t>(i % expand::kCodes)));
+  /// By one thread.
+  __device__ void copy_tables(int group) const {
+    ptx::barrier_arrive_expect(tables_full, expand::kTableBytes);
+    ptx::copy_bulk(codes, &kExpandTables[group - expand::kLeastGroup], expand::kTableBytes,
+                   tables_full);
   }
+  __device__ void wait_tables() const { ptx::barrier_wait(tables_full, 0); }
   __device__ std::uint32_t activation_tile() const { return activations + x.stage * kPartBytes; }
   __device__ std::uint32_t weight_tile() const { return weights + w.stage * kWeightBytes; }
-  __device__ std::uint32_t masks() const { return weight_tile() + kConfig.weight_bytes(); }
+  /// Of each unit, the codes of a step's windows.
+  __device__ std::uint32_t window_codes() const { return weight_tile() + kConfig.weight_bytes(); }
 };
 
 }  // namespace coppice::cuda

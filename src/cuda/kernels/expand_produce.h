@@ -1,6 +1,7 @@
 // The producers of a wgmma kernel that expands its weight: a warp each for activations, records and
-// masks, everything by the copy engine. With one warp for all of it, up to ten copies a step, the
-// consumers waited for its orders (H200, docs/performance/vnm.md).
+// columns alive. The copy engine brings the first two; with one warp for all of it, up to ten
+// copies a step, the consumers waited for its orders. The last one looks up every window's codes,
+// once for all its rows (H200, docs/performance/vnm.md).
 #pragma once
 
 #include "cuda/kernels/expand_pipeline.h"
@@ -9,22 +10,6 @@
 #include "cuda/ptx/tensor_copy.h"
 
 namespace coppice::cuda {
-
-/// The lists of columns alive of a row tile's units, one a lane.
-template <WgmmaConfig kConfig>
-struct UnitLists {
-  static constexpr int kUnits = kConfig.shape.blocks() * kBlockUnits;
-  static_assert(kUnits <= 32);
-  const std::byte* list;
-
-  /// Of the tile whose first block is `block`; nothing behind the last.
-  __device__ UnitLists(const ProductArguments& p, std::int32_t block, int lane) : list(nullptr) {
-    const int unit = block * kBlockUnits + lane;
-    if (lane >= kUnits || unit >= p.block_count * kBlockUnits) return;
-    const std::int64_t vector = __ldg(&p.units[unit].vector);
-    list = p.columns.data + vector * p.steps * kStepQuads;
-  }
-};
 
 /// The part of a step of activations: all tokens of the tile, 64 a box.
 template <WgmmaConfig kConfig>
@@ -60,7 +45,9 @@ __device__ inline void copy_part(const ProductArguments& p, const WgmmaMaps& map
 template <WgmmaConfig kConfig>
 __device__ inline void produce_parts(const ProductArguments& p, const WgmmaMaps& maps,
                                      Pipeline<kConfig> pipe, int lane) {
-  TileWalk<kConfig> walk(p);
+  if (lane == 0) ptx::prefetch_tensor_map(&maps.x);
+  pipe.template begin<true>();
+  ExpandWalk<kConfig> walk(p);
   const StepSlice slice = StepSlice::of<kConfig>(p);
   ptx::wait_for_kernels_before();
   if (lane != 0) return;
@@ -75,11 +62,18 @@ __device__ inline void produce_parts(const ProductArguments& p, const WgmmaMaps&
       }
 }
 
-/// Does not wait for the kernels before, which never write weights (docs/performance/decode.md).
+/// Makes the barriers. Does not wait for the kernels before, which never write weights
+/// (docs/performance/decode.md).
 template <WgmmaConfig kConfig>
 __device__ inline void produce_records(const ProductArguments& p, Pipeline<kConfig> pipe,
                                        int lane) {
-  TileWalk<kConfig> walk(p);
+  if (lane == 0) {
+    pipe.init();
+    pipe.copy_tables(p.columns.group);
+  }
+  __syncwarp();
+  pipe.template begin<false>();
+  ExpandWalk<kConfig> walk(p);
   const StepSlice slice = StepSlice::of<kConfig>(p);
   const std::int64_t block_bytes = static_cast<std::int64_t>(p.steps) * kRecordBytes;
   for (; walk.valid(); walk.advance()) {
@@ -93,7 +87,7 @@ __device__ inline void produce_records(const ProductArguments& p, Pipeline<kConf
       const std::uint32_t full = pipe.w.full_barrier();
       if (lane == 0) {
         if (step == 0) pipe.announce(walk.info());
-        ptx::barrier_arrive_expect(full, blocks * (kRecordBytes + expand::kBlockMaskBytes));
+        ptx::barrier_arrive_expect(full, blocks * kRecordBytes);
       }
       __syncwarp();
       if (lane < blocks)
@@ -108,25 +102,81 @@ __device__ inline void produce_records(const ProductArguments& p, Pipeline<kConf
   ptx::barrier_arrive(pipe.w.full_barrier());
 }
 
-/// Into the stages of the records, whose barrier counts these bytes as well.
+/// The columns alive of some windows of a step, a byte each: what a lane looks up.
 template <WgmmaConfig kConfig>
-__device__ inline void produce_masks(const ProductArguments& p, Pipeline<kConfig> pipe, int lane) {
-  TileWalk<kConfig> walk(p);
-  const StepSlice slice = StepSlice::of<kConfig>(p);
-  UnitLists<kConfig> lists(p, walk.now.rows.block, lane);
-  for (; walk.valid(); walk.advance()) {
-    const UnitLists<kConfig> next(p, walk.next.rows.block, lane);  // read a tile ahead
-    const int units = walk.now.rows.blocks() * kBlockUnits;
-#pragma unroll 1
-    for (int step = slice.begin; step < slice.begin + slice.count; ++step) {
-      pipe.w.wait_empty();
-      if (lane < units)
-        ptx::copy_bulk(pipe.masks() + lane * kStepQuads, lists.list + step * kStepQuads, kStepQuads,
-                       pipe.w.full_barrier());
-      pipe.w.advance();
-    }
-    lists = next;
+struct LaneMasks {
+  static constexpr int kLanes = 32 / (kConfig.shape.blocks() * kBlockUnits);  // of a unit
+  static constexpr int kCount = kStepQuads / kLanes;
+  static_assert(kCount == 2 || kCount == 4);
+  std::uint32_t bytes;
+
+  __device__ static LaneMasks load(const std::byte* list, int step) {
+    if (list == nullptr) return {0};  // nothing is multiplied there
+    const std::byte* from = list + step * kStepQuads;
+    if constexpr (kCount == 2)
+      return {__ldg(reinterpret_cast<const std::uint16_t*>(from))};
+    else
+      return {__ldg(reinterpret_cast<const std::uint32_t*>(from))};
   }
+  __device__ void look_up(const Pipeline<kConfig>& pipe, std::uint32_t to) const {
+    std::uint32_t codes[kCount];
+#pragma unroll
+    for (int i = 0; i < kCount; ++i)
+      codes[i] = ptx::load_table(pipe.codes | (bytes >> 8 * i & 0xFF) << 2);
+    if constexpr (kCount == 2)
+      ptx::store_shared(to, make_uint2(codes[0], codes[1]));
+    else
+      ptx::store_shared(to, make_uint4(codes[0], codes[1], codes[2], codes[3]));
+  }
+};
+
+/// Into the stages of the records, whose barrier counts an arrival of this warp as well. Masks are
+/// read some steps ahead.
+template <WgmmaConfig kConfig>
+__device__ inline void produce_codes(const ProductArguments& p, Pipeline<kConfig> pipe, int lane) {
+  using Masks = LaneMasks<kConfig>;
+  constexpr int kAhead = 4;
+  ExpandWalk<kConfig> walk(p);
+  const StepSlice slice = StepSlice::of<kConfig>(p);
+  const int unit = lane / Masks::kLanes;
+  const std::uint32_t to = pipe.window_codes() - pipe.weights + lane * Masks::kCount * 4;
+  const auto list_of = [&](std::int32_t block) -> const std::byte* {
+    const int number = block * kBlockUnits + unit;
+    if (number >= p.block_count * kBlockUnits) return nullptr;
+    const std::int64_t vector = __ldg(&p.units[number].vector);
+    return p.columns.data + (vector * p.steps + slice.begin) * kStepQuads +
+           lane % Masks::kLanes * Masks::kCount;
+  };
+  const std::byte* list = list_of(walk.now.rows.block);
+  Masks masks[kAhead];
+  const auto read_first = [&] {
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) masks[i] = Masks::load(list, min(i, slice.count - 1));
+  };
+  if (walk.valid()) read_first();
+  pipe.template begin<true>();
+  pipe.wait_tables();
+  while (walk.valid()) {
+    const std::byte* next = list_of(walk.next.rows.block);  // read a tile ahead
+#pragma unroll 1
+    for (int step = 0; step < slice.count; step += kAhead) {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        if (step + i >= slice.count) break;
+        pipe.w.wait_empty();
+        masks[i].look_up(pipe, pipe.weights + pipe.w.stage * Pipeline<kConfig>::kWeightBytes + to);
+        __syncwarp();
+        if (lane == 0) ptx::barrier_arrive(pipe.w.full_barrier());
+        pipe.w.advance();
+        masks[i] = Masks::load(list, min(step + i + kAhead, slice.count - 1));
+      }
+    }
+    list = next;
+    walk.advance();
+    if (walk.valid()) read_first();
+  }
+  pipe.w.wait_empty();
+  if (lane == 0) ptx::barrier_arrive(pipe.w.full_barrier());
 }
 
 /// By the whole warpgroup.
@@ -136,7 +186,13 @@ __device__ inline void produce_expanded(const ProductArguments& p, const WgmmaMa
   const int warp = __shfl_sync(0xffffffffu, thread / 32, 0), lane = thread % 32;
   if (warp == 0) produce_parts<kConfig>(p, maps, pipe, lane);
   if (warp == 1) produce_records<kConfig>(p, pipe, lane);
-  if (warp == 2) produce_masks<kConfig>(p, pipe, lane);
+  if (warp == 2) produce_codes<kConfig>(p, pipe, lane);
+  if (warp == 3) pipe.template begin<true>();
+  // Nobody may leave a barrier of the cluster half-way.
+  if constexpr (kConfig.shape.col_groups > 1) {
+    __syncwarp();
+    ptx::cluster_wait();
+  }
 }
 
 }  // namespace coppice::cuda

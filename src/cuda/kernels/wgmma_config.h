@@ -47,7 +47,9 @@ struct WgmmaConfig {
   constexpr bool brings_residuals() const {
     return !expands() && source != Source::runs && step_cols() == kBlockRows;
   }
-  constexpr int consumers() const { return shape.row_groups * shape.token_groups; }
+  constexpr int consumers() const {
+    return shape.row_groups * shape.token_groups * shape.col_groups;
+  }
   constexpr int threads() const { return 128 * (consumers() + 1); }
   constexpr int tile_tokens() const { return shape.tile_tokens(); }
   constexpr int activation_bytes() const { return shape.activation_bytes(); }

@@ -13,6 +13,7 @@ namespace coppice::cuda {
 struct ConsumerPlace {
   int row_group, token_group, thread;
   bool active;
+  int col_group = 0;
 };
 
 /// Where a consumer's operands lie in stage 0: halves of descriptors, and the metadata.

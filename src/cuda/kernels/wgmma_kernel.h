@@ -6,6 +6,7 @@
 
 #include "cuda/kernels/expand_consume.h"
 #include "cuda/kernels/expand_produce.h"
+#include "cuda/kernels/expand_split.h"
 #include "cuda/kernels/sparse_wgmma.h"
 #include "cuda/kernels/spread_layout.h"
 #include "cuda/kernels/tensor_map.h"
@@ -30,16 +31,17 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
   constexpr WgmmaConfig kConfig = config_of(kShape, kSource, kType);
   extern __shared__ std::byte shared[];
   const Pipeline<kConfig> pipe(shared);
-  if (threadIdx.x == 0) {
-    if constexpr (kConfig.dense())
-      pipe.init(kConfig.gathers() && !p.lists.boxes);
-    else
-      pipe.init();
+  if constexpr (!kConfig.expands()) {
+    if (threadIdx.x == 0) {
+      if constexpr (kConfig.dense())
+        pipe.init(kConfig.gathers() && !p.lists.boxes);
+      else
+        pipe.init();
+    }
+    __syncthreads();
+    if (p.expanded_before) ptx::wait_for_kernels_before();
+    if (threadIdx.x == 0) ptx::let_next_kernel_begin();
   }
-  if constexpr (kConfig.expands()) pipe.make_tables(p.columns.group, threadIdx.x);
-  __syncthreads();
-  if (p.expanded_before) ptx::wait_for_kernels_before();
-  if (threadIdx.x == 0) ptx::let_next_kernel_begin();
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / 128, 0);
   if (group >= kConfig.consumers()) {
     const int thread = static_cast<int>(threadIdx.x) - 128 * kConfig.consumers();
@@ -59,6 +61,10 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
       produce_in_order<kConfig>(p, maps, pipe);
   } else {
     ptx::registers_raise<kConfig.consumer_registers()>();
+    if constexpr (kConfig.expands()) {
+      pipe.template begin<true>();  // made by a producer
+      if (threadIdx.x == 0) ptx::let_next_kernel_begin();
+    }
     consume<kConfig>(p, maps, pipe, group, threadIdx.x);
   }
 }
@@ -102,6 +108,8 @@ inline CUtensorMap residual_map(const ProductArguments& p, Dtype type) {
 
 constexpr bool is_compiled(const WgmmaShape& shape, Source source, bool dense) {
   if (shape.dense() != dense) return false;
+  // ptxas 13.0 serializes the products of M = 5 there.
+  if (shape.col_groups > 1 && source != Source::eights) return false;
   if (dense) return source == Source::gathered || source == Source::runs;
   if (source == Source::fives || source == Source::eights) return shape.expands;
   return source == Source::gathered || shape.in_order;
@@ -127,7 +135,9 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
     maps.residual = residual_map(arguments, kType);
   const int tiles = arguments.row_tile_count * arguments.token_tile_count;
   const int room = device.multiprocessors * kConfig.shape.thread_blocks / arguments.slices;
-  const int grid = std::min(tiles, room) * arguments.slices;
+  // Warpgroups that take turns at steps have one tile.
+  const int together = kConfig.shape.col_groups > 1 ? tiles : std::min(tiles, room);
+  const int grid = together * arguments.slices;
   // Barriers are made and row tiles read while the kernel before ends.
   const LaunchShape shape = {.grid = dim3(static_cast<unsigned>(grid)),
                              .threads = static_cast<int>(kConfig.threads()),

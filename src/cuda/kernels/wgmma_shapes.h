@@ -32,6 +32,7 @@ struct WgmmaShape {
   bool in_order = false;  ///< also compiled for weights whose columns are all alive in order
   bool expands = false;   ///< also compiled for weights that are expanded to 2:4 in registers
   int dense_cols = 0;     ///< Family::gather alone: columns alive of a step; 0: all other families
+  int col_groups = 1;     ///< warpgroups that take turns at a tile's steps: Family::expand alone
 
   constexpr bool dense() const { return dense_cols > 0; }
   constexpr int step_cols() const { return dense() ? dense_cols : kStepCols; }
@@ -42,7 +43,9 @@ struct WgmmaShape {
   constexpr int tile_tokens() const { return tokens * token_groups; }
   constexpr int activation_bytes() const { return tile_tokens() * step_cols() * 2; }
   constexpr int weight_bytes() const { return blocks() * block_bytes(); }
-  constexpr int staging_bytes() const { return row_groups * token_groups * staging * kStoredBytes; }
+  constexpr int staging_bytes() const {
+    return row_groups * token_groups * col_groups * staging * kStoredBytes;
+  }
   /// Of a thread block: stages with two barriers and a tile each, a barrier of slices, outputs on
   /// their way, columns, alignment.
   constexpr int shared_bytes() const {
@@ -52,19 +55,20 @@ struct WgmmaShape {
 
   // Where the weight is expanded, a stage of activations is a part of a step, and records have
   // stages of their own: as many of the former as fit.
-  static constexpr int kExpandWeightStages = 3;
+  constexpr int expand_weight_stages() const { return col_groups > 1 ? 6 : 3; }
   constexpr int expand_part_bytes(bool fives) const {
     return tile_tokens() * expand::parts(fives).slots() * 2;
   }
   constexpr int expand_fixed_bytes() const {
-    const int records = blocks() * (kRecordBytes + expand::kBlockMaskBytes);
+    const int records = blocks() * (kRecordBytes + expand::kBlockCodeBytes);
     return 1024 + staging_bytes() + expand::kTableBytes + 16 +
-           kExpandWeightStages * (records + 16 + 16);
+           expand_weight_stages() * (records + 16 + 16);
   }
   constexpr int expand_stages(int part_bytes) const {
     const int shared = 228 * 1024 / thread_blocks - 1024;
     const int most = (shared - expand_fixed_bytes()) / (part_bytes + 16);
-    return most < 8 ? most : 8;
+    const int enough = col_groups > 1 ? 16 : 8;
+    return most < enough ? most : enough;
   }
   constexpr int expand_shared_bytes(bool fives) const {
     const int part = expand_part_bytes(fives);
@@ -95,6 +99,9 @@ inline constexpr std::array kWgmmaShapes = {
     WgmmaShape{.row_groups = 2, .group_blocks = 2, .tokens = 128, .stages = 4, .dense_cols = 64},
     WgmmaShape{.row_groups = 2, .tokens = 128, .stages = 6, .slices = 2, .dense_cols = 64},
     WgmmaShape{.tokens = 64, .stages = 6, .thread_blocks = 2, .slices = 4, .dense_cols = 64},
+    // Expanded weights of few rows:
+    WgmmaShape{.tokens = 64, .slices = 2, .expands = true, .col_groups = 2},
+    WgmmaShape{.tokens = 128, .slices = 2, .expands = true, .col_groups = 2},
 };
 
 }  // namespace coppice::cuda

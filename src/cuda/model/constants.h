@@ -72,6 +72,9 @@ struct Constants {
     double slice_clocks = 50.1, slice_output_clocks = 0.365;
     double memory_share = 0.93;
     double ends_seconds = 3.25e-6;
+    /// Of two steps of a tile whose warpgroups take turns, and of each token of them.
+    double turn_clocks = 520, turn_token_clocks = 7.3;
+    double turn_output_clocks = 59;  ///< of a token of such a tile, which begins and ends once
   } expand;
 
   struct Mma {
@@ -299,6 +302,9 @@ void for_each_constant(AnyConstants& c, F f) {
   f("expand.slice_output_clocks", c.expand.slice_output_clocks);
   f("expand.memory_share", c.expand.memory_share);
   f("expand.ends_seconds", c.expand.ends_seconds);
+  f("expand.turn_clocks", c.expand.turn_clocks);
+  f("expand.turn_token_clocks", c.expand.turn_token_clocks);
+  f("expand.turn_output_clocks", c.expand.turn_output_clocks);
   f("mma.shared_bytes", c.mma.shared_bytes);
   f("mma.incoming_bytes", c.mma.incoming_bytes);
   f("mma.small_window_passes", c.mma.small_window_passes);

@@ -110,15 +110,22 @@ Cost expand_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const De
   cost.tensor = std::max(
       count * together * multiply / clock,
       all_parts * products * kBlockFlops / 2 * s.tokens / (c.power_share * levels.tensor_flops));
+  const bool turns = s.col_groups > 1;  // what L2 gives for them is in their step's time
   cost.l2 = std::max(count * together * incoming / c.incoming_bytes / clock,
-                     all_parts * incoming / (levels.l2_bytes * c.l2_share));
+                     turns ? 0 : all_parts * incoming / (levels.l2_bytes * c.l2_share));
   const double filling = p.group == 5 ? c.five_latency : p.group < 8 ? c.gap_latency : 1;
-  cost.latency = count * filling * (1 + c.beside * (together - 1)) *
-                 (c.least_clocks + c.least_token_clocks * s.tile_tokens()) / clock;
+  const double tokens = s.tile_tokens();
+  cost.latency =
+      count * filling / clock *
+      (turns ? (c.turn_clocks + c.turn_token_clocks * tokens) / (s.col_groups * parts.count)
+             : (1 + c.beside * (together - 1)) * (c.least_clocks + c.least_token_clocks * tokens));
   cost.memory = moved_bytes(p) / (levels.memory_bytes * c.memory_share);
-  cost.launch = c.ends_seconds + ((rounds - 1) * c.fill_clocks +
-                                  slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
-                                     clock;
+  // Thread blocks of one tile each come one after the other, ends and all.
+  cost.launch =
+      turns ? rounds * (c.ends_seconds + c.turn_output_clocks * tokens / clock)
+            : c.ends_seconds + ((rounds - 1) * c.fill_clocks +
+                                slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
+                                   clock;
   cost.combine();
   return cost;
 }
