@@ -107,12 +107,13 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
   }
   /// By every warp, once. `kWaits`: for the barriers to be made; else this warp has made them.
   template <bool kWaits>
-  __device__ void begin() const {
+  __device__ void begin(const ProductArguments& p) const {
     if constexpr (kWaits)
       ptx::group_barrier<0, kConfig.threads()>();
     else
       ptx::group_arrive<0, kConfig.threads()>();
-    if constexpr (kConfig.shape.col_groups > 1) ptx::cluster_arrive_relaxed();
+    if constexpr (kConfig.shape.col_groups > 1)
+      if (p.slices > 1) ptx::cluster_arrive_relaxed();
   }
   /// Written with a tile's first record, before the arrival that completes it. Rows: padded ones.
   __device__ void announce(const TileInfo& tile) const { store_tile(infos + 16 * w.stage, tile); }

@@ -46,7 +46,7 @@ template <WgmmaConfig kConfig>
 __device__ inline void produce_parts(const ProductArguments& p, const WgmmaMaps& maps,
                                      Pipeline<kConfig> pipe, int lane) {
   if (lane == 0) ptx::prefetch_tensor_map(&maps.x);
-  pipe.template begin<true>();
+  pipe.template begin<true>(p);
   ExpandWalk<kConfig> walk(p);
   const StepSlice slice = StepSlice::of<kConfig>(p);
   ptx::wait_for_kernels_before();
@@ -72,7 +72,7 @@ __device__ inline void produce_records(const ProductArguments& p, Pipeline<kConf
     pipe.copy_tables(p.columns.group);
   }
   __syncwarp();
-  pipe.template begin<false>();
+  pipe.template begin<false>(p);
   ExpandWalk<kConfig> walk(p);
   const StepSlice slice = StepSlice::of<kConfig>(p);
   const std::int64_t block_bytes = static_cast<std::int64_t>(p.steps) * kRecordBytes;
@@ -154,7 +154,7 @@ __device__ inline void produce_codes(const ProductArguments& p, Pipeline<kConfig
     for (int i = 0; i < kAhead; ++i) masks[i] = Masks::load(list, min(i, slice.count - 1));
   };
   if (walk.valid()) read_first();
-  pipe.template begin<true>();
+  pipe.template begin<true>(p);
   pipe.wait_tables();
   while (walk.valid()) {
     const std::byte* next = list_of(walk.next.rows.block);  // read a tile ahead
@@ -187,12 +187,14 @@ __device__ inline void produce_expanded(const ProductArguments& p, const WgmmaMa
   if (warp == 0) produce_parts<kConfig>(p, maps, pipe, lane);
   if (warp == 1) produce_records<kConfig>(p, pipe, lane);
   if (warp == 2) produce_codes<kConfig>(p, pipe, lane);
-  if (warp == 3) pipe.template begin<true>();
-  // Nobody may leave a barrier of the cluster half-way.
-  if constexpr (kConfig.shape.col_groups > 1) {
-    __syncwarp();
-    ptx::cluster_wait();
-  }
+  if (warp == 3) pipe.template begin<true>(p);
+  // Nobody may leave a barrier of the cluster half-way. Without a cluster it would be barrier 0 of
+  // the block, which the warp that only arrives there may reach again before the others have come.
+  if constexpr (kConfig.shape.col_groups > 1)
+    if (p.slices > 1) {
+      __syncwarp();
+      ptx::cluster_wait();
+    }
 }
 
 }  // namespace coppice::cuda

@@ -133,7 +133,7 @@ requires(kConfig.expands() && kConfig.shape.col_groups > 1) __device__
   const Operands<kConfig> operands(p, pipe, here);
   TileSum<kConfig, 1, Sums::kCount>(pipe, d, operands, here).run(StepSlice::of<kConfig>(p).count);
   sums.add_groups(d[0]);
-  ptx::cluster_wait();  // the other thread block has begun
+  if (p.slices > 1) ptx::cluster_wait();  // the other thread block has begun
   sums.add_slices(d[0]);
   ptx::wait_for_kernels_before();
 #pragma unroll

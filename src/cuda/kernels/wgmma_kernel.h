@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(config_of(kShape, kSource, kType).threads(),
   } else {
     ptx::registers_raise<kConfig.consumer_registers()>();
     if constexpr (kConfig.expands()) {
-      pipe.template begin<true>();  // made by a producer
+      pipe.template begin<true>(p);  // made by a producer
       if (threadIdx.x == 0) ptx::let_next_kernel_begin();
     }
     consume<kConfig>(p, maps, pipe, group, threadIdx.x);
