@@ -121,9 +121,9 @@ stage_memcheck() {
 stage_racecheck() {
   echo "gap: the sparse_wgmma kernels, fp32 ones too (racecheck does not follow an mbarrier to the copy engine's writes, nor wgmma)"
   echo "gap: blocked kernels where the copy engine brings activations: whole tiles of 256 tokens (the same)"
-  echo "gap: held fragments (racecheck does not follow __syncwarp before one lane's arrival at an mbarrier: docs/performance/decode.md)"
+  echo "gap: held fragments, windows and rings (racecheck does not follow __syncwarp before one lane's arrival at an mbarrier: docs/performance/decode.md)"
   echo "gap: products of more than 10 random problems, compression of random and large weights (time)"
-  COPPICE_GPU_TEST_CASES=10 COPPICE_GPU_TEST_LEAVE_OUT=held sanitize racecheck --kernel-name-exclude kernel_substring=sparse_wgmma \
+  COPPICE_GPU_TEST_CASES=10 COPPICE_GPU_TEST_LEAVE_OUT=held,window sanitize racecheck --kernel-name-exclude kernel_substring=sparse_wgmma \
     "$tests/cuda_test" --gtest_brief=1 \
     --gtest_filter='CudaProduct.EveryMmaKernel:CudaProduct.EveryDecodeKernel:CudaDecode.ProductsFollow*:CudaElement.EveryKernel:CudaElement.EveryBlockedKernel:CudaElement.RandomPatterns:CudaNorm.*:CudaKept.*'
   sanitize racecheck "$tests/cuda_compress_test" --gtest_brief=1 --gtest_filter='*Tail*:*Graph*:*FromTheHost*'
