@@ -92,11 +92,16 @@ TEST(Blocked, FedWarpsHaveTheRegistersOfAllThreads) {
   }
 }
 
+// Whether a product has kernels of a kind.
+bool has_shape(const ProductInfo& p, const DeviceInfo& device, bool (BlockedShape::*kind)() const) {
+  return std::ranges::any_of(blocked_selections(p, device), [&](const Selection& s) {
+    return (kBlockedShapes[static_cast<std::size_t>(s.shape)].*kind)();
+  });
+}
+
 TEST(Blocked, FedKernelsNeedHopperAndOneListAndAreBatchInvariant) {
   const auto has = [](const ProductInfo& p, const DeviceInfo& device) {
-    return std::ranges::any_of(blocked_selections(p, device), [](const Selection& s) {
-      return kBlockedShapes[static_cast<std::size_t>(s.shape)].fed();
-    });
+    return has_shape(p, device, &BlockedShape::fed);
   };
   ProductInfo p = product("vw32/8:32", 256, 256, 64);
   EXPECT_TRUE(has(p, kH200));
@@ -113,9 +118,7 @@ TEST(Blocked, FedKernelsNeedHopperAndOneListAndAreBatchInvariant) {
 
 TEST(Blocked, WarpgroupsNeedHopperAndOneList) {
   const auto has = [](const ProductInfo& p, const DeviceInfo& device) {
-    return std::ranges::any_of(blocked_selections(p, device), [](const Selection& s) {
-      return kBlockedShapes[static_cast<std::size_t>(s.shape)].warpgroups();
-    });
+    return has_shape(p, device, &BlockedShape::warpgroups);
   };
   ProductInfo p = product("vw32/8:32", 256, 256, 64);
   EXPECT_TRUE(has(p, kH200));
