@@ -1,6 +1,7 @@
 """coppice.torch: SparseLinear against nn.Linear of its dense weight."""
 
 import copy
+import importlib.metadata
 import io
 import pickle
 
@@ -382,3 +383,15 @@ def test_the_backend():
         for more in ({}, {"options": {"epilogue_fusion": False}}, {"mode": "default"}):
             torch._dynamo.reset()
             close(torch.compile(net, fullgraph=True, backend=ct.backend, **more)(x), net(x), 1e-6)
+
+
+INSTALLED = any(entry.name == "coppice" for entry in importlib.metadata.entry_points(group="torch_dynamo_backends"))
+
+
+@pytest.mark.skipif(not INSTALLED, reason="the package lies on PYTHONPATH and is not installed, so PyTorch does not find the backend by its name")
+def test_the_backend_by_its_name():
+    net = model()
+    x = torch.randn(5, 64)
+    with torch.no_grad():
+        torch._dynamo.reset()
+        close(torch.compile(net, fullgraph=True, backend="coppice")(x), net(x), 1e-6)
