@@ -383,6 +383,8 @@ def test_the_backend():
         for more in ({}, {"options": {"epilogue_fusion": False}}, {"mode": "default"}):
             torch._dynamo.reset()
             close(torch.compile(net, fullgraph=True, backend=ct.backend, **more)(x), net(x), 1e-6)
+        with pytest.raises(coppice.InvalidArgument, match="this backend's own"):
+            ct.backend(None, (), options={"post_grad_custom_pre_pass": lambda graph: None})
 
 
 INSTALLED = any(entry.name == "coppice" for entry in importlib.metadata.entry_points(group="torch_dynamo_backends"))

@@ -1,5 +1,9 @@
 """A backend of torch.compile."""
 
+from .._core import InvalidArgument
+
+_PASS = "post_grad_custom_pre_pass"
+
 
 def backend(module, inputs, *, mode=None, options=None):
     """torch.compile(model, backend=coppice.torch.backend), by name "coppice" where the package is installed: inductor, with its modes
@@ -9,4 +13,6 @@ def backend(module, inputs, *, mode=None, options=None):
     from ._residual_pass import FuseResiduals
 
     patches = {**(list_mode_options(mode) if mode and mode != "default" else {}), **(options or {})}
-    return inductor(module, inputs, options={**patches, "post_grad_custom_pre_pass": FuseResiduals()})
+    if _PASS in patches:
+        raise InvalidArgument(f"options: {_PASS} is this backend's own")
+    return inductor(module, inputs, options={**patches, _PASS: FuseResiduals()})

@@ -24,7 +24,7 @@ def linear(x: Tensor, values: Tensor, columns: Optional[Tensor], metadata: Optio
 @torch.library.custom_op("coppice::linear_add", mutates_args=(), device_types=("cpu", "cuda"))
 def linear_add(x: Tensor, values: Tensor, columns: Optional[Tensor], metadata: Optional[Tensor], input_permutation: Optional[Tensor],
                bias: Optional[Tensor], residual: Tensor, layout: str, batch_invariant: bool = False) -> Tensor:
-    """W x + bias + residual, [..., rows]; without gradients: compilers put it in place of `linear` and an addition (_compile.py)."""
+    """W x + bias + residual, [..., rows]; without gradients: compilers put it in place of `linear` and an addition (_residual_pass.py)."""
     return _products.linear_add(x, values, columns, metadata, input_permutation, bias, residual, layout, batch_invariant)
 
 
