@@ -133,6 +133,7 @@ bool is_fitted_to(const std::string& family, const cuda::Selection& selection) {
 // By the beginning of its name.
 bool is_constant_of(const std::string& family, const std::string& constant) {
   if (family == "fragments" && constant.starts_with("held.")) return true;
+  if (family == "window" && constant.starts_with("ring.")) return true;
   return constant.starts_with(family + ".");
 }
 

@@ -7,7 +7,6 @@
 #include "cuda/decode_select.h"
 #include "cuda/element/held_select.h"
 #include "cuda/model/model.h"
-#include "cuda/model/ring.h"
 #include "cuda/window/ring_layout.h"
 
 namespace coppice::cuda {
@@ -216,12 +215,8 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
     tile_tokens = selection.mma.config().tile_tokens();
   } else if (family == Family::window) {
     const std::vector<int> shapes = window_shapes(p, device);
-    selection.shape = *std::ranges::min_element(shapes, {}, [&](int shape) {
-      return (is_ring(shape)
-                  ? model::ring_cost(ring_shape(shape), p, device)
-                  : model::window_cost(kWindowShapes[static_cast<std::size_t>(shape)], p, device))
-          .seconds;
-    });
+    selection.shape = *std::ranges::min_element(
+        shapes, {}, [&](int shape) { return model::window_cost(shape, p, device).seconds; });
     tile_tokens = window_tile_tokens(selection.shape);
   } else {
     choose_tile(selection, p, device);

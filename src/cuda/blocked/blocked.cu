@@ -13,17 +13,13 @@ struct Unit {
   template <int kNumber>
   static void launch(const BlockedArguments& p, cudaStream_t stream) {
     constexpr BlockedShape kShape = kBlockedShapes[kNumber];
-    LaunchShape shape;
-    shape.grid = dim3(static_cast<unsigned>(p.row_tiles) * static_cast<unsigned>(p.token_tiles));
-    shape.threads = kShape.threads();
     constexpr const char* kDoing = "launching a product of many tokens";
-    if constexpr (kShape.windowed()) {
-      shape.shared_bytes = p.window.shared_bytes(kShape);
-      cuda::launch(short_vectors_kernel<kNumber>, shape, stream, kDoing, p);
-    } else {
-      shape.shared_bytes = kShape.shared_bytes(p.lists);
-      cuda::launch(blocked_kernel<kNumber>, shape, stream, kDoing, p);
-    }
+    if constexpr (kShape.windowed())
+      cuda::launch(short_vectors_kernel<kNumber>,
+                   tile_launch(kShape, p, p.window.shared_bytes(kShape)), stream, kDoing, p);
+    else
+      cuda::launch(blocked_kernel<kNumber>, tile_launch(kShape, p, kShape.shared_bytes(p.lists)),
+                   stream, kDoing, p);
   }
 };
 

@@ -12,12 +12,8 @@ struct Unit {
   template <int kNumber>
   static void launch(const BlockedArguments& p, cudaStream_t stream) {
     constexpr BlockedShape kShape = kBlockedShapes[kNumber];
-    LaunchShape shape;
-    shape.grid = dim3(static_cast<unsigned>(p.row_tiles) * static_cast<unsigned>(p.token_tiles));
-    shape.threads = kShape.threads();
-    shape.shared_bytes = kShape.shared_bytes(1);
-    cuda::launch(blocked_fed_kernel<kNumber>, shape, stream, "launching a product of many tokens",
-                 p);
+    cuda::launch(blocked_fed_kernel<kNumber>, tile_launch(kShape, p, kShape.shared_bytes(1)),
+                 stream, "launching a product of many tokens", p);
   }
 };
 

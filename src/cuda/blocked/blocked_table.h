@@ -1,9 +1,19 @@
 // Shapes of blocked kernels by their number, for the translation units that have some of them.
 #pragma once
 
+#include "cuda/blocked/blocked_arguments.h"
 #include "cuda/blocked/blocked_shape.h"
+#include "cuda/launch.h"
 
 namespace coppice::cuda {
+
+/// A thread block for every tile.
+inline LaunchShape tile_launch(const BlockedShape& shape, const BlockedArguments& p,
+                               int shared_bytes) {
+  return {.grid = dim3(static_cast<unsigned>(p.row_tiles) * static_cast<unsigned>(p.token_tiles)),
+          .threads = shape.threads(),
+          .shared_bytes = shared_bytes};
+}
 
 /// Launches shape number `shape`. `Unit`: what a translation unit has: `has(BlockedShape)`, and
 /// `launch<kNumber>(arguments...)` for those.

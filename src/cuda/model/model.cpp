@@ -2,8 +2,6 @@
 
 #include "cuda/blocked/blocked_select.h"
 #include "cuda/element/held_select.h"
-#include "cuda/model/ring.h"
-#include "cuda/window/ring_layout.h"
 
 namespace coppice::cuda::model {
 
@@ -48,8 +46,7 @@ Cost kernel_cost(const Selection& s, const ProductInfo& p, const DeviceInfo& dev
     case Family::decode:
       return decode_cost(s.decode, p, device);
     case Family::window:
-      if (is_ring(s.shape)) return ring_cost(ring_shape(s.shape), p, device);
-      return window_cost(kWindowShapes[static_cast<std::size_t>(s.shape)], p, device);
+      return window_cost(s.shape, p, device);
     case Family::gather:
       return gather_cost(tile(), s.slices, p, device);
     case Family::fragments:

@@ -25,7 +25,8 @@ Cost gather_cost(const WgmmaShape& shape, int slices, const ProductInfo& product
                  const DeviceInfo& device);
 Cost mma_cost(const MmaShape& shape, const ProductInfo& product, const DeviceInfo& device);
 Cost blocked_cost(const Selection& selection, const ProductInfo& product, const DeviceInfo& device);
-Cost window_cost(const WindowShape& shape, const ProductInfo& product, const DeviceInfo& device);
+/// `shape`: number of a tile, a ring behind those of kWindowShapes.
+Cost window_cost(int shape, const ProductInfo& product, const DeviceInfo& device);
 Cost decode_cost(const DecodeShape& shape, const ProductInfo& product, const DeviceInfo& device);
 Cost lookup_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);
 Cost fragments_cost(int tile_tokens, const ProductInfo& product, const DeviceInfo& device);

@@ -110,22 +110,26 @@ Cost expand_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const De
   cost.tensor = std::max(
       count * together * multiply / clock,
       all_parts * products * kBlockFlops / 2 * s.tokens / (c.power_share * levels.tensor_flops));
-  const bool turns = s.col_groups > 1;  // what L2 gives for them is in their step's time
-  cost.l2 = std::max(count * together * incoming / c.incoming_bytes / clock,
-                     turns ? 0 : all_parts * incoming / (levels.l2_bytes * c.l2_share));
+  cost.l2 = count * together * incoming / c.incoming_bytes / clock;
   const double filling = p.group == 5 ? c.five_latency : p.group < 8 ? c.gap_latency : 1;
   const double tokens = s.tile_tokens();
-  cost.latency =
-      count * filling / clock *
-      (turns ? (c.turn_clocks + c.turn_token_clocks * tokens) / (s.col_groups * parts.count)
-             : (1 + c.beside * (together - 1)) * (c.least_clocks + c.least_token_clocks * tokens));
   cost.memory = moved_bytes(p) / (levels.memory_bytes * c.memory_share);
-  // Thread blocks of one tile each come one after the other, ends and all.
-  cost.launch =
-      turns ? rounds * (c.ends_seconds + c.turn_output_clocks * tokens / clock)
-            : c.ends_seconds + ((rounds - 1) * c.fill_clocks +
-                                slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
-                                   clock;
+  if (s.col_groups > 1) {
+    // Thread blocks of one tile each come one after the other, ends and all. What L2 gives for
+    // them is in their step's time.
+    cost.latency = count * filling / clock *
+                   ((c.turn_clocks + c.turn_token_clocks * tokens) / (s.col_groups * parts.count));
+    cost.launch = rounds * (c.ends_seconds + c.turn_output_clocks * tokens / clock);
+  } else {
+    cost.l2 = std::max(cost.l2, all_parts * incoming / (levels.l2_bytes * c.l2_share));
+    cost.latency =
+        count * filling / clock *
+        ((1 + c.beside * (together - 1)) * (c.least_clocks + c.least_token_clocks * tokens));
+    cost.launch =
+        c.ends_seconds + ((rounds - 1) * c.fill_clocks +
+                          slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
+                             clock;
+  }
   cost.combine();
   return cost;
 }

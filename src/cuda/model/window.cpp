@@ -2,15 +2,16 @@
 #include <algorithm>
 
 #include "cuda/model/model.h"
-#include "cuda/model/ring.h"
 #include "cuda/model/tiles.h"
+#include "cuda/window/ring_layout.h"
 
 namespace coppice::cuda::model {
+namespace {
 
 // For every piece of 32 values of a row: the weights' way from memory, which nothing hides where
 // little is multiplied, and reads of shared memory and products for every row and token, more of
 // the former with more lists.
-Cost window_cost(const WindowShape& s, const ProductInfo& p, const DeviceInfo& device) {
+Cost cost_of(const WindowShape& s, const ProductInfo& p, const DeviceInfo& device) {
   const double clock_hz = constants_of(device).clock_hz;
   const Constants::Window& c = constants_of(device).window;
   const WindowStage stage = window_stage(s, p.window.columns, device.shared_bytes);
@@ -28,7 +29,7 @@ Cost window_cost(const WindowShape& s, const ProductInfo& p, const DeviceInfo& d
 
 // For every piece of 32 values of a row: what the warps that multiply take, more where their reads
 // meet in the same banks, or the window and the values from L2.
-Cost ring_cost(const RingShape& s, const ProductInfo& p, const DeviceInfo& device) {
+Cost cost_of(const RingShape& s, const ProductInfo& p, const DeviceInfo& device) {
   const Constants& constants = constants_of(device);
   const Constants::Ring& c = constants.ring;
   const ElementLayout& l = p.element.layout;
@@ -48,6 +49,13 @@ Cost ring_cost(const RingShape& s, const ProductInfo& p, const DeviceInfo& devic
   cost.launch = rounds * c.fill_clocks * s.panels / 2 / constants.clock_hz + c.ends_seconds;
   cost.combine();
   return cost;
+}
+
+}  // namespace
+
+Cost window_cost(int shape, const ProductInfo& p, const DeviceInfo& device) {
+  if (is_ring(shape)) return cost_of(ring_shape(shape), p, device);
+  return cost_of(kWindowShapes[static_cast<std::size_t>(shape)], p, device);
 }
 
 }  // namespace coppice::cuda::model

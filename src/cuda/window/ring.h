@@ -16,7 +16,7 @@ struct RingArguments : ElementProduct {
   std::int32_t row_tiles = 0, token_tiles = 0, token_group = 1;
 };
 
-/// Enqueues a product. `x`: ring_window_map; `values`: piece_map, boxes of a piece of a tile's
+/// Enqueues a product. `x`: ring_map; `values`: piece_map, boxes of a piece of a tile's
 /// rows.
 void launch_ring(const RingArguments& arguments, const CUtensorMap& x, const CUtensorMap& values,
                  const RingShape& shape, Dtype dtype, int multiprocessors, cudaStream_t stream);
