@@ -6,7 +6,7 @@
 // core matrix, 16 bytes) of rows g and g + 8, and one word of metadata, which holds just these
 // quads. So a warp reads 64 bytes of 16 rows each, and writes two runs of 512 bytes and one of 128.
 // Where rows do not start on 16 bytes, or groups are short or restart at a segment, a quad is read
-// value by value. H200: docs/performance/vnm.md.
+// value by value. H200: docs/performance/compress.md.
 #include "cuda/check.h"
 #include "cuda/kernels/pack.h"
 
