@@ -26,7 +26,7 @@ constexpr const char* kDetails =
     "\n"
     "Measures what the performance model (docs/performance/model.md) needs to know of this GPU: "
     "streaming bandwidth, L2, launches, dense products of cuBLAS, and a few hundred sparse "
-    "products of every kernel; about a minute on an H200. The constants go to the file that the "
+    "products of every kernel; about two minutes on an H200. The constants go to the file that the "
     "library and 'coppice plan' read: --output, else $COPPICE_GPU_MODEL, else "
     "coppice/gpu_model.json in $XDG_CACHE_HOME or ~/.cache. Selection of kernels follows them from "
     "the next process on.\n"

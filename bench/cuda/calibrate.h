@@ -24,8 +24,8 @@ struct CalibrationRun {
   std::vector<std::string> notes;  ///< what could not be measured, and keeps its built-in constants
 };
 
-/// Takes about a minute on an H200. @param progress is told what comes next, and how much is done.
-/// Throws DeviceError.
+/// Takes about two minutes on an H200. @param progress is told what comes next, and how much is
+/// done. Throws DeviceError.
 CalibrationRun calibrate_gpu(const std::function<void(double, const std::string&)>& progress);
 
 }  // namespace coppice::bench
