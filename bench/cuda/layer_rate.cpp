@@ -57,8 +57,9 @@ class Layer {
         residual_(random_weights(tokens_ * rows_, 1, Dtype::bf16)) {
     for (int i = 0; i < kCopies; ++i) weights_.push_back(random_packed(pattern, rows_, cols_));
     stacked_.push_back(random_packed(pattern, 2 * rows_, cols_));
-    workspace_ = DeviceBuffer(
-        static_cast<std::size_t>(workspace_bytes(weights_[0], x(0, Layout::token_major))));
+    const Matrix in = x(0, Layout::token_major);
+    workspace_ = DeviceBuffer(static_cast<std::size_t>(
+        std::max(workspace_bytes(weights_[0], in), workspace_bytes(stacked_[0], in))));
   }
 
   void measure() {
@@ -84,6 +85,8 @@ class Layer {
     beside("token-major in and out", kToken, kToken, plain);
     beside("silu", kFeature, kFeature, silu);
     beside("gelu", kFeature, kFeature, gelu);
+    beside("token-major in, gelu", kToken, kFeature, gelu);
+    beside("gelu, token-major", kToken, kToken, gelu, kToken);
     beside("residual", kFeature, kFeature, residual);
     beside("factor", kFeature, kFeature, factor);
     beside("residual, token-major", kToken, kToken, residual, kToken);

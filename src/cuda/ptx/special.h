@@ -16,4 +16,11 @@ __device__ inline float reciprocal(float x) {
   return inverse;
 }
 
+/// Unlike fmaxf, of which one that is no number makes the other.
+__device__ inline float larger_or_nan(float a, float b) {
+  float larger;
+  asm("max.NaN.f32 %0, %1, %2;" : "=f"(larger) : "f"(a), "f"(b));
+  return larger;
+}
+
 }  // namespace coppice::cuda::ptx
