@@ -26,7 +26,7 @@ void add_family(std::vector<Selection>& all, Family family, const ProductInfo& p
   const std::string first = tile_name(all[0]);
   const auto add = [&](Selection selection) {
     if (tile_name(selection) == first) return;
-    selection.token_group = token_group(product, tile_tokens(selection), device);
+    selection.token_group = token_group(family, product, tile_tokens(selection), device);
     all.push_back(selection);
   };
   Selection best;

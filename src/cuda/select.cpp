@@ -222,7 +222,7 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
     choose_tile(selection, p, device);
     tile_tokens = kWgmmaShapes[static_cast<std::size_t>(selection.shape)].tile_tokens();
   }
-  selection.token_group = token_group(p, tile_tokens, device);
+  selection.token_group = token_group(family, p, tile_tokens, device);
   return selection;
 }
 

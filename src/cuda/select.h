@@ -127,7 +127,8 @@ std::vector<Selection> two_four_selections(const ProductInfo& product, const Dev
 std::vector<int> window_shapes(const ProductInfo& product, const DeviceInfo& device);
 
 /// As many token tiles worked on together as keep their activations in L2.
-int token_group(const ProductInfo& product, int tile_tokens, const DeviceInfo& device);
+int token_group(Family family, const ProductInfo& product, int tile_tokens,
+                const DeviceInfo& device);
 
 /// Such as "window".
 std::string_view rows_name(MmaRows rows);

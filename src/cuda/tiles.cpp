@@ -35,11 +35,19 @@ std::vector<int> slice_counts(const WgmmaShape& s, Family family, const ProductI
 }
 
 // As many token tiles together as keep their activations in a fifth of L2: weights and outputs pass
-// through it too, and each half of the chip keeps copies (best of 1/12 to 1/1.5 on an H200).
-int token_group(const ProductInfo& p, int tile_tokens, const DeviceInfo& device) {
+// through it too, and each half of the chip keeps copies (best of 1/12 to 1/1.5 on an H200). But
+// large tiles of gathered activations want no more than 512 tokens, since then most multiprocessors
+// ask for the same rows at the same time (64:2:16 at 4096 columns: 8 %; docs/performance/vnm.md).
+int token_group(Family family, const ProductInfo& p, int tile_tokens, const DeviceInfo& device) {
+  constexpr int kLargeTile = 256, kGathered = 512;
   const std::int64_t panel = std::max<std::int64_t>(1, p.cols * tile_tokens * 2);
-  const std::int64_t tiles = ceil_div(p.tokens, tile_tokens);
-  return static_cast<int>(std::clamp<std::int64_t>(device.l2_bytes / 5 / panel, 1, tiles));
+  std::int64_t most = ceil_div(p.tokens, tile_tokens);
+  const bool gathers = (family == Family::wgmma || family == Family::mma) && !p.in_order;
+  if ((gathers && tile_tokens >= kLargeTile) ||
+      (family == Family::gather && tile_tokens >= kGathered))
+    most = std::min<std::int64_t>(most, std::max(1, kGathered / tile_tokens));
+  return static_cast<int>(
+      std::clamp<std::int64_t>(device.l2_bytes / 5 / panel, 1, std::max<std::int64_t>(1, most)));
 }
 
 namespace {
@@ -160,7 +168,7 @@ std::vector<Selection> two_four_selections(const ProductInfo& p, const DeviceInf
   for (std::size_t i = 0; i < kWgmmaShapes.size(); ++i) {
     if (!has_tile(kWgmmaShapes[i], Family::wgmma, records)) continue;
     one.shape = static_cast<int>(i);
-    one.token_group = token_group(p, kWgmmaShapes[i].tile_tokens(), device);
+    one.token_group = token_group(one.family, p, kWgmmaShapes[i].tile_tokens(), device);
     for (const int slices : slice_counts(kWgmmaShapes[i], Family::wgmma, records, device)) {
       one.slices = slices;
       all.push_back(one);

@@ -21,6 +21,20 @@ TEST(Select, LargeProductsOnHopperUseTheWidestTileOfTheirVectors) {
   EXPECT_EQ(selection_name(select(two_four(14336, 4096, 4096), hopper())), "wgmma 128x256");
 }
 
+// Tokens that are worked on together: few where large tiles are gathered.
+TEST(Select, GathersFewTokensTogether) {
+  const auto together = [](const ProductInfo& p) {
+    const Selection s = select(p, hopper());
+    return s.token_group * kWgmmaShapes[static_cast<std::size_t>(s.shape)].tile_tokens();
+  };
+  for (const std::int64_t cols : {4096, 14336}) {
+    EXPECT_EQ(together(product(64, 16, 14336, cols, 4096)), 512);
+    EXPECT_EQ(together(product(128, 32, 14336, cols, 4096)), cols > 4096 ? 256 : 512);
+  }
+  EXPECT_GT(together(product(256, 8, 14336, 4096, 4096)), 1024);
+  EXPECT_GT(together(two_four(14336, 4096, 4096)), 1024);
+}
+
 // Of 16-bit weights of so many columns alive.
 ElementInfo lists(std::int64_t rows, std::int64_t alive) {
   ElementInfo e;

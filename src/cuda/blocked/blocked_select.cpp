@@ -126,7 +126,7 @@ std::vector<Selection> blocked_selections(const ProductInfo& p, const DeviceInfo
     selection.transpose = p.token_major;
     selection.repack = !p.token_major && !p.aligned;
     // token_group counts elements of 16 bits.
-    selection.token_group = token_group(p, 2 * shape.tokens(), device);
+    selection.token_group = token_group(Family::blocked, p, 2 * shape.tokens(), device);
     all.push_back(selection);
   }
   // One kind of kernel whatever the tokens.

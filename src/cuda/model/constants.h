@@ -33,7 +33,7 @@ struct Constants {
     double order_latency_clocks = 1000;  ///< the same in order
     double barrier_clocks = 185;         ///< of a step
     double fill_clocks = 350;            ///< of a tile
-    double fill_many_clocks = 484;       ///< where many tiles follow each other, more buffers
+    double fill_many_clocks = 50;        ///< where many tiles follow each other, more buffers
     double output_clocks = 0.183;        ///< an output
     double output_many_clocks = 0.116;   ///< the same of such tiles in order
     double slice_clocks = 24.2;          ///< a cluster's start and barrier, a further slice ...
