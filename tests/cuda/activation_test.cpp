@@ -79,8 +79,8 @@ TEST(CudaActivation, OfEveryHalf) {
         const double want = exact(activation, values[i]);
         // Beside the rounding of numbers as large as these.
         const double off = std::abs(got[i] - want) - 3e-7 * std::abs(want);
-        ASSERT_LT(off, 2e-6) << "activation " << static_cast<int>(activation) << " of "
-                             << values[i] << " is " << got[i] << ", not " << want;
+        ASSERT_LT(off, 2e-6) << "activation " << static_cast<int>(activation) << " of " << values[i]
+                             << " is " << got[i] << ", not " << want;
         worst = std::max(worst, off);
       }
       std::printf("activation %d, %lld tokens: off by %.2g\n", static_cast<int>(activation),
@@ -95,8 +95,7 @@ TEST(CudaActivation, OfLargeSums) {
   std::vector<float> values = every_half();
   for (float& value : values) value = std::abs(value) < 1000 ? 1000 : value;
   const GpuBytes x(as_bytes(Dtype::f16, values));
-  for (const Activation activation :
-       {Activation::gelu, Activation::gelu_tanh, Activation::silu}) {
+  for (const Activation activation : {Activation::gelu, Activation::gelu_tanh, Activation::silu}) {
     const std::vector<float> got = activated(weight, x, kTokens, activation);
     for (std::size_t i = 0; i < got.size(); ++i) {
       const double sum = 60000.0 * values[i];
