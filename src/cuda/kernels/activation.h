@@ -58,8 +58,8 @@ __device__ inline void gate_fragment(float (&v)[16], const Exponent& exponent) {
   }
 }
 
-/// x F(x) of a distribution function F that is symmetric: max(x, 0) - |x| F(-|x|), of which the tail
-/// F(-t) is 2 to the power of a polynomial in t. Beyond `largest` the tail is nothing.
+/// x F(x) of a distribution function F that is symmetric: max(x, 0) - |x| F(-|x|), of which the
+/// tail F(-t) is 2 to the power of a polynomial in t. Beyond `largest` the tail is nothing.
 template <int kCount>
 __device__ inline float less_tail(float x, const float (&polynomial)[kCount], float largest) {
   const float t = fminf(fabsf(x), largest);
