@@ -230,7 +230,11 @@ void run(const Selection& selection, const PackedWeight& weight, const Matrix& x
   p.staged = stages_outputs(p.epilogue, selection.slices);
   if (selection.family == Family::expand) {
     p.row_tile_count = (p.block_count + shape.blocks() - 1) / shape.blocks();
-    launch_expanded_wgmma(selection.shape, impl.dtype, p, impl.device_info, stream);
+    if (p.columns.group == expand::kOrderedGroup)
+      launch_expanded_in_order(selection.shape, selection.token_major, impl.dtype, p,
+                               impl.device_info, stream);
+    else
+      launch_expanded_wgmma(selection.shape, impl.dtype, p, impl.device_info, stream);
     return;
   }
   if (selection.family == Family::gather) {

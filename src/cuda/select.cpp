@@ -197,8 +197,9 @@ Selection select_of(Family family, const ProductInfo& p, const DeviceInfo& devic
     selection.token_major = p.token_major;
     return selection;
   }
-  const bool reads_tokens =
-      (family == Family::wgmma && p.in_order && !p.slots) || (family == Family::gather && p.runs);
+  const bool reads_tokens = (family == Family::wgmma && p.in_order && !p.slots) ||
+                            (family == Family::gather && p.runs) ||
+                            (family == Family::expand && p.group == expand::kOrderedGroup);
   const bool direct = reads_tokens && p.token_major && p.aligned;
   selection.token_major = direct;
   selection.transpose = p.token_major && !direct;

@@ -217,8 +217,7 @@ bool can_run(Family family, const ProductInfo& p, const DeviceInfo& device) {
   if (!device.has_wgmma || p.steps == 0) return false;
   if (family == Family::wgmma) return p.vector_blocks > 0;
   if (family == Family::gather) return p.gathers;
-  return p.regular && !p.in_order && p.group >= expand::kLeastGroup &&
-         p.group <= expand::kMostGroup;
+  return p.regular && !p.in_order && expand::can_expand(p.group);
 }
 
 }  // namespace coppice::cuda

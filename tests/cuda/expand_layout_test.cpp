@@ -1,7 +1,5 @@
 // What a kernel that expands its weight to 2:4 in registers multiplies by, followed on the host
 // from the packed order, register by register: it is the weight.
-#include "cuda/kernels/expand_layout.h"
-
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -12,6 +10,7 @@
 
 #include "cpu/random_weight.h"
 #include "cuda/host_pack.h"
+#include "cuda/kernels/expand_ordered_layout.h"
 
 namespace coppice::cuda {
 namespace {
@@ -22,7 +21,7 @@ constexpr int kGroups[] = {5, 6, 7, 8};
 
 TEST(ExpandLayout, SlotsHoldColumnsOfTheirStep) {
   for (int group : kGroups) {
-    const expand::Parts parts = expand::parts(group == 5);
+    const expand::Parts parts = expand::parts(expand::form_of(group));
     const int quads = parts.count * parts.lane_quads();
     std::set<int> seen;
     for (int t = 0; t < expand::kLanes; ++t)
@@ -98,7 +97,7 @@ void check(const Pattern& pattern, std::int64_t rows, std::int64_t cols) {
   decompress(weight.view(), {reinterpret_cast<std::byte*>(want.data()), Dtype::f16, rows, cols, 0});
   ASSERT_EQ(pack.plan.quad_bytes, 1);
   const int group = pattern.group, steps = static_cast<int>(pack.plan.steps);
-  const expand::Parts parts = expand::parts(group == 5);
+  const expand::Parts parts = expand::parts(expand::form_of(group));
   std::vector<std::uint16_t> got(want.size());
   for (std::size_t padded = 0; padded < pack.plan.units.size() * kUnitRows; ++padded) {
     const RowUnit& unit = pack.plan.units[padded / kUnitRows];

@@ -189,8 +189,9 @@ TEST(CudaProduct, ResidualsThroughTheRing) {
 TEST(CudaProduct, EveryExpandingKernel) {
   COPPICE_NEEDS_GPU();
   std::uint64_t seed = 400;
-  for (const char* pattern : {"16:2:5", "64:2:5", "128:2:5", "32:2:6", "64:2:7", "16:2:8", "24:2:8",
-                              "80:2:7", "128:2:8", "8:2:8", "2:2:5"})
+  for (const char* pattern :
+       {"16:2:5", "64:2:5", "128:2:5", "32:2:6", "64:2:7", "16:2:8", "24:2:8", "80:2:7", "128:2:8",
+        "8:2:8", "2:2:5", "16:2:16", "24:2:16", "64:2:16", "2:2:16"})
     for (std::int64_t cols : {128, 400, 1027})
       for (std::int64_t tokens : {64, 136, 520})
         check_problem({.pattern = Pattern::parse(pattern),
@@ -198,12 +199,14 @@ TEST(CudaProduct, EveryExpandingKernel) {
                        .cols = cols,
                        .tokens = tokens,
                        .dtype = seed % 2 == 0 ? Dtype::f16 : Dtype::bf16,
+                       .x_layout = seed % 5 < 2 ? Layout::token_major : Layout::feature_major,
                        .y_layout = seed % 3 == 0 ? Layout::token_major : Layout::feature_major,
                        .every_kernel_of = Family::expand},
                       seed++);
   check_random(20261123, [](Problem& p, Random& random) {
     p.pattern = Pattern::make(p.pattern.is_two_four() ? 16 : p.pattern.vec_rows, 1, 4,
-                              random_int(random, 5, 8), 2);
+                              random_int(random, 5, 9), 2);
+    if (p.pattern.group > 8) p.pattern = Pattern::make(p.pattern.vec_rows, 1, 4, 16, 2);
     p.permuted = false;
     p.every_kernel_of = Family::expand;
   });
@@ -270,7 +273,7 @@ TEST(CudaProduct, ExpandingKernelsAgreeWithThePortableOnLargeProducts) {
     return bytes;
   }());
   const Matrix x_matrix{x.data(), Dtype::f16, kTokens, kCols, Layout::feature_major, 0};
-  for (const char* pattern : {"32:2:5", "16:2:8"}) {
+  for (const char* pattern : {"32:2:5", "16:2:8", "16:2:16"}) {
     const SparseMatrix weight =
         cpu::random_weight(random, Pattern::parse(pattern), kRows, kCols, Dtype::f16);
     const PackedWeight packed(weight.view());

@@ -144,14 +144,23 @@ TEST(Select, ShortVectorsOfTensOfTokensAreExpanded) {
     EXPECT_EQ(name(vec_rows, 8, 4096, 64, false), "expand 64x64 in turns 2 slices");
     EXPECT_EQ(name(vec_rows, 8, 4096, 256, false), "expand 128x128 2 slices");
     EXPECT_EQ(name(vec_rows, 8, 14336, 128, true), "expand 128x128 after a transpose");
+    // In order: either layout as it is (23 November 2026).
     for (const bool token_major : {false, true}) {
-      EXPECT_TRUE(name(vec_rows, 16, 4096, 64, token_major).starts_with("unpack 2:4"));
-      EXPECT_TRUE(name(vec_rows, 16, 1024, 64, token_major).starts_with("decode"));
+      const std::string layout = token_major ? " token-major" : "";
+      const auto chosen = [&](std::int64_t rows, std::int64_t tokens) {
+        return name(vec_rows, 16, rows, tokens, token_major);
+      };
+      EXPECT_EQ(chosen(4096, 64), "expand 64x64 in turns 2 slices" + layout);
+      EXPECT_EQ(chosen(4096, 128), "expand 64x128 in turns 2 slices" + layout);
+      EXPECT_EQ(chosen(4096, 256), "expand 64x128 in turns" + layout);
+      EXPECT_EQ(chosen(4096, 512), "expand 128x128" + layout);
+      EXPECT_EQ(chosen(14336, 64), "expand 64x64" + layout);
+      EXPECT_EQ(chosen(14336, 128), "expand 128x128" + layout);
+      EXPECT_EQ(chosen(14336, 256), "expand 128x256" + layout);
+      EXPECT_TRUE(chosen(4096, 4096).starts_with("unpack 2:4"));
+      EXPECT_TRUE(chosen(4096, 8).starts_with("decode"));
     }
   }
-  // The portable kernels gather for 32 rows at once, not for 16.
-  EXPECT_TRUE(name(32, 16, 14336, 128, true).starts_with("mma"));
-  EXPECT_TRUE(name(16, 16, 14336, 128, true).starts_with("unpack 2:4"));
 }
 
 TEST(Select, DecodeShapesFitTheDevice) {

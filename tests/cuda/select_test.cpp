@@ -275,7 +275,7 @@ TEST(Select, WgmmaTilesFitTheMultiprocessor) {
 
 TEST(Select, RegularWeightsOfSmallGroupsCanBeExpandedOnHopper) {
   for (int vec_rows : {2, 16, 32, 64, 128})
-    for (int group : {5, 6, 7, 8})
+    for (int group : {5, 6, 7, 8, 16})
       EXPECT_TRUE(can_run(Family::expand, product(vec_rows, group, 4096, 4096, 64), hopper()));
   EXPECT_FALSE(can_run(Family::expand, product(32, 9, 4096, 4096, 64), hopper()));
   EXPECT_FALSE(can_run(Family::expand, two_four(4096, 4096, 64), hopper()));
@@ -283,6 +283,11 @@ TEST(Select, RegularWeightsOfSmallGroupsCanBeExpandedOnHopper) {
   ProductInfo p = product(16, 8, 14336, 4096, 4096);
   EXPECT_EQ(selection_name(select_of(Family::expand, p, hopper())), "expand 128x256");
   p.token_major = true;
+  EXPECT_TRUE(select_of(Family::expand, p, hopper()).transpose);
+  p.group = 16;  // is read in order
+  EXPECT_FALSE(select_of(Family::expand, p, hopper()).transpose);
+  EXPECT_TRUE(select_of(Family::expand, p, hopper()).token_major);
+  p.aligned = false;
   EXPECT_TRUE(select_of(Family::expand, p, hopper()).transpose);
   p.regular = false;  // windows that are not side by side
   EXPECT_FALSE(can_run(Family::expand, p, hopper()));
@@ -319,16 +324,17 @@ TEST(Select, TurnsAreForExpandedWeightsAlone) {
 TEST(Select, ExpandingTilesFitTheMultiprocessor) {
   for (const WgmmaShape& s : kWgmmaShapes) {
     if (!s.expands) continue;
-    for (bool fives : {false, true}) {
-      EXPECT_GE(s.expand_stages(s.expand_part_bytes(fives)), 3);
-      EXPECT_LE(s.thread_blocks * (s.expand_shared_bytes(fives) + 1024), 228 * 1024);
+    for (const auto form : {expand::Form::fives, expand::Form::eights, expand::Form::sixteens}) {
+      EXPECT_GE(s.expand_stages(form), 3);
+      EXPECT_LE(s.thread_blocks * (s.expand_shared_bytes(form) + 1024), 228 * 1024);
     }
   }
 }
 
 TEST(Select, LowVectorsAndOtherDevicesUseThePortableFamily) {
   EXPECT_EQ(select(product(32, 8, 4096, 4096, 4096), hopper()).family, Family::expand);
-  EXPECT_EQ(select(product(32, 16, 4096, 4096, 4096), hopper()).family, Family::mma);
+  EXPECT_EQ(select(product(32, 16, 4096, 4096, 4096), hopper()).family, Family::expand);
+  EXPECT_EQ(select(product(32, 12, 4096, 4096, 4096), hopper()).family, Family::mma);
   EXPECT_EQ(select(product(64, 5, 4096, 4096, 4096), hopper()).family, Family::wgmma);
   EXPECT_EQ(select(product(128, 8, 4096, 4096, 4096), ampere()).family, Family::mma);
   EXPECT_EQ(select(two_four(4096, 4096, 4096), ada()).family, Family::mma);

@@ -140,7 +140,7 @@ requires(kConfig.expands()) struct Operands<kConfig> {
 /// Adds one tile's products to `d`. While a step's products are under way the next one's fragments
 /// are made.
 template <WgmmaConfig kConfig, int kBlocks, int kCount>
-requires(kConfig.expands()) class TileSum<kConfig, kBlocks, kCount> {
+requires(kConfig.expands() && !kConfig.expands_in_order()) class TileSum<kConfig, kBlocks, kCount> {
   static_assert(kBlocks == 1, "a warpgroup expands one block");
   using Pipe = Pipeline<kConfig>;
   static constexpr int kParts = Pipe::kParts.count;

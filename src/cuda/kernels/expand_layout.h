@@ -22,6 +22,9 @@ inline constexpr int kLaneWindows = 4;  // of a record's step, one lane
 inline constexpr int kLanes = kStepQuads / kLaneWindows;
 inline constexpr int kLeastGroup = 5, kMostGroup = 8;
 
+/// Ways to expand, by M: 5, 6 to 8, and 16 (expand_ordered_layout.h).
+enum class Form : std::uint8_t { fives, eights, sixteens };
+
 /// Stages of activations: a step of a record is cut into parts.
 struct Parts {
   int count;     ///< of a step
@@ -29,7 +32,9 @@ struct Parts {
   constexpr int slots() const { return 32 * products; }
   constexpr int lane_quads() const { return 2 * products; }
 };
-constexpr Parts parts(bool fives) { return fives ? Parts{1, 3} : Parts{2, 2}; }
+constexpr Parts parts(Form form) {
+  return form == Form::fives ? Parts{1, 3} : form == Form::eights ? Parts{2, 2} : Parts{4, 2};
+}
 
 /// Columns between quads of a window (M = 5: of a pair of windows), and between what a lane holds
 /// of them.
@@ -136,6 +141,5 @@ constexpr Tables tables(int group) {
 
 /// Shared memory beside a block's records: for each of its units the codes of a step's windows.
 inline constexpr int kBlockCodeBytes = kBlockUnits * kStepQuads * 4;
-inline constexpr int kTableBytes = sizeof(Tables);
 
 }  // namespace coppice::cuda::expand

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cuda/kernels/expand_layout.h"
+#include "cuda/kernels/expand_ordered_layout.h"
 #include "cuda/kernels/wgmma_pipeline.h"
 #include "cuda/ptx/cluster_halves.h"
 #include "cuda/ptx/group_arrive.h"
@@ -63,17 +64,22 @@ using ExpandWalk =
 __device__ constexpr expand::Tables kExpandTables[] = {expand::tables(5), expand::tables(6),
                                                        expand::tables(7), expand::tables(8)};
 
+/// The same for windows of 16.
+__device__ constexpr expand::OrderedTables kOrderedTables = expand::ordered_tables();
+
 template <WgmmaConfig kConfig>
 requires(kConfig.expands()) struct Pipeline<kConfig> {
-  static constexpr expand::Parts kParts = expand::parts(kConfig.source == Source::fives);
+  static constexpr expand::Parts kParts = expand::parts(kConfig.form());
   static constexpr int kSlots = kParts.slots();
   static constexpr int kStepProducts = kParts.count * kParts.products;
   static constexpr int kPartBytes = kConfig.tile_tokens() * kSlots * 2;
-  static constexpr int kCodeBytes = kConfig.shape.blocks() * expand::kBlockCodeBytes;
+  static constexpr int kCodeBytes =
+      kConfig.shape.blocks() * expand::block_code_bytes(kConfig.form());
   static constexpr int kWeightBytes = kConfig.weight_bytes() + kCodeBytes;
-  static constexpr int kStages = kConfig.shape.expand_stages(kPartBytes);
+  static constexpr int kStages = kConfig.shape.expand_stages(kConfig.form());
   static constexpr std::uint32_t kStageBytes = kPartBytes;
-  static constexpr int kWeightStages = kConfig.shape.expand_weight_stages();
+  static constexpr std::uint32_t kTableBytes = expand::table_bytes(kConfig.form());
+  static constexpr int kWeightStages = kConfig.shape.expand_weight_stages(kConfig.form());
 
   std::uint32_t activations, weights, staging, codes, entries, tables_full, sums, infos;
   Ring<kStages> x;
@@ -88,7 +94,7 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
     codes = staging + kConfig.shape.staging_bytes();
     static_assert(kConfig.shape.staging_bytes() % (expand::kMasks * 4) == 0);
     entries = codes + expand::kMasks * 4;
-    weights = codes + expand::kTableBytes;
+    weights = codes + kTableBytes;
     x.barriers = weights + kWeightStages * kWeightBytes;
     w.barriers = x.barriers + Ring<kStages>::kBytes;
     sums = w.barriers + Ring<kWeightStages>::kBytes;
@@ -100,7 +106,8 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
     // A stage is for the warpgroups of all rows and tokens; those along the columns take turns.
     constexpr int kReaders = kConfig.consumers() / kConfig.shape.col_groups;
     x.init(1, kReaders);
-    w.init(2, kReaders);  // the copy of the records, and who looks up their codes
+    // The copy of the records, and who looks up their codes.
+    w.init(2, kConfig.expands_in_order() ? kConfig.consumers() : kReaders);
     ptx::barrier_init(sums, 1);
     ptx::barrier_init(tables_full, 1);
     ptx::fence_barrier_init();
@@ -123,14 +130,15 @@ requires(kConfig.expands()) struct Pipeline<kConfig> {
   }
   /// By one thread.
   __device__ void copy_tables(int group) const {
-    ptx::barrier_arrive_expect(tables_full, expand::kTableBytes);
-    ptx::copy_bulk(codes, &kExpandTables[group - expand::kLeastGroup], expand::kTableBytes,
-                   tables_full);
+    const void* tables = &kOrderedTables;
+    if constexpr (!kConfig.expands_in_order()) tables = &kExpandTables[group - expand::kLeastGroup];
+    ptx::barrier_arrive_expect(tables_full, kTableBytes);
+    ptx::copy_bulk(codes, tables, kTableBytes, tables_full);
   }
   __device__ void wait_tables() const { ptx::barrier_wait(tables_full, 0); }
   __device__ std::uint32_t activation_tile() const { return activations + x.stage * kPartBytes; }
   __device__ std::uint32_t weight_tile() const { return weights + w.stage * kWeightBytes; }
-  /// Of each unit, the codes of a step's windows.
+  /// Of each unit, the codes of a step's windows, or the ways to expand them.
   __device__ std::uint32_t window_codes() const { return weight_tile() + kConfig.weight_bytes(); }
 };
 

@@ -13,8 +13,9 @@ namespace coppice::cuda {
 
 /// The part of a step of activations: all tokens of the tile, 64 a box.
 template <WgmmaConfig kConfig>
-__device__ inline void copy_part(const ProductArguments& p, const WgmmaMaps& maps,
-                                 const Pipeline<kConfig>& pipe, int token, int step, int part) {
+requires(!kConfig.expands_in_order()) __device__
+    inline void copy_part(const ProductArguments& p, const WgmmaMaps& maps,
+                          const Pipeline<kConfig>& pipe, int token, int step, int part) {
   constexpr int kPanelBytes = Pipeline<kConfig>::kSlots * 128;
   constexpr int kPanels = kConfig.tile_tokens() / 64;
   const std::uint32_t tile = pipe.activation_tile(), full = pipe.x.full_barrier();
@@ -107,6 +108,8 @@ template <WgmmaConfig kConfig>
 struct LaneMasks {
   static constexpr int kLanes = 32 / (kConfig.shape.blocks() * kBlockUnits);  // of a unit
   static constexpr int kCount = kStepQuads / kLanes;
+  static constexpr int kAhead = 4;        // steps
+  static constexpr int kWindowBytes = 1;  // of a list
   static_assert(kCount == 2 || kCount == 4);
   std::uint32_t bytes;
 
@@ -118,6 +121,9 @@ struct LaneMasks {
     else
       return {__ldg(reinterpret_cast<const std::uint32_t*>(from))};
   }
+  /// Byte of a lane's first window among the codes of a step, and in a list.
+  __device__ static std::uint32_t first_code(int lane) { return lane * kCount * 4; }
+  __device__ static int first_byte(int lane) { return lane % kLanes * kCount; }
   __device__ void look_up(const Pipeline<kConfig>& pipe, std::uint32_t to) const {
     std::uint32_t codes[kCount];
 #pragma unroll
@@ -135,17 +141,18 @@ struct LaneMasks {
 template <WgmmaConfig kConfig>
 __device__ inline void produce_codes(const ProductArguments& p, Pipeline<kConfig> pipe, int lane) {
   using Masks = LaneMasks<kConfig>;
-  constexpr int kAhead = 4;
+  constexpr int kAhead = Masks::kAhead;
   ExpandWalk<kConfig> walk(p);
   const StepSlice slice = StepSlice::of<kConfig>(p);
   const int unit = lane / Masks::kLanes;
-  const std::uint32_t to = pipe.window_codes() - pipe.weights + lane * Masks::kCount * 4;
+  const std::uint32_t to = pipe.window_codes() - pipe.weights + Masks::first_code(lane);
   const auto list_of = [&](std::int32_t block) -> const std::byte* {
     const int number = block * kBlockUnits + unit;
     if (number >= p.block_count * kBlockUnits) return nullptr;
     const std::int64_t vector = __ldg(&p.units[number].vector);
-    return p.columns.data + (vector * p.steps + slice.begin) * kStepQuads +
-           lane % Masks::kLanes * Masks::kCount;
+    constexpr int kListStepBytes = kStepQuads * Masks::kWindowBytes;
+    return p.columns.data + (vector * p.steps + slice.begin) * kListStepBytes +
+           Masks::first_byte(lane);
   };
   const std::byte* list = list_of(walk.now.rows.block);
   Masks masks[kAhead];

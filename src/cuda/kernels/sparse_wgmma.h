@@ -19,7 +19,8 @@
 // Weights with M = 5 to 8 can also be expanded to 2:4 in registers (expand_*.h): a gather saves
 // little there, and nothing where every 16 or 32 rows want other columns. The copy engine brings
 // the activations as they are, in the order of slots of expand_layout.h; consumers make fragments
-// of A from the same records and column lists, a step ahead of the products.
+// of A from the same records and column lists, a step ahead of the products. With M = 16 columns
+// stay in order (expand_ordered_layout.h), and activations may be token-major.
 //
 // Dense weights with lists of columns (vector-wise and block-wise ones, element/element_layout.h)
 // take the same way with wgmma.mma_async (wgmma_dense_*.h): only where weights and columns come
@@ -51,6 +52,11 @@ void launch_wgmma_token_major(int shape, Dtype type, const ProductArguments& arg
 /// vectors of any height; feature-major activations, no row tiles. `shape`: one that expands.
 void launch_expanded_wgmma(int shape, Dtype type, const ProductArguments& arguments,
                            const DeviceInfo& device, cudaStream_t stream);
+
+/// The same with M = 16, which reads activations in either layout.
+void launch_expanded_in_order(int shape, bool token_major, Dtype type,
+                              const ProductArguments& arguments, const DeviceInfo& device,
+                              cudaStream_t stream);
 
 // Where whole weights of V:2:M are made 2:4 first (unpack/spread.cu), M = 5 to 7 are multiplied by
 // atoms of activations that overlap in shared memory (spread_layout.h): nothing else is different.

@@ -11,14 +11,21 @@ namespace coppice::cuda {
 
 /// Where the activations of a step come from.
 enum class Source : std::uint8_t {
-  gathered,       ///< rows of a feature-major matrix, named by column lists
-  runs,           ///< 32 columns of a token-major matrix at a time, named by column lists
-  feature_major,  ///< all rows in order
-  token_major,    ///< all columns in order
-  fives,          ///< all rows, as quads of windows of 5 columns: see expand_layout.h
-  eights,         ///< the same of windows of 6 to 8
-  spread,         ///< all rows, multiplied as the slots of spread_layout.h
+  gathered,              ///< rows of a feature-major matrix, named by column lists
+  runs,                  ///< 32 columns of a token-major matrix at a time, named by column lists
+  feature_major,         ///< all rows in order
+  token_major,           ///< all columns in order
+  fives,                 ///< all rows, as quads of windows of 5 columns: see expand_layout.h
+  eights,                ///< the same of windows of 6 to 8
+  sixteens,              ///< all rows in order, for windows of 16: see expand_ordered_layout.h
+  sixteens_token_major,  ///< the same of all columns
+  spread,                ///< all rows, multiplied as the slots of spread_layout.h
 };
+
+constexpr bool is_expanded(Source source) {
+  return source == Source::fives || source == Source::eights || source == Source::sixteens ||
+         source == Source::sixteens_token_major;
+}
 
 /// Boxes of the matrices that the copy engine reads and writes.
 struct WgmmaMaps {
@@ -41,7 +48,19 @@ struct WgmmaConfig {
   constexpr int step_cols() const { return shape.step_cols(); }
   /// Columns of a panel of 64 tokens in shared memory; the tile's panels of so many lie together.
   constexpr int panel_cols() const { return dense() ? kRunCols : kStepCols; }
-  constexpr bool expands() const { return source == Source::fives || source == Source::eights; }
+  constexpr bool expands_in_order() const {
+    return source == Source::sixteens || source == Source::sixteens_token_major;
+  }
+  constexpr bool expands() const { return is_expanded(source); }
+  constexpr expand::Form form() const {
+    return expands_in_order()        ? expand::Form::sixteens
+           : source == Source::fives ? expand::Form::fives
+                                     : expand::Form::eights;
+  }
+  /// Whether boxes of activations are columns of a token-major matrix, as they are.
+  constexpr bool reads_tokens() const {
+    return source == Source::token_major || source == Source::sixteens_token_major;
+  }
   constexpr bool spreads() const { return source == Source::spread; }
   /// Whether the copy engine can bring the residual of a tile, a block of 64 rows a stage.
   constexpr bool brings_residuals() const {
@@ -64,7 +83,8 @@ struct WgmmaConfig {
   constexpr int producer_registers() const {
     // Fewer copies a thread.
     if (dense() && activation_bytes() <= 16 * 1024) return 64;
-    return expands() ? 40 : consumers() == 1 ? 96 : 88;
+    if (expands()) return expands_in_order() ? 64 : 40;
+    return consumers() == 1 ? 96 : 88;
   }
   constexpr int consumer_registers() const {
     const int pool = launch_registers() * (consumers() + 1) - producer_registers();
@@ -72,7 +92,7 @@ struct WgmmaConfig {
     return share < 240 ? share : 240;
   }
   constexpr int shared_bytes() const {
-    return expands() ? shape.expand_shared_bytes(source == Source::fives) : shape.shared_bytes();
+    return expands() ? shape.expand_shared_bytes(form()) : shape.shared_bytes();
   }
   static constexpr int kAlignment = 1024;  // of a swizzled tile
 };

@@ -77,12 +77,12 @@ inline CUtensorMap token_map(const ProductArguments& p, const WgmmaConfig& confi
 
 // Boxes of activations in order or in runs: see produce_in_order, run_map.
 inline CUtensorMap activation_map(const ProductArguments& p, const WgmmaConfig& config) {
-  if (config.expands())
+  if (config.expands() && !config.expands_in_order())
     return window_map({p.x, config.type, p.x_tokens, p.cols, p.x_stride, p.columns.group});
   if (config.dense())
     return run_map({p.x, config.type, p.x_tokens, p.cols, p.x_stride, config.tile_tokens(),
                     config.source == Source::runs});
-  if (config.source == Source::token_major) return token_map(p, config, config.tile_tokens());
+  if (config.reads_tokens()) return token_map(p, config, config.tile_tokens());
   const int rows = config.spreads() ? spread::step_rows(p.columns.group) : kStepCols;
   return tensor_map(
       {p.x, config.type, p.x_tokens, p.cols, p.x_stride, 64, rows, Swizzled::bytes_128});
@@ -109,9 +109,9 @@ inline CUtensorMap residual_map(const ProductArguments& p, Dtype type) {
 constexpr bool is_compiled(const WgmmaShape& shape, Source source, bool dense) {
   if (shape.dense() != dense) return false;
   // ptxas 13.0 serializes the products of M = 5 there.
-  if (shape.col_groups > 1 && source != Source::eights) return false;
+  if (shape.col_groups > 1 && !(is_expanded(source) && source != Source::fives)) return false;
   if (dense) return source == Source::gathered || source == Source::runs;
-  if (source == Source::fives || source == Source::eights) return shape.expands;
+  if (is_expanded(source)) return shape.expands;
   return source == Source::gathered || shape.in_order;
 }
 
@@ -124,10 +124,10 @@ void launch(const ProductArguments& arguments, const DeviceInfo& device, cudaStr
   if constexpr (kConfig.dense())
     maps.w = piece_map(arguments.lists.values, kType, arguments.lists.half_units,
                        arguments.lists.pieces, kConfig.step_cols() / kRunCols);
-  if constexpr (kConfig.source == Source::token_major)
+  if constexpr (kConfig.reads_tokens())
     if (const int rest = arguments.tokens % kConfig.tile_tokens())
       maps.x_rest = token_map(arguments, kConfig, rest);
-  if constexpr (kConfig.expands())
+  if constexpr (kConfig.expands() && !kConfig.expands_in_order())
     maps.x_rest = tensor_map({arguments.x, kType, arguments.x_tokens, arguments.cols,
                               arguments.x_stride, 64, 4, Swizzled::bytes_128});
   if (arguments.staged) maps.y = output_map(arguments, kType);

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cuda/kernels/expand_layout.h"
+#include "cuda/kernels/expand_ordered_layout.h"
 #include "cuda/packed_layout.h"
 
 namespace coppice::cuda {
@@ -55,24 +56,25 @@ struct WgmmaShape {
 
   // Where the weight is expanded, a stage of activations is a part of a step, and records have
   // stages of their own: as many of the former as fit.
-  constexpr int expand_weight_stages() const { return col_groups > 1 ? 6 : 3; }
-  constexpr int expand_part_bytes(bool fives) const {
-    return tile_tokens() * expand::parts(fives).slots() * 2;
+  constexpr int expand_weight_stages(expand::Form form) const {
+    return col_groups == 1 ? 3 : form == expand::Form::sixteens ? 4 : 6;
   }
-  constexpr int expand_fixed_bytes() const {
-    const int records = blocks() * (kRecordBytes + expand::kBlockCodeBytes);
-    return 1024 + staging_bytes() + expand::kTableBytes + 16 +
-           expand_weight_stages() * (records + 16 + 16);
+  constexpr int expand_part_bytes(expand::Form form) const {
+    return tile_tokens() * expand::parts(form).slots() * 2;
   }
-  constexpr int expand_stages(int part_bytes) const {
+  constexpr int expand_fixed_bytes(expand::Form form) const {
+    const int records = blocks() * (kRecordBytes + expand::block_code_bytes(form));
+    return 1024 + staging_bytes() + expand::table_bytes(form) + 16 +
+           expand_weight_stages(form) * (records + 16 + 16);
+  }
+  constexpr int expand_stages(expand::Form form) const {
     const int shared = 228 * 1024 / thread_blocks - 1024;
-    const int most = (shared - expand_fixed_bytes()) / (part_bytes + 16);
+    const int most = (shared - expand_fixed_bytes(form)) / (expand_part_bytes(form) + 16);
     const int enough = col_groups > 1 ? 16 : 8;
     return most < enough ? most : enough;
   }
-  constexpr int expand_shared_bytes(bool fives) const {
-    const int part = expand_part_bytes(fives);
-    return expand_fixed_bytes() + expand_stages(part) * (part + 16);
+  constexpr int expand_shared_bytes(expand::Form form) const {
+    return expand_fixed_bytes(form) + expand_stages(form) * (expand_part_bytes(form) + 16);
   }
 
   static constexpr int kColumns = 1024;  ///< that lie in shared memory, of so many steps

@@ -75,6 +75,12 @@ struct Constants {
     /// Of two steps of a tile whose warpgroups take turns, and of each token of them.
     double turn_clocks = 520, turn_token_clocks = 7.3;
     double turn_output_clocks = 59;  ///< of a token of such a tile, which begins and ends once
+    /// The same of M = 16, whose columns stay in order.
+    double ordered_multiply = 1.2, ordered_incoming_bytes = 85.8, ordered_l2_share = 1.39;
+    double ordered_least_clocks = 253, ordered_least_token_clocks = 3.33;
+    double ordered_fill_clocks = 14800;
+    double ordered_turn_clocks = 1700, ordered_turn_token_clocks = 3.6;
+    double ordered_turn_output_clocks = 30;
   } expand;
 
   struct Mma {
@@ -305,6 +311,15 @@ void for_each_constant(AnyConstants& c, F f) {
   f("expand.turn_clocks", c.expand.turn_clocks);
   f("expand.turn_token_clocks", c.expand.turn_token_clocks);
   f("expand.turn_output_clocks", c.expand.turn_output_clocks);
+  f("expand.ordered_least_clocks", c.expand.ordered_least_clocks);
+  f("expand.ordered_least_token_clocks", c.expand.ordered_least_token_clocks);
+  f("expand.ordered_turn_clocks", c.expand.ordered_turn_clocks);
+  f("expand.ordered_turn_token_clocks", c.expand.ordered_turn_token_clocks);
+  f("expand.ordered_turn_output_clocks", c.expand.ordered_turn_output_clocks);
+  f("expand.ordered_incoming_bytes", c.expand.ordered_incoming_bytes);
+  f("expand.ordered_l2_share", c.expand.ordered_l2_share);
+  f("expand.ordered_multiply", c.expand.ordered_multiply);
+  f("expand.ordered_fill_clocks", c.expand.ordered_fill_clocks);
   f("mma.shared_bytes", c.mma.shared_bytes);
   f("mma.incoming_bytes", c.mma.incoming_bytes);
   f("mma.small_window_passes", c.mma.small_window_passes);

@@ -15,6 +15,21 @@ double slice_clocks(double start, double output, const WgmmaShape& s, int slices
   return (slices - 1) * (start + output * s.rows() * s.tile_tokens());
 }
 
+// What differs between kernels that expand.
+struct ExpandRates {
+  double multiply, incoming_bytes, l2_share, least_clocks, least_token_clocks, fill_clocks;
+  double turn_clocks, turn_token_clocks, turn_output_clocks;
+};
+ExpandRates expand_rates(const Constants::Expand& c, expand::Form form) {
+  if (form == expand::Form::sixteens)
+    return {c.ordered_multiply,     c.ordered_incoming_bytes,     c.ordered_l2_share,
+            c.ordered_least_clocks, c.ordered_least_token_clocks, c.ordered_fill_clocks,
+            c.ordered_turn_clocks,  c.ordered_turn_token_clocks,  c.ordered_turn_output_clocks};
+  return {c.multiply,     c.incoming_bytes,     c.l2_share,
+          c.least_clocks, c.least_token_clocks, c.fill_clocks,
+          c.turn_clocks,  c.turn_token_clocks,  c.turn_output_clocks};
+}
+
 }  // namespace
 
 // Per step of 64 columns a tile needs the tensor cores, N / 2 + 16 clocks for every m64nNk32 with
@@ -97,11 +112,13 @@ Cost expand_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const De
   const Constants& levels = constants_of(device);
   const double clock = levels.clock_hz;
   const Constants::Expand& c = levels.expand;
-  const expand::Parts parts = expand::parts(p.group == 5);
+  const expand::Form form = expand::form_of(p.group);
+  const ExpandRates rates = expand_rates(c, form);
+  const expand::Parts parts = expand::parts(form);
   const double products = static_cast<double>(parts.products * s.blocks() * s.token_groups);
   const double multiply =
-      (p.group == 5 ? c.five_multiply : 1) * c.multiply * products * (s.tokens / 2.0 + 16);
-  const double incoming = s.expand_part_bytes(p.group == 5) + s.weight_bytes() / parts.count;
+      (p.group == 5 ? c.five_multiply : 1) * rates.multiply * products * (s.tokens / 2.0 + 16);
+  const double incoming = s.expand_part_bytes(form) + s.weight_bytes() / parts.count;
   const std::int64_t tiles = tile_count(s, Family::expand, p) * slices;
   const auto [together, rounds] = rounds_of(tiles, s.thread_blocks, device);
   const auto tile_parts = static_cast<double>(ceil_div(p.steps, slices) * parts.count);
@@ -110,23 +127,26 @@ Cost expand_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const De
   cost.tensor = std::max(
       count * together * multiply / clock,
       all_parts * products * kBlockFlops / 2 * s.tokens / (c.power_share * levels.tensor_flops));
-  cost.l2 = count * together * incoming / c.incoming_bytes / clock;
+  cost.l2 = count * together * incoming / rates.incoming_bytes / clock;
   const double filling = p.group == 5 ? c.five_latency : p.group < 8 ? c.gap_latency : 1;
   const double tokens = s.tile_tokens();
   cost.memory = moved_bytes(p) / (levels.memory_bytes * c.memory_share);
+  const double from_l2 = all_parts * incoming / (levels.l2_bytes * rates.l2_share);
   if (s.col_groups > 1) {
     // Thread blocks of one tile each come one after the other, ends and all. What L2 gives for
-    // them is in their step's time.
-    cost.latency = count * filling / clock *
-                   ((c.turn_clocks + c.turn_token_clocks * tokens) / (s.col_groups * parts.count));
-    cost.launch = rounds * (c.ends_seconds + c.turn_output_clocks * tokens / clock);
-  } else {
-    cost.l2 = std::max(cost.l2, all_parts * incoming / (levels.l2_bytes * c.l2_share));
+    // them is in their step's time, but where columns come in order, which takes less.
     cost.latency =
         count * filling / clock *
-        ((1 + c.beside * (together - 1)) * (c.least_clocks + c.least_token_clocks * tokens));
+        ((rates.turn_clocks + rates.turn_token_clocks * tokens) / (s.col_groups * parts.count));
+    if (form == expand::Form::sixteens) cost.l2 = std::max(cost.l2, from_l2);
+    cost.launch = rounds * (c.ends_seconds + rates.turn_output_clocks * tokens / clock);
+  } else {
+    cost.l2 = std::max(cost.l2, from_l2);
+    cost.latency = count * filling / clock *
+                   ((1 + c.beside * (together - 1)) *
+                    (rates.least_clocks + rates.least_token_clocks * tokens));
     cost.launch =
-        c.ends_seconds + ((rounds - 1) * c.fill_clocks +
+        c.ends_seconds + ((rounds - 1) * rates.fill_clocks +
                           slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
                              clock;
   }
