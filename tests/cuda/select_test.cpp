@@ -326,6 +326,7 @@ TEST(Select, ExpandingTilesFitTheMultiprocessor) {
     if (!s.expands) continue;
     for (const auto form : {expand::Form::fives, expand::Form::eights, expand::Form::sixteens}) {
       EXPECT_GE(s.expand_stages(form), 3);
+      EXPECT_EQ(s.expand_stages(form) % s.expand_turn_parts(form), 0) << "a stage is one's own";
       EXPECT_LE(s.thread_blocks * (s.expand_shared_bytes(form) + 1024), 228 * 1024);
     }
   }

@@ -1,14 +1,16 @@
 // The consumers of a wgmma kernel that expands a weight of windows of 16 columns in order: see
-// expand_ordered_layout.h. Warpgroups that take turns each take some parts of every step.
+// expand_ordered_layout.h. Warpgroups take turns at parts.
 #pragma once
 
 #include "cuda/kernels/expand_consume.h"
 
 namespace coppice::cuda {
 
-/// Makes the fragments of a part, two products of 32 columns.
+/// Makes the fragments of a part, two products of 32 columns; of every `kApart`-th.
 template <WgmmaConfig kConfig>
 class OrderedExpander {
+  static constexpr int kApart = kConfig.shape.col_groups;
+
  public:
   using Part = Fragments<2>;
 
@@ -25,12 +27,13 @@ class OrderedExpander {
     own_ways_ = ways + offsetof(expand::WindowWays, metadata) + t * expand::kWindowWayBytes;
     turn_ = 4 * t;
   }
-  /// Part `kPart` behind the first one, of the step whose record lies at `tile`.
+  /// Part `kApart` * `kPart` behind the first one, of the step whose record lies at `tile`.
   template <int kPart>
   __device__ void expand(std::uint32_t tile, Part& out) const {
-    constexpr int kWays = kPart * expand::kPartWindows * expand::kWindowWayBytes;
-    const std::uint32_t pairs = ptx::load_shared(tile + metadata_ + kPart * 4);
-    const std::uint32_t from = tile + values_ + kPart * kCoreBytes;
+    constexpr int kBehind = kPart * kApart;
+    constexpr int kWays = kBehind * expand::kPartWindows * expand::kWindowWayBytes;
+    const std::uint32_t pairs = ptx::load_shared(tile + metadata_ + kBehind * 4);
+    const std::uint32_t from = tile + values_ + kBehind * kCoreBytes;
     const uint4 values[2] = {ptx::load_shared_16(from), ptx::load_shared_16(from + kCoreRowBytes)};
     const std::uint32_t told_apart = (pairs ^ pairs >> 1) & 0x77777777;  // expand::pair_index
     windows<0, kWays>(tile + selectors_, told_apart, values, out);
@@ -73,7 +76,8 @@ requires(kConfig.expands_in_order()) class TileSum<kConfig, kBlocks, kCount> {
   using Pipe = Pipeline<kConfig>;
   using Part = OrderedExpander<kConfig>::Part;
   static constexpr int kParts = Pipe::kParts.count;
-  static constexpr int kShare = kParts / kConfig.shape.col_groups;  // parts of a step
+  static constexpr int kTurn = kConfig.shape.col_groups;  // of parts
+  static constexpr int kShare = kParts / kTurn;           // of a step
   static_assert(kShare % 2 == 0);
 
  public:
@@ -82,7 +86,7 @@ requires(kConfig.expands_in_order()) class TileSum<kConfig, kBlocks, kCount> {
       : pipe_(pipe),
         d_(d[0]),
         place_(place),
-        expander_(place.row_group, place.col_group * kShare, place.thread),
+        expander_(place.row_group, place.col_group, place.thread),
         b_(ptx::descriptor_low(
             pipe.activations + place.token_group * kConfig.shape.tokens * kStepCols * 2,
             kStepCols * 128)) {}
@@ -94,7 +98,7 @@ requires(kConfig.expands_in_order()) class TileSum<kConfig, kBlocks, kCount> {
     Part even, odd;
     // There is a step; if ptxas 13.0 does not know that it serializes the products (C7515).
     if (steps <= 0) return;
-    if (kShare < kParts) pipe_.x.skip(place_.col_group * kShare);
+    if constexpr (kTurn > 1) pipe_.x.skip(place_.col_group);
 #pragma unroll 1
     for (int step = 0; step < steps; ++step) {
       pipe_.w.wait_full();
@@ -103,7 +107,6 @@ requires(kConfig.expands_in_order()) class TileSum<kConfig, kBlocks, kCount> {
       // After the products that need all loads from it: an arrive does not wait for loads.
       if (releases()) ptx::barrier_arrive(pipe_.w.empty_barrier());
       pipe_.w.advance();
-      if constexpr (kShare < kParts) pipe_.x.skip(kParts - kShare);
     }
     ptx::wgmma_wait<0>();
     keep(even);
@@ -136,7 +139,7 @@ requires(kConfig.expands_in_order()) class TileSum<kConfig, kBlocks, kCount> {
     __syncwarp();
     if (place_.active) multiply(now);
     under_way_ = pipe_.x.empty_barrier();
-    pipe_.x.advance();
+    pipe_.x.skip(kTurn);
     keep(before);
     if constexpr (kPart + 1 < kShare) add_parts<kPart + 1>(before, now, true);
   }

@@ -67,11 +67,20 @@ struct WgmmaShape {
     return 1024 + staging_bytes() + expand::table_bytes(form) + 16 +
            expand_weight_stages(form) * (records + 16 + 16);
   }
+  /// Parts after which it is the same warpgroup's turn. So many stages, or a multiple, so that a
+  /// stage is always the same one's: a barrier's phase tells only two rounds of the ring apart, and
+  /// one who had not waited for the round before could take it for its own, should copies overtake
+  /// each other.
+  constexpr int expand_turn_parts(expand::Form form) const {
+    if (col_groups == 1 || form == expand::Form::sixteens) return col_groups;
+    return col_groups * expand::parts(form).count;
+  }
   constexpr int expand_stages(expand::Form form) const {
     const int shared = 228 * 1024 / thread_blocks - 1024;
     const int most = (shared - expand_fixed_bytes(form)) / (expand_part_bytes(form) + 16);
     const int enough = col_groups > 1 ? 16 : 8;
-    return most < enough ? most : enough;
+    const int count = most < enough ? most : enough;
+    return count - count % expand_turn_parts(form);
   }
   constexpr int expand_shared_bytes(expand::Form form) const {
     return expand_fixed_bytes(form) + expand_stages(form) * (expand_part_bytes(form) + 16);
