@@ -112,6 +112,32 @@ void sampled(Structure& self, std::uintptr_t dvalues, std::int64_t tokens, std::
                      values_of<T>(grid, dvalues), used);
 }
 
+void transposed_bf16(Structure& self, std::uintptr_t values, std::int64_t tokens, std::uintptr_t dy,
+                     std::int64_t dy_stride, bool dy_by_features, std::uintptr_t dx,
+                     bool dx_by_features, int threads) {
+  using Bits = std::uint16_t;
+  const int used = thread_count(threads);
+  const KeptBits& kept = self.kept_bits(used);
+  const Grid& grid = kept.grid();
+  nb::gil_scoped_release release;
+  multiply_transposed_bf16(kept, values_of<const Bits>(grid, values),
+                           matrix<const Bits>(dy, tokens, grid.rows(), dy_stride, dy_by_features),
+                           matrix<Bits>(dx, tokens, grid.cols(), 0, dx_by_features), used);
+}
+
+void sampled_bf16(Structure& self, std::uintptr_t dvalues, std::int64_t tokens, std::uintptr_t dy,
+                  std::int64_t dy_stride, bool dy_by_features, std::uintptr_t x,
+                  std::int64_t x_stride, bool x_by_features, int threads) {
+  using Bits = std::uint16_t;
+  const int used = thread_count(threads);
+  const KeptBits& kept = self.kept_bits(used);
+  const Grid& grid = kept.grid();
+  nb::gil_scoped_release release;
+  sampled_product_bf16(kept, matrix<const Bits>(dy, tokens, grid.rows(), dy_stride, dy_by_features),
+                       matrix<const Bits>(x, tokens, grid.cols(), x_stride, x_by_features),
+                       values_of<Bits>(grid, dvalues), used);
+}
+
 void bind_layout(nb::module_& module) {
   nb::class_<Grid>(module, "Grid", "A pattern laid over a weight: sizes of its canonical arrays.")
       .def(nb::new_([](const PatternArgument& pattern, std::int64_t rows, std::int64_t cols,
@@ -172,16 +198,20 @@ SparseView Structure::view(Dtype dtype, std::uintptr_t values) const {
           input_permutation_};
 }
 
-const KeptColumns& Structure::kept_columns(int threads) {
-  if (kept_) return *kept_;
-  std::shared_ptr<const KeptColumns> made;
+template <typename Kept>
+const Kept& Structure::made(std::shared_ptr<const Kept>& kept, int threads) {
+  if (kept) return *kept;
+  std::shared_ptr<const Kept> made;
   {
     nb::gil_scoped_release release;
-    made = std::make_shared<const KeptColumns>(view(Dtype::f32, 0), threads);
+    made = std::make_shared<const Kept>(view(Dtype::f32, 0), threads);
   }
-  if (!kept_) kept_ = std::move(made);  // else another thread did
-  return *kept_;
+  if (!kept) kept = std::move(made);  // else another thread did
+  return *kept;
 }
+
+const KeptColumns& Structure::kept_columns(int threads) { return made(kept_columns_, threads); }
+const KeptBits& Structure::kept_bits(int threads) { return made(kept_bits_, threads); }
 
 void bind_tensors(nb::module_& module) {
   bind_layout(module);
@@ -202,7 +232,12 @@ void bind_tensors(nb::module_& module) {
       .def("multiply_transposed_f32", &transposed<float>)
       .def("multiply_transposed_f64", &transposed<double>)
       .def("sampled_product_f32", &sampled<float>)
-      .def("sampled_product_f64", &sampled<double>);
+      .def("sampled_product_f64", &sampled<double>)
+      .def("multiply_transposed_bf16", &transposed_bf16)
+      .def("sampled_product_bf16", &sampled_bf16);
+  module.def(
+      "multiplies_bf16", [] { return bf16_instructions() == Bf16Instructions::vectors; },
+      "Whether the gradients in bf16 are those to take on this processor.");
   module.def("multiply_tensor", &multiply);
 }
 

@@ -26,14 +26,20 @@ class Structure {
   const std::shared_ptr<const Grid>& grid() const { return grid_; }
   /// With values that lie elsewhere, [rows, kept] of a dtype.
   SparseView view(Dtype dtype, std::uintptr_t values) const;
-  /// Decoded by the first call. Called with the GIL held, which it releases.
+  /// Decoded by the first call. Called with the GIL held, which they release.
   const KeptColumns& kept_columns(int threads);
+  const KeptBits& kept_bits(int threads);
 
  private:
   std::shared_ptr<const Grid> grid_;
   std::vector<std::byte> columns_, metadata_;
   std::vector<std::uint32_t> input_permutation_;
-  std::shared_ptr<const KeptColumns> kept_;
+  // Made by the first call that wants it.
+  template <typename Kept>
+  const Kept& made(std::shared_ptr<const Kept>& kept, int threads);
+
+  std::shared_ptr<const KeptColumns> kept_columns_;
+  std::shared_ptr<const KeptBits> kept_bits_;
 };
 
 /// "float32", "float16" or "bfloat16".

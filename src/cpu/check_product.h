@@ -3,9 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
 #include <cstdint>
 
 #include "coppice/error.h"
+#include "coppice/grid.h"
 #include "coppice/linear.h"
 
 namespace coppice::cpu {
@@ -41,6 +43,20 @@ void check_product(std::int64_t rows, std::int64_t cols, const Activations& x,
   if (!epilogue.bias.empty() && std::ssize(epilogue.bias) != rows)
     throw InvalidArgument(fmt::format("bias has {} values, needs one for each of {} rows",
                                       epilogue.bias.size(), rows));
+}
+
+/// Throws InvalidArgument unless dy is [tokens, rows], x or dx [tokens, cols], and there are as
+/// many values as the weight stores.
+inline void check_gradients(const Grid& grid, std::int64_t dy_tokens, std::int64_t dy_features,
+                            std::int64_t tokens, std::int64_t features, std::size_t values) {
+  if (dy_features != grid.rows() || features != grid.cols() || dy_tokens != tokens)
+    throw InvalidArgument(fmt::format(
+        "a weight of {} x {} needs dy [tokens, {}] and x [tokens, {}]; got [{}, {}] and [{}, {}]",
+        grid.rows(), grid.cols(), grid.rows(), grid.cols(), dy_tokens, dy_features, tokens,
+        features));
+  if (values != static_cast<std::size_t>(grid.rows() * grid.kept()))
+    throw InvalidArgument(
+        fmt::format("got {} values, the weight stores {} x {}", values, grid.rows(), grid.kept()));
 }
 
 }  // namespace coppice::cpu

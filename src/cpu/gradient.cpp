@@ -4,12 +4,9 @@
 // rows before the next.
 #include "coppice/gradient.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
-#include "coppice/error.h"
 #include "core/parallel_for.h"
 #include "cpu/aligned_buffer.h"
 #include "cpu/check_product.h"
@@ -131,20 +128,6 @@ void write_stripe(const KeptColumns& kept, const Stripe& stripe, const T* sums, 
   }
 }
 
-template <typename T>
-void check_gradients(const Grid& grid, const BasicActivations<const T>& dy, std::int64_t tokens,
-                     std::int64_t features, std::size_t values) {
-  cpu::check_activations(dy, "dy");
-  if (dy.features != grid.rows() || features != grid.cols() || dy.tokens != tokens)
-    throw InvalidArgument(fmt::format(
-        "a weight of {} x {} needs dy [tokens, {}] and x [tokens, {}]; got [{}, {}] and [{}, {}]",
-        grid.rows(), grid.cols(), grid.rows(), grid.cols(), dy.tokens, dy.features, tokens,
-        features));
-  if (values != size(grid.rows() * grid.kept()))
-    throw InvalidArgument(
-        fmt::format("got {} values, the weight stores {} x {}", values, grid.rows(), grid.kept()));
-}
-
 }  // namespace
 
 KeptColumns::KeptColumns(const SparseView& weight, int threads)
@@ -171,7 +154,8 @@ void multiply_transposed(const KeptColumns& kept, std::span<const T> values,
                          int threads) {
   const Grid& grid = kept.grid();
   cpu::check_activations(dx, "dx");
-  check_gradients(grid, dy, dx.tokens, dx.features, values.size());
+  cpu::check_activations(dy, "dy");
+  cpu::check_gradients(grid, dy.tokens, dy.features, dx.tokens, dx.features, values.size());
   if (dx.tokens == 0 || dx.features == 0) return;
   const std::int64_t width = width_for<T>(dx.tokens, cpu::kScatterBytes);
   const std::vector<Stripe> stripes = stripes_of(grid, columns_at_hand<T>(width));
@@ -194,7 +178,8 @@ void sampled_product(const KeptColumns& kept, const BasicActivations<const T>& d
                      const BasicActivations<const T>& x, std::span<T> dvalues, int threads) {
   const Grid& grid = kept.grid();
   cpu::check_activations(x, "x");
-  check_gradients(grid, dy, x.tokens, x.features, dvalues.size());
+  cpu::check_activations(dy, "dy");
+  cpu::check_gradients(grid, dy.tokens, dy.features, x.tokens, x.features, dvalues.size());
   std::ranges::fill(dvalues, T{0});
   if (x.tokens == 0 || dvalues.empty()) return;
   const std::int64_t width = width_for<T>(x.tokens, 16 * cpu::kLaneBytes);

@@ -6,33 +6,14 @@
 #include <vector>
 
 #include "core/parallel_for.h"
-#include "cpu/aligned_buffer.h"
 #include "cpu/many_tokens_kernels.h"
 #include "cpu/many_tokens_plan.h"
+#include "cpu/scratch.h"
 
 namespace coppice::cpu {
 namespace {
 
 constexpr std::int64_t kPackCols = 256;  // columns that one packing task copies
-
-// Scratch memory that grows and is kept: fresh pages would cost more than the copy they are for.
-class Scratch {
- public:
-  template <typename T>
-  T* room(std::int64_t count) {
-    const std::int64_t bytes = count * std::int64_t{sizeof(T)};
-    if (bytes > bytes_) {
-      memory_.reset();
-      memory_ = aligned_array<std::byte>(static_cast<std::size_t>(bytes));
-      bytes_ = bytes;
-    }
-    return reinterpret_cast<T*>(memory_.get());
-  }
-
- private:
-  AlignedArray<std::byte> memory_;
-  std::int64_t bytes_ = 0;
-};
 
 // What a worker needs for a chunk.
 struct WorkerScratch {

@@ -137,7 +137,7 @@ def test_gradients_match_the_dense_layer(tokens):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("tokens", [20, 300, 1100])  # many bf16 tokens take dense products where the processor has them
+@pytest.mark.parametrize("tokens", [1, 20, 70, 300, 1100])  # bf16 has kernels of its own, or dense products for many, where the processor has it
 @pytest.mark.parametrize("layout", ["token", "feature"])
 def test_gradients_of_16_bits(dtype, tokens, layout):
     for pattern in PATTERNS:
@@ -151,6 +151,23 @@ def test_gradients_of_16_bits(dtype, tokens, layout):
         gradient = copy.deepcopy(layer)
         gradient.weight.values.data = layer.weight.values.grad
         close(gradient.to_dense(), (dy.double().t() @ x.double()) * kept, BOUNDS[dtype])
+
+
+@pytest.mark.parametrize("tokens", [5, 60, 400])
+def test_bf16_gradients_are_as_exact_as_dense_ones(tokens):
+    for pattern in PATTERNS:
+        layer = ct.SparseLinear(512, 384, pattern, dtype=torch.bfloat16, bias=False)
+        kept = torch.from_numpy(layer.weight.to_matrix().mask())
+        dense = layer.to_dense().requires_grad_()
+        dy = torch.randn(tokens, 384).bfloat16()
+        xs, xd = (torch.randn(tokens, 512, generator=torch.Generator().manual_seed(3)).bfloat16().requires_grad_() for _ in range(2))
+        layer(xs).backward(dy)
+        F.linear(xd, dense).backward(dy)
+        gradient = copy.deepcopy(layer)
+        gradient.weight.values.data = layer.weight.values.grad
+        exact_dx, exact_dw = dy.double() @ dense.detach().double(), (dy.double().t() @ xd.detach().double()) * kept
+        for ours, theirs, exact in ((xs.grad, xd.grad, exact_dx), (gradient.to_dense(), dense.grad * kept, exact_dw)):
+            assert (ours.double() - exact).norm() <= 1.02 * (theirs.double() - exact).norm()
 
 
 @pytest.mark.parametrize("by_features", [False, True])

@@ -12,8 +12,8 @@ from ._names import ACTIVATION_INDEX, DTYPES
 
 
 # On the CPU gradients for many tokens of weights of which much is kept are faster by the dense product, although the weight is
-# decompressed for it, or the gradient of all weights made: of 2:4 in fp32, and in bf16 on processors that multiply it, where the kernels
-# here compute in fp32 (docs/torch.md): (more than this is kept, least tokens).
+# decompressed for it, or the gradient of all weights made: of 2:4 in fp32, and in bf16 where PyTorch multiplies it and the kernels here
+# compute in fp32 (docs/torch.md): (more than this is kept, least tokens).
 _DENSE_F32 = ((0.4, 256),)
 _DENSE_BF16 = ((0.15, 256), (0.1, 1024))
 
@@ -180,6 +180,11 @@ def _multiplies_bf16():
     return torch.backends.mkldnn.is_available() and supported is not None and bool(supported())
 
 
+def _has_bf16_kernels(grid, *tensors):
+    """Whether gradients are taken by kernels that multiply in bf16, which are slower than dense products if more is kept."""
+    return grid.density <= 0.5 and all(tensor.dtype is torch.bfloat16 for tensor in tensors) and _core.multiplies_bf16()
+
+
 def _in_bf16(*tensors):
     return all(tensor.dtype is torch.bfloat16 for tensor in tensors) and _multiplies_bf16()
 
@@ -207,6 +212,8 @@ def input_gradient(dy, values, columns, metadata, permutation, layout, by_featur
         else:
             dense = scatter(entry, values).to(dy.dtype)
         return _cuda.input_gradient(dense, dy, by_features).reshape(shape)
+    if _has_bf16_kernels(grid, dy, values):
+        return _input_gradient_bf16(entry, dy, values.detach(), by_features).reshape(shape)
     work = torch.float64 if dy.dtype == torch.float64 else torch.float32
     bf16 = _in_bf16(dy, values)
     if _prefers_dense(grid, dy, _DENSE_BF16 if bf16 else _DENSE_F32) and values.dtype in DTYPES:
@@ -226,6 +233,15 @@ def input_gradient(dy, values, columns, metadata, permutation, layout, by_featur
     return dx.reshape(shape).to(dy.dtype).contiguous()
 
 
+def _input_gradient_bf16(entry, dy, values, by_features):
+    matrix, tokens, stride, tokens_adjacent = as_matrix(dy, by_features)
+    dx = torch.empty(*((entry.grid.cols, tokens) if by_features else (tokens, entry.grid.cols)), dtype=torch.bfloat16)
+    values = values.contiguous()
+    entry.structure.multiply_transposed_bf16(values.data_ptr(), tokens, matrix.data_ptr(), stride, tokens_adjacent, dx.data_ptr(), by_features,
+                                             torch.get_num_threads())
+    return dx
+
+
 def values_gradient(dy, x, values, columns, metadata, permutation, layout, by_features):
     """dW at the kept positions, [rows, kept] of the dtype of values."""
     entry = _cache.lookup(values, columns, metadata, permutation, layout)
@@ -234,16 +250,20 @@ def values_gradient(dy, x, values, columns, metadata, permutation, layout, by_fe
         if _cuda.has_indices(entry.grid, full.dtype, values.dtype):
             return _cuda.gather(entry, full, values.dtype)
         return full.gather(1, entry.kept_columns(dy.device).long()).to(values.dtype)
+    if _has_bf16_kernels(entry.grid, dy, x, values):
+        return _values_gradient(entry.structure.sampled_product_bf16, dy, x, torch.empty(values.shape, dtype=torch.bfloat16), by_features)
     if _in_bf16(dy, x, values) and _prefers_dense(entry.grid, dy, _DENSE_BF16):
         return full_gradient(dy, x, by_features).gather(1, entry.kept_columns(dy.device).long())
     work = torch.float64 if dy.dtype == torch.float64 else torch.float32
-    dys, tokens, dy_stride, dy_adjacent = as_matrix(dy.to(work), by_features)
-    xs, _, x_stride, x_adjacent = as_matrix(x.to(work), by_features)
-    result = torch.empty(values.shape, dtype=work)
     product = entry.structure.sampled_product_f64 if work == torch.float64 else entry.structure.sampled_product_f32
-    product(result.data_ptr(), tokens, dys.data_ptr(), dy_stride, dy_adjacent, xs.data_ptr(), x_stride, x_adjacent,
-            torch.get_num_threads())
-    return result.to(values.dtype)
+    return _values_gradient(product, dy.to(work), x.to(work), torch.empty(values.shape, dtype=work), by_features).to(values.dtype)
+
+
+def _values_gradient(product, dy, x, result, by_features):
+    dys, tokens, dy_stride, dy_adjacent = as_matrix(dy, by_features)
+    xs, _, x_stride, x_adjacent = as_matrix(x, by_features)
+    product(result.data_ptr(), tokens, dys.data_ptr(), dy_stride, dy_adjacent, xs.data_ptr(), x_stride, x_adjacent, torch.get_num_threads())
+    return result
 
 
 def full_gradient(dy, x, by_features):
