@@ -37,14 +37,15 @@ std::vector<int> slice_counts(const WgmmaShape& s, Family family, const ProductI
 // As many token tiles together as keep their activations in a fifth of L2: weights and outputs pass
 // through it too, and each half of the chip keeps copies (best of 1/12 to 1/1.5 on an H200). But
 // large tiles of gathered activations want no more than 512 tokens, since then most multiprocessors
-// ask for the same rows at the same time (64:2:16 at 4096 columns: 8 %; docs/performance/vnm.md).
+// ask for the same rows at the same time (64:2:16 at 4096 columns: 8 %; docs/performance/vnm.md);
+// of dense weights only those with runs of columns do (bw64x64 10 %; vw64 loses 5 %).
 int token_group(Family family, const ProductInfo& p, int tile_tokens, const DeviceInfo& device) {
   constexpr int kLargeTile = 256, kGathered = 512;
   const std::int64_t panel = std::max<std::int64_t>(1, p.cols * tile_tokens * 2);
   std::int64_t most = ceil_div(p.tokens, tile_tokens);
   const bool gathers = (family == Family::wgmma || family == Family::mma) && !p.in_order;
   if ((gathers && tile_tokens >= kLargeTile) ||
-      (family == Family::gather && tile_tokens >= kGathered))
+      (family == Family::gather && p.runs && tile_tokens >= kGathered))
     most = std::min<std::int64_t>(most, std::max(1, kGathered / tile_tokens));
   return static_cast<int>(
       std::clamp<std::int64_t>(device.l2_bytes / 5 / panel, 1, std::max<std::int64_t>(1, most)));
