@@ -74,17 +74,13 @@ TEST(CudaActivation, OfEveryHalf) {
   for (const std::int64_t tokens : {kTokens, std::int64_t{3}})
     for (const Activation activation : kAll) {
       const std::vector<float> got = activated(weight, x, tokens, activation);
-      double worst = 0;
       for (std::size_t i = 0; i < got.size(); ++i) {
         const double want = exact(activation, values[i]);
         // Beside the rounding of numbers as large as these.
         const double off = std::abs(got[i] - want) - 3e-7 * std::abs(want);
         ASSERT_LT(off, 2e-6) << "activation " << static_cast<int>(activation) << " of " << values[i]
                              << " is " << got[i] << ", not " << want;
-        worst = std::max(worst, off);
       }
-      std::printf("activation %d, %lld tokens: off by %.2g\n", static_cast<int>(activation),
-                  static_cast<long long>(tokens), worst);
     }
 }
 
