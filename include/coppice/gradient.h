@@ -111,6 +111,11 @@ class KeptBits {
   bool sparse() const { return sparse_; }
 
  private:
+  void read_rows(const SparseView& weight, int threads);
+  void join_rows(int threads);
+  // Where whole groups fill a sliver, its weights begin at the same place in every row.
+  void share_firsts();
+
   std::shared_ptr<const Grid> grid_;
   std::vector<std::uint32_t> input_permutation_;
   std::vector<std::uint64_t> bits_, pairs_;

@@ -21,6 +21,12 @@ bool has_instructions() {
          __builtin_cpu_supports("bmi2") && cpu::target_name().starts_with("AVX3");
 }
 
+bool has_tile_instructions() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kAmxBf16 = 1u << 22;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0;
+}
+
 constexpr Bf16Kernels kKernels = {.multiply = avx512::multiply,
                                   .multiply_kept = avx512::multiply_kept,
                                   .multiply_listed = avx512::multiply_listed,
@@ -41,9 +47,8 @@ const Bf16Kernels* bf16_kernels() {
 }
 
 bool has_bf16_tiles() {
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  constexpr unsigned kAmxBf16 = 1u << 22;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0;
+  static const bool tiles = has_tile_instructions();  // not asked at every call
+  return tiles;
 }
 
 #else

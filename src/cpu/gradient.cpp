@@ -11,7 +11,7 @@
 #include "cpu/aligned_buffer.h"
 #include "cpu/check_product.h"
 #include "cpu/gradient_kernels.h"
-#include "format/choice_code.h"
+#include "cpu/stored_places.h"
 
 namespace coppice {
 namespace {
@@ -134,17 +134,8 @@ KeptColumns::KeptColumns(const SparseView& weight, int threads)
     : grid_(weight.grid),
       input_permutation_(weight.input_permutation.begin(), weight.input_permutation.end()),
       places_(size(grid_->rows() * grid_->kept())) {
-  SparseView in_place = weight;
-  in_place.input_permutation = {};
-  const auto vectors = grid_->vectors();
-  parallel_ranges(std::ssize(vectors), threads, [&](std::int64_t begin, std::int64_t end, int) {
-    StoredColumns stored(in_place);
-    for (std::int64_t v = begin; v < end; ++v) {
-      stored.seek(v);
-      const RowVector rows = vectors[size(v)];
-      for (std::int64_t r = rows.row; r < rows.row + rows.rows; ++r)
-        std::ranges::copy(stored.row(r), places_.begin() + r * grid_->kept());
-    }
+  for_each_stored_row(weight, threads, [&](std::int64_t row, std::span<const std::int32_t> places) {
+    std::ranges::copy(places, places_.begin() + row * grid_->kept());
   });
 }
 

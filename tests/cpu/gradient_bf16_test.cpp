@@ -5,6 +5,7 @@
 
 #include "coppice/error.h"
 #include "coppice/gradient.h"
+#include "cpu/guards.h"
 #include "cpu/random_weight.h"
 
 namespace coppice {
@@ -38,13 +39,7 @@ struct Matrix {
   double at(std::int64_t t, std::int64_t f) const { return value_of(view.at(t, f)); }
   // What lies between the rows of the matrix is as it was poisoned.
   bool guards_untouched() const {
-    std::vector<bool> owned(memory.size());
-    for (std::int64_t t = 0; t < view.tokens; ++t)
-      for (std::int64_t f = 0; f < view.features; ++f)
-        owned[static_cast<std::size_t>(&view.at(t, f) - memory.data())] = true;
-    for (std::size_t i = 0; i < memory.size(); ++i)
-      if (!owned[i] && memory[i] != kNan) return false;
-    return true;
+    return cpu::guards_hold(memory, view, [](Bits v) { return v == kNan; });
   }
 };
 

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "coppice/error.h"
+#include "cpu/guards.h"
 #include "cpu/random_weight.h"
 
 namespace coppice {
@@ -36,13 +37,7 @@ struct RandomMatrix {
   void poison() { std::ranges::fill(memory, std::numeric_limits<T>::quiet_NaN()); }
   // What lies between the rows of the matrix is as it was.
   bool guards_untouched() const {
-    std::vector<bool> owned(memory.size());
-    for (std::int64_t t = 0; t < view.tokens; ++t)
-      for (std::int64_t f = 0; f < view.features; ++f)
-        owned[static_cast<std::size_t>(&view.at(t, f) - memory.data())] = true;
-    for (std::size_t i = 0; i < memory.size(); ++i)
-      if (!owned[i] && !std::isnan(memory[i])) return false;
-    return true;
+    return cpu::guards_hold(memory, view, [](T v) { return std::isnan(v); });
   }
 };
 

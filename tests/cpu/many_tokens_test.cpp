@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "cpu/guards.h"
 #include "cpu/many_tokens_plan.h"
 #include "cpu/random_weight.h"
 #include "cpu/target.h"
@@ -38,13 +39,7 @@ struct Guarded {
   }
   // Everything that is not an element still holds the guard.
   bool intact() const {
-    std::vector<bool> element(data.size(), false);
-    for (std::int64_t t = 0; t < view.tokens; ++t)
-      for (std::int64_t f = 0; f < view.features; ++f)
-        element[static_cast<std::size_t>(&view.at(t, f) - data.data())] = true;
-    for (std::size_t i = 0; i < data.size(); ++i)
-      if (!element[i] && data[i] != kGuard) return false;
-    return true;
+    return cpu::guards_hold(data, view, [](float v) { return v == kGuard; });
   }
 };
 

@@ -103,10 +103,7 @@ void check(const Pattern& pattern, std::int64_t rows, std::int64_t cols) {
     const RowUnit& unit = pack.plan.units[padded / kUnitRows];
     const int r = static_cast<int>(padded % kUnitRows), block_row = padded % kBlockRows;
     for (int step = 0; step < steps; ++step) {
-      const std::byte* record =
-          pack.records.data() +
-          (padded / kBlockRows * static_cast<std::size_t>(steps) + static_cast<std::size_t>(step)) *
-              kRecordBytes;
+      const std::byte* record = pack.record(padded, step);
       RowSlots slots(group);
       for (int window = 0; window < kStepQuads; ++window) {
         const MetadataPlace at = metadata_place(block_row, window);

@@ -66,6 +66,16 @@ void store_quad(std::uint32_t word, std::uint32_t selectors, std::uint32_t pair,
   }
 }
 
+// What a row whose pair of bits and word of values are given takes of a window.
+void store_window(std::uint16_t list, std::uint32_t pair, std::uint32_t values,
+                  std::uint16_t (&slots)[expand::kOrderedGroup]) {
+  const expand::WindowWays ways = ways_of(list);
+  const std::uint32_t index = expand::pair_index(pair);
+  for (int quad = 0; quad < expand::kWindowQuads; ++quad)
+    store_quad(values, ways.selectors[index][quad], ways.metadata[index] >> 4 * quad & 15,
+               slots + 4 * quad);
+}
+
 void check(const Pattern& pattern, std::int64_t rows, std::int64_t cols) {
   SCOPED_TRACE(pattern.to_string() + " " + std::to_string(rows) + "x" + std::to_string(cols));
   Random random(static_cast<std::uint64_t>(rows * 1000 + cols));
@@ -80,25 +90,17 @@ void check(const Pattern& pattern, std::int64_t rows, std::int64_t cols) {
     const RowUnit& unit = pack.plan.units[padded / kUnitRows];
     const int r = static_cast<int>(padded % kUnitRows), block_row = padded % kBlockRows;
     for (int step = 0; step < steps; ++step) {
-      const std::byte* record =
-          pack.records.data() +
-          (padded / kBlockRows * static_cast<std::size_t>(steps) + static_cast<std::size_t>(step)) *
-              kRecordBytes;
+      const std::byte* record = pack.record(padded, step);
       for (int window = 0; window < kStepQuads; ++window) {
         const MetadataPlace at = metadata_place(block_row, window);
         std::uint32_t word, values;
-        std::uint16_t list;
+        std::uint16_t list, slots[expand::kOrderedGroup] = {};
         std::memcpy(&word, record + kValueBytes + at.word * 4, 4);
         std::memcpy(&values, record + value_byte(block_row, 2 * window), 4);
         std::memcpy(&list,
                     pack.columns.data() + 2 * ((unit.vector * steps + step) * kStepQuads + window),
                     2);
-        const expand::WindowWays ways = ways_of(list);
-        const std::uint32_t index = expand::pair_index(word >> at.shift & 15);
-        std::uint16_t slots[expand::kOrderedGroup] = {};
-        for (int quad = 0; quad < expand::kWindowQuads; ++quad)
-          store_quad(values, ways.selectors[index][quad], ways.metadata[index] >> 4 * quad & 15,
-                     slots + 4 * quad);
+        store_window(list, word >> at.shift & 15, values, slots);
         for (int j = 0; j < expand::kOrderedGroup; ++j) {
           if (slots[j] == 0) continue;
           const std::int64_t col = (step * kStepQuads + window) * expand::kOrderedGroup + j;

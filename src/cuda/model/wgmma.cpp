@@ -127,24 +127,24 @@ Cost expand_cost(const WgmmaShape& s, int slices, const ProductInfo& p, const De
   cost.tensor = std::max(
       count * together * multiply / clock,
       all_parts * products * kBlockFlops / 2 * s.tokens / (c.power_share * levels.tensor_flops));
+  const bool turns = s.col_groups > 1;
   cost.l2 = count * together * incoming / rates.incoming_bytes / clock;
+  // What L2 gives for turns is in their step's time, but where columns come in order, which takes
+  // less.
+  if (!turns || form == expand::Form::sixteens)
+    cost.l2 = std::max(cost.l2, all_parts * incoming / (levels.l2_bytes * rates.l2_share));
   const double filling = p.group == 5 ? c.five_latency : p.group < 8 ? c.gap_latency : 1;
   const double tokens = s.tile_tokens();
   cost.memory = moved_bytes(p) / (levels.memory_bytes * c.memory_share);
-  const double from_l2 = all_parts * incoming / (levels.l2_bytes * rates.l2_share);
-  if (s.col_groups > 1) {
-    // Thread blocks of one tile each come one after the other, ends and all. What L2 gives for
-    // them is in their step's time, but where columns come in order, which takes less.
-    cost.latency =
-        count * filling / clock *
-        ((rates.turn_clocks + rates.turn_token_clocks * tokens) / (s.col_groups * parts.count));
-    if (form == expand::Form::sixteens) cost.l2 = std::max(cost.l2, from_l2);
+  if (turns) {
+    cost.latency = count * filling / clock *
+                   (rates.turn_clocks + rates.turn_token_clocks * tokens) /
+                   (s.col_groups * parts.count);
+    // Thread blocks of one tile each come one after the other, ends and all.
     cost.launch = rounds * (c.ends_seconds + rates.turn_output_clocks * tokens / clock);
   } else {
-    cost.l2 = std::max(cost.l2, from_l2);
-    cost.latency = count * filling / clock *
-                   ((1 + c.beside * (together - 1)) *
-                    (rates.least_clocks + rates.least_token_clocks * tokens));
+    cost.latency = count * filling / clock * (1 + c.beside * (together - 1)) *
+                   (rates.least_clocks + rates.least_token_clocks * tokens);
     cost.launch =
         c.ends_seconds + ((rounds - 1) * rates.fill_clocks +
                           slice_clocks(c.slice_clocks, c.slice_output_clocks, s, slices)) /
