@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
+#include <omp.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,6 +129,13 @@ const char* choose_core_type(const char* file) {
   return best;
 }
 
+// OpenBLAS's threads wait for each other, for ever if OpenMP gives fewer than were asked for: only
+// as many as it is sure to give (OMP_THREAD_LIMIT), and no number of its own (OMP_DYNAMIC).
+int certain_threads(int threads) {
+  omp_set_dynamic(0);
+  return std::min(threads, omp_get_thread_limit());
+}
+
 // "OpenBLAS 0.3.21 NO_LAPACKE ..." to "OpenBLAS 0.3.21".
 std::string name_and_version(std::string_view config) {
   const auto version = config.find(' ');
@@ -165,7 +173,7 @@ std::unique_ptr<Baseline> Baseline::load(std::string* why_not) {
 
 void Baseline::multiply(const float* weight, const Activations& x, const MutableActivations& y,
                         int threads) {
-  functions_->set_num_threads(threads);
+  functions_->set_num_threads(certain_threads(threads));
   const int tokens = static_cast<int>(x.tokens), cols = static_cast<int>(x.features),
             rows = static_cast<int>(y.features);
   const int x_stride = static_cast<int>(x.major_stride()),

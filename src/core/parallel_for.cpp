@@ -54,6 +54,8 @@ void parallel_ranges(std::int64_t count, int threads,
   });
 }
 
-int available_threads() { return std::max(1, omp_get_num_procs()); }
+int available_threads() {
+  return std::clamp(omp_get_num_procs(), 1, std::max(1, omp_get_thread_limit()));
+}
 
 }  // namespace coppice

@@ -283,5 +283,17 @@ TEST(Bench, TextCsvAndJson) {
   for (const auto& result : json_json["results"]) EXPECT_EQ(result["check"], "ok");
 }
 
+// OpenBLAS waits for ever for threads that OpenMP does not give it.
+TEST(Bench, FewerThreadsThanWereAskedFor) {
+  for (const auto& [name, value] :
+       {std::pair("OMP_THREAD_LIMIT", "1"), std::pair("OMP_DYNAMIC", "true")}) {
+    RunOptions limited;
+    limited.environment = {{name, value}};
+    expect_ok(coppice(
+        {"bench", "--pattern", "2:4", "--shape", "512x512", "--tokens", "256", "--threads", "4"},
+        limited));
+  }
+}
+
 }  // namespace
 }  // namespace coppice::cli::test
