@@ -247,6 +247,7 @@ int BenchCommand::run_on_cpu() {
     progress.update(std::ssize(results), std::ssize(request_.cases), one.pattern.to_string());
     results.push_back(bench.run(one));
     csv.push_back(bench::csv_row(results.back()));
+    if (!request_.csv.empty()) write_lines(request_.csv, csv);  // all that there is, if this stops
     correct = correct && results.back().correct;
     progress.clear();
     if (!json_) print(bench::table_row(results.back()) + "\n");
@@ -261,7 +262,6 @@ int BenchCommand::run_on_cpu() {
   else
     print(fmt::format(kLegend, bench.baseline_description(),
                       human_bytes(bench.streaming_bandwidth()), threads()));
-  if (!request_.csv.empty()) write_lines(request_.csv, csv);
   if (!correct) report_error("a product was wrong: see the rows marked FAILED");
   return correct ? 0 : 1;
 }

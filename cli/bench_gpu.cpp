@@ -1,7 +1,9 @@
 #include "bench_gpu.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <fstream>
 
@@ -21,12 +23,14 @@ namespace coppice::cli {
 
 void write_lines(const std::string& file, const std::vector<std::string>& lines) {
   const std::string temporary = file + ".tmp";
+  errno = 0;
   std::ofstream out(temporary);
   for (const std::string& line : lines) out << line << "\n";
   out.close();
   if (!out || std::rename(temporary.c_str(), file.c_str()) != 0) {
+    const int error = errno;
     std::remove(temporary.c_str());
-    throw FileError(fmt::format("cannot write '{}'", file));
+    throw FileError(fmt::format("cannot write '{}': {}", file, std::strerror(error)));
   }
 }
 

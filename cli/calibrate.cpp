@@ -92,8 +92,8 @@ int CalibrateCommand::run() {
       });
   progress.clear();
   for (const std::string& text : run.notes) note(text);
-  if (!csv_.empty()) write_lines(csv_, bench::measured_lines(run.measured));
   cuda::model::keep_calibration(file, run.calibration);
+  if (!csv_.empty()) write_lines(csv_, bench::measured_lines(run.measured));
   if (json_) {
     print_json(calibration_json(run, file));
     return 0;

@@ -17,7 +17,7 @@ bool cancel_requested() noexcept { return cancelled.load(std::memory_order_relax
 void clear_cancel() noexcept { cancelled.store(false, std::memory_order_relaxed); }
 
 void throw_if_cancelled() {
-  if (cancel_requested()) throw Cancelled("cancelled; the unfinished output was removed");
+  if (cancel_requested()) throw Cancelled("cancelled; no unfinished output is left");
 }
 
 }  // namespace coppice

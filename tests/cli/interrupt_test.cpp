@@ -12,6 +12,7 @@ namespace coppice::cli::test {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 namespace fs = std::filesystem;
 
 // Large enough that a command is still at work when the signal comes.
@@ -59,6 +60,38 @@ TEST_F(Interrupt, SignalsRemoveThePartialOutput) {
     EXPECT_EQ(names_in(dir_->path()), std::vector<std::string>{"model"});
     EXPECT_EQ(snapshot(*dir_ / "model"), *before_);
   }
+}
+
+TEST_F(Interrupt, TheTimesOfAFinishedOutput) {
+  TempDir dir;
+  RunOptions options;
+  options.signal = SIGINT;
+  options.when = [&] { return fs::exists(dir / "out"); };
+  std::string tokens = "1";
+  for (int i = 2; i <= 64; ++i) tokens += "," + std::to_string(i);
+  Result result = coppice(
+      {"prune", *dir_ / "model", "--pattern", "2:4", "-o", dir / "out", "--time", tokens}, options);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("the checkpoint itself is complete"));
+  EXPECT_THAT(result.err, Not(HasSubstr("removed")));
+  EXPECT_EQ(names_in(dir.path()), std::vector<std::string>{"out"});
+}
+
+TEST_F(Interrupt, MeasuredRowsStay) {
+  TempDir dir;
+  const std::string csv = dir / "rows.csv";
+  RunOptions options;
+  options.signal = SIGINT;
+  options.when = [&] { return fs::exists(csv); };
+  std::string tokens = "1";
+  for (int i = 2; i <= 64; ++i) tokens += "," + std::to_string(i);
+  Result result = coppice({"bench", "--pattern", "2:4", "--shape", "256x256", "--tokens", tokens,
+                           "--threads", "1", "--csv", csv},
+                          options);
+  EXPECT_EQ(result.exit_code, 1);
+  const std::string lines = read_file(csv);
+  EXPECT_GE(std::count(lines.begin(), lines.end(), '\n'), 2);
+  EXPECT_EQ(names_in(dir.path()), std::vector<std::string>{"rows.csv"});
 }
 
 TEST_F(Interrupt, KillLeavesInputAndNoOutput) {
