@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <cstdlib>
 #include <filesystem>
+#include <system_error>
 
 #include "console.h"
 #include "coppice/cancel.h"
@@ -39,13 +41,24 @@ Gpu guess_here() {
 #endif
 }
 
+// Constants of the file that was named, or of the cache. A cache in a home that this user may not
+// enter, as in a container that runs under another user, has none for it.
+std::vector<Calibration> known_calibrations(const std::string& named) {
+  if (!named.empty()) return cuda::model::read_calibrations(named);
+  std::error_code error;
+  const std::string file = cuda::model::constants_file();
+  const bool there = std::filesystem::exists(file, error);
+  if (!there && error == std::errc::permission_denied && !std::getenv("COPPICE_GPU_MODEL"))
+    return {};
+  return cuda::model::read_calibrations(file);
+}
+
 }  // namespace
 
 Gpu plan_gpu(const std::string& name, const std::string& file, bool here) {
   if (!file.empty() && !std::filesystem::exists(file))
     throw FileError(fmt::format("{}: no such file; 'coppice calibrate -o FILE' writes one", file));
-  const std::vector<Calibration> known =
-      cuda::model::read_calibrations(file.empty() ? cuda::model::constants_file() : file);
+  const std::vector<Calibration> known = known_calibrations(file);
   const std::string local = name_here();
   if (here && !name.empty())
     throw UsageError("--measure and --gpu exclude each other: it measures on this machine's GPU");

@@ -1,13 +1,19 @@
 // The parts below the commands: units, tables, the progress bar, explanations.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <limits>
 
 #include "command.h"
 #include "console.h"
 #include "coppice/grid.h"
 #include "explain.h"
+#include "files.h"
+#include "plan_gpu.h"
 #include "progress.h"
 #include "table.h"
 #include "units.h"
@@ -15,6 +21,7 @@
 namespace coppice::cli {
 namespace {
 
+using coppice::testing::TempDir;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -107,6 +114,28 @@ TEST(Explain, JsonHoldsTheGridsBits) {
     EXPECT_EQ(json["bits_per_weight"]["F32"],
               Grid(pattern, {4096, 4096, {}, {}}).bits_per_weight(Dtype::f32));
   }
+}
+
+// As in a container that runs under another user than its image was made for.
+TEST(Plan, AHomeThatCannotBeEnteredHasNoConstants) {
+  const TempDir home;
+  ASSERT_EQ(chmod(home.path().c_str(), 0), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    if (geteuid() == 0 && setresuid(65534, 65534, 65534) != 0) _exit(2);
+    setenv("HOME", home.path().c_str(), 1);
+    unsetenv("XDG_CACHE_HOME");
+    unsetenv("COPPICE_GPU_MODEL");
+    try {
+      _exit(plan_gpu("", "", false).name.empty() ? 3 : 0);
+    } catch (...) {
+      _exit(4);
+    }
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  chmod(home.path().c_str(), 0700);  // or it could not be removed
+  EXPECT_EQ(status, 0);
 }
 
 TEST(Options, SplitsLists) {
