@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "command.h"
 #include "coppice/permutation_search.h"
 #include "core/parallel_for.h"
 
@@ -13,11 +14,12 @@ void add_order(CLI::App& app, OrderOptions& options) {
       "Input channels in the order under which the pattern keeps more: stored beside packed "
       "weights "
       "(vector-wise, blocks one column wide, V:N:M), else folded into the layer before");
-  app.add_option("--permute-time", options.seconds,
-                 "Seconds that the search for an order of one layer may take (default 60)")
-      ->check(CLI::PositiveNumber)
-      ->needs(permute)
-      ->type_name("SECONDS");
+  auto* time =
+      app.add_option("--permute-time", options.seconds,
+                     "Seconds that the search for an order of one layer may take (default 60)")
+          ->needs(permute)
+          ->type_name("SECONDS");
+  require_number(time, 0, 1e9);
 }
 
 bool stores_order(const Pattern& pattern) {

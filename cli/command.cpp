@@ -114,6 +114,15 @@ Pattern parse_pattern(const std::string& text) {
   }
 }
 
+void require_number(CLI::Option* option, double least, double most) {
+  option->check([=](const std::string& text) {
+    double value = 0;
+    const bool number = CLI::detail::lexical_cast(text, value);
+    if (number && value >= least && value <= most) return std::string();
+    return fmt::format("'{}' is not a number from {:g} to {:g}", text, least, most);
+  });
+}
+
 std::vector<std::string> split_list(const std::vector<std::string>& values) {
   std::vector<std::string> parts;
   for (const std::string& value : values) {

@@ -10,7 +10,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace coppice::cli {
 
@@ -62,6 +63,9 @@ std::unique_ptr<Command> make_statistics();
 
 /// Parses a pattern that the user typed. Throws UsageError with the grammar.
 Pattern parse_pattern(const std::string& text);
+
+/// Refuses values of an option that are no numbers from `least` to `most`; NaN is none.
+void require_number(CLI::Option* option, double least, double most);
 
 /// Splits "a,b,c" and repeated options into one list.
 std::vector<std::string> split_list(const std::vector<std::string>& values);

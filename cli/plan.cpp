@@ -69,11 +69,11 @@ void PlanCommand::declare(CLI::App& app) {
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N")
       ->capture_default_str();
-  app.add_option("--speedup", speedup_,
-                 "Take the most diverse pattern that is so many times as fast as dense (without: "
-                 "the fastest)")
-      ->check(CLI::Range(1.0, 1000.0))
-      ->type_name("S");
+  auto* speedup = app.add_option("--speedup", speedup_,
+                                 "Take the most diverse pattern that is so many times as fast as "
+                                 "dense (without: the fastest)")
+                      ->type_name("S");
+  require_number(speedup, 1, 1000);
   app.add_option("--pattern", pattern_texts_,
                  fmt::format("Candidates, separated by commas (default: {})", kPatterns))
       ->type_name("P,...");

@@ -14,6 +14,7 @@
 #include "coppice/error.h"
 #include "dense_copy.h"
 #include "fold_orders.h"
+#include "format/checkpoint_impl.h"
 #include "layer_pruner.h"
 #include "layer_queue.h"
 #include "long_run.h"
@@ -140,12 +141,13 @@ void PruneCommand::declare(CLI::App& app) {
       "--restart", restart_,
       "Forget the finished layers of an interrupted run (obs, admm, fisher, --permute) instead of "
       "going on");
-  app.add_option(
-         "--memory", memory_,
-         "Gigabytes that layers worked on side by side may take (obs, admm, fisher, --permute; "
-         "default: half of what is free)")
-      ->check(CLI::PositiveNumber)
-      ->type_name("GB");
+  auto* memory =
+      app.add_option(
+             "--memory", memory_,
+             "Gigabytes that layers worked on side by side may take (obs, admm, fisher, --permute; "
+             "default: half of what is free)")
+          ->type_name("GB");
+  require_number(memory, 1e-9, 1e9);
   add_threads(app);
   add_device(app, "Where weights are pruned", "auto");
   add_json(app);
@@ -378,6 +380,17 @@ int PruneCommand::run() {
   if (input.is_packed())
     throw InvalidArgument(fmt::format(
         "'{}' is packed: pruning needs dense weights; run 'coppice unpack' first", input_));
+  if (const std::string method = foreign_quantization(input.impl().config); !method.empty()) {
+    if (pack_)
+      throw InvalidArgument(
+          fmt::format("'{}' is quantised by {}: --pack needs a checkpoint without "
+                      "quantization_config",
+                      input_, method));
+    note(
+        fmt::format("'{}' is quantised by {}: numbers are pruned as they are stored, without "
+                    "their scales, and 'coppice pack' will not take the output",
+                    input_, method));
+  }
   patterns_ = patterns_by_weight(input);
   std::vector<LinearWeight> weights = pruned_weights(input);
   if (weights.empty())

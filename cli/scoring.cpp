@@ -5,6 +5,7 @@
 #include <set>
 
 #include "channel_order.h"
+#include "command.h"
 #include "console.h"
 #include "coppice/error.h"
 #include "coppice/fisher_order.h"
@@ -107,12 +108,13 @@ void add_scoring(CLI::App& app, ScoringOptions& options) {
       ->check(CLI::IsMember({"error", "magnitude"}))
       ->type_name("WHAT")
       ->capture_default_str();
-  app.add_option(
-         "--damping", options.damping,
-         "obs, admm, fisher: added to the diagonal of the Gram matrix or the Fisher blocks, "
-         "in units of its mean (default 0.01)")
-      ->check(CLI::Range(0.0, 1e6))
-      ->type_name("X");
+  auto* damping =
+      app.add_option(
+             "--damping", options.damping,
+             "obs, admm, fisher: added to the diagonal of the Gram matrix or the Fisher blocks, "
+             "in units of its mean (default 0.01)")
+          ->type_name("X");
+  require_number(damping, 0, 1e6);
   app.add_option("--iterations", options.iterations, "admm: at most (default 300)")
       ->check(CLI::Range(1, 1 << 20))
       ->type_name("N");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <set>
 
+#include "command.h"
 #include "coppice/error.h"
 #include "coppice/pattern_choice.h"
 #include "coppice/prune.h"
@@ -138,8 +139,8 @@ void add_speed(CLI::App& app, SpeedOptions& options) {
       app.add_option("--speedup", options.speedup,
                      "Instead of --pattern: choose each layer's pattern, so that all layers "
                      "together are so many times as fast as dense")
-          ->check(CLI::Range(1.0, 1000.0))
           ->type_name("S");
+  require_number(speedup, 1, 1000);
   auto* speeds = app.add_option("--speeds", options.speeds,
                                 "Measured speeds for --speedup: CSV, as 'coppice bench --csv' "
                                 "writes it")

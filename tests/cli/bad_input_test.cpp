@@ -178,6 +178,18 @@ TEST_F(BadInput, OutputHasNoParent) {
       "no");
 }
 
+TEST_F(BadInput, QuantisedByOthers) {
+  auto config = nlohmann::json::parse(read_file(model_ + "/config.json"));
+  config["quantization_config"] = {{"quant_method", "fp8"}};
+  write_file(model_ + "/config.json", config.dump());
+  std::vector<std::string> pack = prune_args();
+  pack.emplace_back("--pack");
+  expect_one_line(coppice(pack), 1, "quantised by fp8");
+  Result result = coppice(prune_args());
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.err, HasSubstr("quantised by fp8"));
+}
+
 TEST_F(BadInput, GlobThatMatchesNothing) {
   auto args = prune_args();
   args.insert(args.end(), {"--exclude", "*typo*"});
@@ -275,6 +287,12 @@ TEST(Usage, WhatIsNotUnderstoodIsNamed) {
   expect_one_line(coppice({"inspect", "a", "b"}), 2, "'b'");
 }
 
+TEST(Usage, RangesAreShort) {
+  Result result =
+      coppice({"prune", "x", "--pattern", "2:4", "-o", "y", "--permute", "--permute-time", "-1"});
+  expect_one_line(result, 2, "--permute-time: '-1' is not a number from 0 to 1e+09");
+}
+
 TEST(Usage, MistakesGetExitCodeTwo) {
   for (const auto& args : {std::vector<std::string>{},
                            {"frobnicate"},
@@ -285,6 +303,11 @@ TEST(Usage, MistakesGetExitCodeTwo) {
                            {"prune", "x", "--pattern", "2:4", "-o", "y", "--threads", "0"},
                            {"prune", "x", "--pattern", "2:4", "-o", "y", "--time", "0"},
                            {"prune", "x", "--pattern", "2:4", "-o", "y", "--nonsense"},
+                           {"prune", "x", "--speedup", "nan", "--speeds", "s", "-o", "y"},
+                           {"prune", "x", "--pattern", "2:4", "-o", "y", "--memory", "nan"},
+                           {"prune", "x", "--pattern", "2:4", "-o", "y", "--memory", "1e300"},
+                           {"prune", "x", "--pattern", "2:4", "-o", "y", "--damping", "nan"},
+                           {"plan", "x", "--speedup", "nan"},
                            {"verify", "x", "--device", "tpu"},
                            {"bench", "--shape", "12"},
                            {"bench", "--dtype", "f64"},
