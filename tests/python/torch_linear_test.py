@@ -347,6 +347,16 @@ def test_export():
     close(torch.export.load(buffer).module()(x), net(x), 1e-6)
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+def test_jit_trace_sees_the_operator(gradients):
+    layer = ct.SparseLinear(64, 96, "2:4")
+    with torch.set_grad_enabled(gradients):
+        traced = torch.jit.trace(layer, torch.randn(5, 64))
+        for tokens in (5, 2):
+            x = torch.randn(tokens, 64)
+            close(traced(x), layer(x), 1e-6)
+
+
 def test_modes_see_the_operator():
     from torch.utils._python_dispatch import TorchDispatchMode
 

@@ -11,6 +11,7 @@ from ._weight import SparseWeight
 _LAYOUTS = ("token", "feature")
 _modes_active = torch._C._len_torch_dispatch_stack
 _transforms = torch._C._functorch.peek_interpreter_stack
+_tracer = torch._C._get_tracing_state  # of torch.jit.trace
 
 
 class SparseLinear(nn.Module):
@@ -153,7 +154,7 @@ def _is_plain(x):
     left out."""
     if torch.compiler.is_compiling():
         return False
-    return type(x) is torch.Tensor and not _modes_active() and _transforms() is None
+    return type(x) is torch.Tensor and not _modes_active() and _transforms() is None and _tracer() is None
 
 
 def is_conv1d(module):
