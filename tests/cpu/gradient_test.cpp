@@ -59,6 +59,8 @@ struct Problem {
   }
 };
 
+// Errors are beside the size of the terms, not of their sum: where they cancel, an error in the
+// last bit of a term is many of the sum's.
 template <typename T>
 void check_transposed(Random& random, const Problem& problem, std::int64_t tokens) {
   const Grid& grid = *problem.weight.grid;
@@ -73,11 +75,13 @@ void check_transposed(Random& random, const Problem& problem, std::int64_t token
   for (std::int64_t t = 0; t < tokens; ++t)
     for (std::int64_t c = 0; c < grid.cols(); ++c) {
       double want = 0;
-      for (std::int64_t r = 0; r < grid.rows(); ++r)
-        want += double{dy.view.at(t, r)} *
-                double{problem.dense[static_cast<std::size_t>(r * grid.cols() + c)]};
+      for (std::int64_t r = 0; r < grid.rows(); ++r) {
+        const double term = double{dy.view.at(t, r)} *
+                            double{problem.dense[static_cast<std::size_t>(r * grid.cols() + c)]};
+        want += term;
+        norm += term * term;
+      }
       error += std::pow(dx.view.at(t, c) - want, 2);
-      norm += want * want;
     }
   EXPECT_LE(std::sqrt(error), std::numeric_limits<T>::epsilon() * 8 * std::sqrt(norm));
 }
@@ -95,10 +99,12 @@ void check_sampled(Random& random, const Problem& problem, std::int64_t tokens) 
     for (std::int64_t k = 0; k < grid.kept(); ++k) {
       const std::int64_t col = kept.column(kept.places(r)[static_cast<std::size_t>(k)]);
       double want = 0;
-      for (std::int64_t t = 0; t < tokens; ++t)
-        want += double{dy.view.at(t, r)} * double{x.view.at(t, col)};
+      for (std::int64_t t = 0; t < tokens; ++t) {
+        const double term = double{dy.view.at(t, r)} * double{x.view.at(t, col)};
+        want += term;
+        norm += term * term;
+      }
       error += std::pow(dvalues[static_cast<std::size_t>(r * grid.kept() + k)] - want, 2);
-      norm += want * want;
     }
   EXPECT_LE(std::sqrt(error), std::numeric_limits<T>::epsilon() * 8 * std::sqrt(norm));
 }
