@@ -86,6 +86,7 @@ def test_dtypes_and_going_back_to_dense(tmp_path):
         assert outputs(model, "llama").isfinite().all()
     model = load(packed, "llama")
     before = outputs(model, "llama")
+    model.save_pretrained(tmp_path / "copy")  # writes the dtype into the config as text
     model.dequantize()
     assert not sparse_layers(model)
     torch.testing.assert_close(outputs(model, "llama"), before, rtol=1e-4, atol=1e-5)

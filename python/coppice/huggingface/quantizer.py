@@ -1,5 +1,6 @@
 """The quantization method "coppice" of transformers: what from_pretrained and save_pretrained do with packed checkpoints."""
 
+import torch
 from transformers.quantizers import HfQuantizer, register_quantization_config, register_quantizer
 from transformers.utils.quantization_config import QuantizationConfigMixin
 
@@ -56,6 +57,8 @@ class CoppiceQuantizer(HfQuantizer):
     def _dequantize(self, model, dtype=None):
         if is_replaced(model):
             raise InvalidArgument("this model's blocks were replaced by replace_blocks_; dequantize one whose blocks were not, such as a saved copy")
+        if isinstance(dtype, str):  # of the config, once the model was saved
+            dtype = getattr(torch, dtype)
         for name, layer in sparse_layers(model).items():
             replace(model, name, layer.to_linear().to(dtype))
         return model
