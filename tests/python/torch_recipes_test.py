@@ -154,6 +154,7 @@ def test_answers_of_squad(tmp_path):
 
 @pytest.mark.parametrize("arguments, message", [
     (["--option", "x=1"], "sr-ste has decay=0.0002, every=1"),
+    (["--option", "every=x"], "--option every=x: needs a number, such as every=1"),
     (["--compressed"], "trains with --method fixed"),
     (["--pattern", "3:x"], "3:x"),
     (["--steps", "0"], "steps: got 0"),

@@ -62,7 +62,7 @@ def parse_arguments(argv):
     add = parser.add_argument
     add("model", metavar="MODEL_DIR", help="checkpoint directory (safetensors)")
     add_input_options(parser)
-    add("-o", "--output", default="stats.safetensors", help="file to write (default: %(default)s)")
+    add("-o", "--output", default="stats.safetensors", help="file to write; one that is there is replaced (default: %(default)s)")
     add("--held-out-every", type=int, default=0, metavar="K",
         help="put every K-th window into OUTPUT.held_out.safetensors instead")
     add("--only", default="*", metavar="GLOB", help="layers whose weight's name matches")

@@ -12,7 +12,7 @@ from ..models.command import run_command
 from ..models.report import table
 from .run import evaluate
 
-DESCRIPTION = """What did pruning do to this model? Quality on a text or a task of your own, latency and memory, of one model or of two side by side.
+DESCRIPTION = """What did pruning do to this model? Quality on a text or a task of your own, latency and memory, of one model or of several side by side.
 
 Perplexity of causal models, pseudo-perplexity of masked ones (every token hidden alone). A task has lines with
   text, label (and text_pair)     classifiers of texts: accuracy

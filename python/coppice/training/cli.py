@@ -59,7 +59,10 @@ def method_options(name, given):
         key, _, value = entry.partition("=")
         if key not in known:
             raise ValueError(f"--option {entry}: {name} has {', '.join(f'{n}={v}' for n, v in known.items()) or 'none'}")
-        found[key] = type(known[key])(value)
+        try:
+            found[key] = type(known[key])(value)
+        except ValueError:
+            raise ValueError(f"--option {entry}: needs a number, such as {key}={known[key]}") from None
     return found
 
 
