@@ -5,6 +5,7 @@
 #include <charconv>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 
 #include "coppice/error.h"
 
@@ -53,10 +54,19 @@ std::vector<Shape> parse_shapes(std::string_view text) {
 }
 
 std::vector<Shape> read_shapes(const std::filesystem::path& file) {
-  std::ifstream in(file);
+  // Opening a directory succeeds, and reading it throws an exception of the standard library.
+  std::error_code ignored;
+  std::ifstream in;
+  if (!std::filesystem::is_directory(file, ignored)) in.open(file);
+  if (!in.is_open()) throw FileError(fmt::format("cannot read the shapes file {}", file.string()));
   const std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in) throw FileError(fmt::format("cannot read the shapes file {}", file.string()));
-  return parse_shapes(text);
+  try {
+    std::vector<Shape> shapes = parse_shapes(text);
+    if (shapes.empty()) throw InvalidArgument("there are no shapes in it");
+    return shapes;
+  } catch (const InvalidArgument& error) {
+    throw InvalidArgument(fmt::format("{}: {}", file.string(), error.what()));
+  }
 }
 
 }  // namespace coppice::bench

@@ -46,11 +46,24 @@ TEST(Shapes, AFileIsReadAndAMissingOneIsNamed) {
   testing::TempDir dir;
   testing::write_file(dir / "shapes.csv", "s,n,4,5,6\n");
   EXPECT_EQ(read_shapes(dir / "shapes.csv").at(0).cols, 5);
-  try {
-    read_shapes(dir / "nothing.csv");
-    FAIL();
-  } catch (const FileError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("nothing.csv"));
+  std::filesystem::create_directory(dir / "nothing.dir");
+  for (const char* name : {"nothing.csv", "nothing.dir"}) {
+    try {
+      read_shapes(dir / name);
+      FAIL();
+    } catch (const FileError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(name));
+    }
+  }
+  testing::write_file(dir / "empty.csv", "# none\n");
+  testing::write_file(dir / "damaged.csv", "s,n\n");
+  for (const char* name : {"empty.csv", "damaged.csv"}) {
+    try {
+      read_shapes(dir / name);
+      FAIL();
+    } catch (const InvalidArgument& error) {
+      EXPECT_THAT(error.what(), HasSubstr(name));
+    }
   }
 }
 

@@ -129,6 +129,8 @@ TEST(SpeedTable, SaysWhatIsWrongAndWhere) {
   testing::TempDir dir;
   EXPECT_THAT([&] { SpeedTable::open(dir / "none.csv"); },
               ThrowsMessage<FileError>(HasSubstr("cannot be read")));
+  EXPECT_THAT([&] { SpeedTable::open(dir.path()); },
+              ThrowsMessage<FileError>(HasSubstr("cannot be read")));
   testing::write_file(dir / "speeds.csv", kSpeeds);
   EXPECT_EQ(SpeedTable::open(dir / "speeds.csv").entries().size(), 6u);
 }

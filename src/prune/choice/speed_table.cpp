@@ -6,6 +6,7 @@
 #include <cmath>
 #include <fstream>
 #include <iterator>
+#include <system_error>
 
 #include "coppice/error.h"
 #include "coppice/pattern_choice.h"
@@ -130,9 +131,12 @@ SpeedTable SpeedTable::parse(std::string_view csv, const std::string& name) {
 }
 
 SpeedTable SpeedTable::open(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
+  // Opening a directory succeeds, and reading it throws an exception of the standard library.
+  std::error_code ignored;
+  std::ifstream in;
+  if (!std::filesystem::is_directory(path, ignored)) in.open(path, std::ios::binary);
+  if (!in.is_open()) throw FileError(fmt::format("{}: cannot be read", path.string()));
   const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  if (!in) throw FileError(fmt::format("{}: cannot be read", path.string()));
   return parse(text, path.string());
 }
 
