@@ -347,6 +347,7 @@ def test_export():
     close(torch.export.load(buffer).module()(x), net(x), 1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning", "ignore:.*torch.jit.trace:DeprecationWarning")
 @pytest.mark.parametrize("gradients", [False, True])
 def test_jit_trace_sees_the_operator(gradients):
     layer = ct.SparseLinear(64, 96, "2:4")
