@@ -1,0 +1,12 @@
+// In place of src/cuda/ptx/group_arrive.h: see emulate.h.
+#pragma once
+#include "cuda/ptx/barrier.h"
+namespace coppice::cuda::ptx {
+template <int kNumber, int kThreads>
+void group_arrive() {
+  std::lock_guard l(emulated::block->m);
+  auto& named = emulated::block->named[kNumber];
+  if (++named.here == kThreads)
+    named.here = 0, ++named.generation, emulated::block->cv.notify_all();
+}
+}  // namespace coppice::cuda::ptx
