@@ -16,39 +16,37 @@
 
 namespace emulated {
 
+/// Bytes on 256 bytes.
+class Bytes {
+ public:
+  explicit Bytes(std::size_t bytes)
+      : data_(static_cast<std::byte*>(std::aligned_alloc(256, (bytes + 511) / 256 * 256)),
+              &std::free) {}
+  Bytes(const void* from, std::size_t bytes) : Bytes(bytes) {
+    std::memcpy(data_.get(), from, bytes);
+  }
+  std::byte* data() { return data_.get(); }
+  const std::byte* data() const { return data_.get(); }
+
+ private:
+  std::unique_ptr<std::byte, void (*)(void*)> data_;
+};
+
 /// Numbers of a type on 256 bytes, and what they are.
 class Numbers {
  public:
   Numbers(coppice::Dtype type, std::vector<float> values)
       : values_(std::move(values)),
-        data_(
-            static_cast<std::byte*>(std::aligned_alloc(
-                256, (values_.size() * static_cast<std::size_t>(coppice::dtype_bytes(type)) + 511) /
-                         256 * 256)),
-            &std::free) {
-    coppice::from_float(type, values_, data_.get());
-    coppice::to_float(type, data_.get(), values_);
+        data_(values_.size() * static_cast<std::size_t>(coppice::dtype_bytes(type))) {
+    coppice::from_float(type, values_, data_.data());
+    coppice::to_float(type, data_.data(), values_);
   }
-  const std::byte* data() const { return data_.get(); }
+  const std::byte* data() const { return data_.data(); }
   float operator[](std::size_t i) const { return values_[i]; }
 
  private:
   std::vector<float> values_;
-  std::unique_ptr<std::byte, void (*)(void*)> data_;
-};
-
-/// Bytes on 256 bytes.
-class Bytes {
- public:
-  Bytes(const void* from, std::size_t bytes)
-      : data_(static_cast<std::byte*>(std::aligned_alloc(256, (bytes + 511) / 256 * 256)),
-              &std::free) {
-    std::memcpy(data_.get(), from, bytes);
-  }
-  const std::byte* data() const { return data_.get(); }
-
- private:
-  std::unique_ptr<std::byte, void (*)(void*)> data_;
+  Bytes data_;
 };
 
 /// A matrix of 16-bit outputs [tokens, features] in either layout, poisoned, with room behind it.
@@ -61,10 +59,11 @@ class Outputs {
         token_major_(layout == coppice::Layout::token_major),
         stride_((token_major_ ? features : tokens) + extra),
         count_(static_cast<std::size_t>((token_major_ ? tokens : features) * stride_) + kBehind),
-        poison_(2 * count_, std::byte{0xFF}),
-        bytes_(poison_.data(), poison_.size()) {}
+        bytes_(2 * count_) {
+    std::memset(bytes_.data(), 0xFF, 2 * count_);
+  }
 
-  void* data() { return const_cast<std::byte*>(bytes_.data()); }
+  void* data() { return bytes_.data(); }
   int stride() const { return stride_; }
   bool token_major() const { return token_major_; }
   std::int64_t count() const { return static_cast<std::int64_t>(count_); }
@@ -102,7 +101,6 @@ class Outputs {
   bool token_major_;
   int stride_;
   std::size_t count_;
-  std::vector<std::byte> poison_;
   Bytes bytes_;
 };
 
