@@ -95,9 +95,19 @@ class PackedWeight {
 void multiply(const PackedWeight& weight, const Activations& x, const MutableActivations& y,
               const Epilogue& epilogue = {}, int threads = 1);
 
+/// The same for activations of bf16, given as their bits; bias and sums are fp32, and y is rounded
+/// once. A weight of bf16 is multiplied in bf16 for more than a few tokens where the processor does
+/// so by AVX-512 BF16: numbers below 2^-126 count as 0 then. In every other case x is converted to
+/// fp32 first. Same bits for every call with the same arguments and any thread count. Throws
+/// InvalidArgument if shapes do not fit.
+void multiply_bf16(const PackedWeight& weight, const BasicActivations<const std::uint16_t>& x,
+                   const BasicActivations<std::uint16_t>& y, const Epilogue& epilogue = {},
+                   int threads = 1);
+
 /// Name of the kernel that `multiply` runs for such a problem on this machine, such as
-/// "few-tokens/window16/bf16 (AVX3)".
-std::string kernel_name(const PackedWeight& weight, std::int64_t tokens);
+/// "few-tokens/window16/bf16 (AVX3)"; with activations of bf16, that of `multiply_bf16`.
+std::string kernel_name(const PackedWeight& weight, std::int64_t tokens,
+                        Dtype activations = Dtype::f32);
 
 /// The instruction set in use ("AVX3", "AVX2", "NEON", ...); COPPICE_CPU_TARGET in the environment
 /// can lower it.

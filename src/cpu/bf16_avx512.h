@@ -28,6 +28,8 @@
 COPPICE_CPU_BF16_BEGIN
 namespace coppice::cpu::avx512 {
 
+void join(const JoinTask& task);
+void multiply_looked_up(const LookupTile& tile);
 void multiply(const Bf16Tile& tile);
 void multiply_kept(const Bf16Tile& tile, const KeptRows& rows, std::uint16_t* out);
 void multiply_listed(const ListedTile& tile);

@@ -18,7 +18,7 @@ bool has_instructions() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi2") &&
-         __builtin_cpu_supports("bmi2") && cpu::target_name().starts_with("AVX3");
+         __builtin_cpu_supports("bmi2");
 }
 
 bool has_tile_instructions() {
@@ -27,7 +27,9 @@ bool has_tile_instructions() {
   return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0;
 }
 
-constexpr Bf16Kernels kKernels = {.multiply = avx512::multiply,
+constexpr Bf16Kernels kKernels = {.join = avx512::join,
+                                  .multiply_looked_up = avx512::multiply_looked_up,
+                                  .multiply = avx512::multiply,
                                   .multiply_kept = avx512::multiply_kept,
                                   .multiply_listed = avx512::multiply_listed,
                                   .dot = avx512::dot,
@@ -43,7 +45,7 @@ constexpr Bf16Kernels kKernels = {.multiply = avx512::multiply,
 
 const Bf16Kernels* bf16_kernels() {
   static const bool usable = has_instructions();
-  return usable ? &kKernels : nullptr;
+  return usable && target_name().starts_with("AVX3") ? &kKernels : nullptr;
 }
 
 bool has_bf16_tiles() {

@@ -1,8 +1,9 @@
-// The inner loops of the backward products in bf16, for processors with AVX-512 BF16 and VBMI2. Not
-// part of the public API; bf16 numbers are given as their bits.
+// The inner loops of the products in bf16, for processors with AVX-512 BF16 and VBMI2. Not part of
+// the public API; bf16 numbers are given as their bits.
 //
 // The instruction adds the products of two pairs of bf16 numbers to a sum of fp32, in 16 lanes.
-// What is a pair: neighbouring rows of the weight for dX, neighbouring tokens for dW.
+// What is a pair: two kept weights of a row for Y (bf16_lookup.h), neighbouring rows of the weight
+// for dX, neighbouring tokens for dW.
 //
 // A sliver is 64 columns of some pairs of rows, [pairs][64][2], zeros where nothing is kept.
 // Memory of panels, slivers and sums is aligned to 64 bytes.
@@ -71,7 +72,13 @@ struct Bf16Block {
   std::int64_t rows = 0, cols = 0, stride = 0;
 };
 
+struct JoinTask;
+struct LookupTile;
+
 struct Bf16Kernels {
+  /// Stored weights of a panel to pairs, and panels of pairs by some tokens (bf16_lookup_tiles.h).
+  void (*join)(const JoinTask& task);
+  void (*multiply_looked_up)(const LookupTile& tile);
   void (*multiply)(const Bf16Tile& tile);
   /// Rounds the sums of a tile, which are in none of its memory: those kept, to where `rows` (those
   /// of the tile) has its values in `out`.

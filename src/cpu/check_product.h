@@ -27,9 +27,9 @@ void check_activations(const BasicActivations<T>& a, const char* name) {
 
 /// Throws InvalidArgument unless x is [tokens, cols], y is [tokens, rows] and bias is empty or
 /// [rows].
-template <typename T>
-void check_product(std::int64_t rows, std::int64_t cols, const Activations& x,
-                   const BasicActivations<T>& y, const Epilogue& epilogue) {
+template <typename X, typename Y>
+void check_product(std::int64_t rows, std::int64_t cols, const BasicActivations<X>& x,
+                   const BasicActivations<Y>& y, const Epilogue& epilogue) {
   check_activations(x, "x");
   check_activations(y, "y");
   if (x.features != cols)

@@ -30,8 +30,12 @@ PanelKernel f32_panel_kernel(const PanelKernelKey& key);
 PanelKernel f16_panel_kernel(const PanelKernelKey& key);
 PanelKernel bf16_panel_kernel(const PanelKernelKey& key);
 
-/// y = act(alpha * sums + bias) for the panel's rows and `tokens` tokens from `token` on.
-void finish_panel(const Panel& panel, const float* sums, std::int64_t token, int tokens,
+/// act(alpha * sums + bias), in place, for the panel's rows and some tokens. sums: [tokens][16].
+void finish_sums(const Panel& panel, float* sums, int tokens, const Epilogue& epilogue);
+
+/// y = act(alpha * sums + bias) for the panel's rows and `tokens` tokens from `token` on; sums are
+/// overwritten.
+void finish_panel(const Panel& panel, float* sums, std::int64_t token, int tokens,
                   const MutableActivations& y, const Epilogue& epilogue);
 
 /// The whole product, for any number of tokens. Arguments are checked already.

@@ -15,24 +15,19 @@
 HWY_BEFORE_NAMESPACE();
 namespace coppice::cpu::HWY_NAMESPACE {
 
-void store_finished(const Panel& panel, const float* sums, std::int64_t token, int tokens,
-                    const MutableActivations& y, const Epilogue& epilogue) {
+void finish_in_place(const Panel& panel, float* sums, int tokens, const Epilogue& epilogue) {
+  if (epilogue.alpha == 1 && epilogue.bias.empty() && epilogue.activation == Activation::none)
+    return;
   const LaneTag d;
   constexpr std::size_t kLanes = hn::MaxLanes(LaneTag());
-  alignas(64) float bias[kPanelRows] = {}, done[kPanelRows];
+  alignas(64) float bias[kPanelRows] = {};
   if (!epilogue.bias.empty()) std::copy_n(epilogue.bias.data() + panel.row, panel.rows, bias);
   const Lanes alpha = hn::Set(d, epilogue.alpha);
-  for (int t = 0; t < tokens; ++t, sums += kPanelRows) {
+  for (int t = 0; t < tokens; ++t, sums += kPanelRows)
     for (std::size_t i = 0; i < kPanelRows; i += kLanes)
       hn::StoreU(
           finish(d, hn::LoadU(d, sums + i), alpha, hn::LoadU(d, bias + i), epilogue.activation), d,
-          done + i);
-    if (y.layout == Layout::token_major) {
-      std::copy_n(done, panel.rows, &y.at(token + t, panel.row));
-    } else {
-      for (int lane = 0; lane < panel.rows; ++lane) y.at(token + t, panel.row + lane) = done[lane];
-    }
-  }
+          sums + i);
 }
 
 }  // namespace coppice::cpu::HWY_NAMESPACE
@@ -41,12 +36,22 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace coppice::cpu {
 namespace {
-HWY_EXPORT(store_finished);
+HWY_EXPORT(finish_in_place);
 }  // namespace
 
-void finish_panel(const Panel& panel, const float* sums, std::int64_t token, int tokens,
+void finish_sums(const Panel& panel, float* sums, int tokens, const Epilogue& epilogue) {
+  HWY_DYNAMIC_DISPATCH(finish_in_place)(panel, sums, tokens, epilogue);
+}
+
+void finish_panel(const Panel& panel, float* sums, std::int64_t token, int tokens,
                   const MutableActivations& y, const Epilogue& epilogue) {
-  HWY_DYNAMIC_DISPATCH(store_finished)(panel, sums, token, tokens, y, epilogue);
+  finish_sums(panel, sums, tokens, epilogue);
+  for (int t = 0; t < tokens; ++t, sums += kPanelRows) {
+    if (y.layout == Layout::token_major)
+      std::copy_n(sums, panel.rows, &y.at(token + t, panel.row));
+    else
+      for (int lane = 0; lane < panel.rows; ++lane) y.at(token + t, panel.row + lane) = sums[lane];
+  }
 }
 
 }  // namespace coppice::cpu

@@ -33,6 +33,15 @@ LaneGroup lane_group(const ColumnGroup& group, bool list_per_vector) {
   return {group.col, 1, group.cols, group.kept};
 }
 
+// Whether the step of a group that begins at a position of x is one more group of a run.
+bool continues(const SlotRun& run, std::int64_t begin, const LaneGroup& lane,
+               const ColumnGroup& group) {
+  if (run.slots != lane.slots || run.x_step != lane.step) return false;
+  if (run.x_begin + run.groups * lane.step != begin) return false;
+  return lane.steps > 1 ||
+         (run.column_step == group.cols && run.column + run.groups * group.cols == group.col);
+}
+
 // Runs for all groups; neighbours at equal distances become one run.
 std::vector<SlotRun> slot_runs(const Grid& grid, bool list_per_vector) {
   std::vector<SlotRun> runs;
@@ -40,13 +49,10 @@ std::vector<SlotRun> slot_runs(const Grid& grid, bool list_per_vector) {
     const LaneGroup lane = lane_group(group, list_per_vector);
     for (std::int32_t i = 0; i < lane.steps; ++i) {
       const std::int64_t begin = lane.x_begin + std::int64_t{i} * lane.step;
-      const bool joins = !runs.empty() && runs.back().slots == lane.slots &&
-                         runs.back().x_step == lane.step &&
-                         runs.back().x_begin + runs.back().groups * lane.step == begin;
-      if (joins)
+      if (!runs.empty() && continues(runs.back(), begin, lane, group))
         ++runs.back().groups;
       else
-        runs.push_back({begin, 1, lane.step, lane.slots});
+        runs.push_back({begin, 1, lane.step, lane.slots, group.col, group.cols});
     }
   }
   return runs;
@@ -250,12 +256,13 @@ PackedLayout packed_layout(const Grid& grid, Dtype dtype) {
   const bool shared = own_panels && !grid.has_metadata();
   layout.format = shared ? WeightFormat::shared : WeightFormat::lane;
   layout.x_length = layout.list_per_vector ? grid.live_cols() : grid.cols();
+  if (own_panels && !pattern.is_dense()) layout.runs = slot_runs(grid, true);
   if (shared) return layout;
   const int reach = layout.list_per_vector ? pattern.kept : pattern.group;
   layout.window = std::max(4, static_cast<int>(std::bit_ceil(static_cast<unsigned>(reach))));
   layout.index_bits = std::bit_width(static_cast<unsigned>(layout.window)) - 1;
   layout.slots_per_word = 32 / layout.index_bits;
-  layout.runs = slot_runs(grid, layout.list_per_vector);
+  if (!layout.list_per_vector) layout.runs = slot_runs(grid, false);
   return layout;
 }
 
@@ -270,6 +277,9 @@ PackedWeight::PackedWeight(const SparseView& weight, int threads) {
   const PackedLayout& layout = impl->layout;
   impl->panels = make_panels(grid, layout.list_per_vector);
   impl->x_order = make_x_order(weight, layout, threads);
+  if (layout.list_per_vector)
+    impl->input_permutation.assign(weight.input_permutation.begin(),
+                                   weight.input_permutation.end());
   impl->panel_bytes = layout.panel_bytes();
   impl->stream =
       aligned_array<std::byte>(impl->panels.size() * static_cast<std::size_t>(impl->panel_bytes));
@@ -291,7 +301,7 @@ Dtype PackedWeight::dtype() const { return impl_->dtype; }
 
 std::int64_t PackedWeight::bytes() const {
   return std::ssize(impl_->panels) * (impl_->panel_bytes + std::int64_t{sizeof(Panel)}) +
-         impl_->x_order.bytes();
+         impl_->x_order.bytes() + 4 * std::ssize(impl_->input_permutation);
 }
 
 }  // namespace coppice::cpu

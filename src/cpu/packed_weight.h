@@ -47,12 +47,15 @@ struct Panel {
   std::int32_t list = 0;  ///< which list of x_order it reads by; panels of one list are neighbours
 };
 
-/// `groups` groups of `slots` slots; group g reads the window that starts at x_begin + g * x_step.
+/// `groups` groups of `slots` slots; group g reads the window that starts at x_begin + g * x_step,
+/// out of the `column_step` columns of the grid from column + g * column_step on.
 struct SlotRun {
   std::int64_t x_begin = 0;
   std::int64_t groups = 0;
   std::int32_t x_step = 0;
   std::int32_t slots = 0;
+  std::int64_t column = 0;
+  std::int32_t column_step = 0;
 };
 
 /// Lists of weight columns (original order: an input permutation is composed in), all of one
@@ -90,7 +93,7 @@ struct PackedLayout {
   int index_bits = 0;            ///< lane only: log2(window)
   int slots_per_word = 1;        ///< lane only: 32 / index_bits
   bool list_per_vector = false;  ///< x_order has a list for every vector, not one for all
-  std::vector<SlotRun> runs;     ///< lane only
+  std::vector<SlotRun> runs;     ///< lane, and shared with a list for every vector
 
   std::int64_t slot_bytes() const { return std::int64_t{kPanelRows} * value_bytes; }
   std::int64_t word_bytes() const { return format == WeightFormat::lane ? kPanelRows * 4 : 0; }
@@ -119,6 +122,7 @@ struct PackedWeight::Impl {
   PackedLayout layout;
   std::vector<Panel> panels;
   ColumnLists x_order;  ///< empty: the ordered x is x itself (x_length == cols)
+  std::vector<std::uint32_t> input_permutation;  ///< that lists are composed with, or empty
   std::int64_t panel_bytes = 0;
   AlignedArray<std::byte> stream;  ///< [panels][panel_bytes], aligned to 64 bytes
 

@@ -66,6 +66,12 @@ KernelChoice select_kernel(const Pattern& pattern, const WeightShape& shape, Dty
   return select_kernel(packed_layout(Grid(pattern, shape), dtype), dtype, tokens, target);
 }
 
+bool prefers_lookup(const PackedLayout& layout, std::int64_t tokens) {
+  // Measured on Zen 5, one thread (docs/performance/cpu-bf16.md). The kernels for few tokens read a
+  // choice within a list more slowly.
+  return tokens >= (layout.format == WeightFormat::lane && layout.list_per_vector ? 9 : 13);
+}
+
 std::string to_string(const KernelChoice& choice) {
   const std::string format =
       choice.format == WeightFormat::shared ? "shared" : fmt::format("window{}", choice.window);

@@ -38,6 +38,9 @@ KernelChoice select_kernel(const PackedLayout& layout, Dtype dtype, std::int64_t
 KernelChoice select_kernel(const Pattern& pattern, const WeightShape& shape, Dtype dtype,
                            std::int64_t tokens, std::string_view target);
 
+/// Whether activations of bf16 are multiplied by look-ups (bf16_lookup.h), where they can be.
+bool prefers_lookup(const PackedLayout& layout, std::int64_t tokens);
+
 /// Such as "few-tokens/window16/bf16/tile4".
 std::string to_string(const KernelChoice& choice);
 

@@ -5,7 +5,7 @@
 
 #include "coppice/error.h"
 #include "coppice/gradient.h"
-#include "cpu/guards.h"
+#include "cpu/bf16_matrix.h"
 #include "cpu/random_weight.h"
 
 namespace coppice {
@@ -15,33 +15,8 @@ using cpu::Random;
 using cpu::random_int;
 using Bits = std::uint16_t;
 
-constexpr Bits kNan = 0x7fc0;
-
-float value_of(Bits bits) { return to_float(Dtype::bf16, bits); }
-Bits bits_of(float value) { return static_cast<Bits>(from_float(Dtype::bf16, value)); }
-
-struct Matrix {
-  std::vector<Bits> memory;
-  BasicActivations<Bits> view;
-
-  Matrix(Random& random, std::int64_t tokens, std::int64_t features, Layout layout) {
-    const bool by_tokens = layout == Layout::token_major;
-    const std::int64_t minors = by_tokens ? features : tokens;
-    const std::int64_t stride = minors + random_int(random, 0, 3);
-    memory.resize(static_cast<std::size_t>((by_tokens ? tokens : features) * stride + 1));
-    std::normal_distribution<float> normal;
-    for (Bits& v : memory) v = bits_of(normal(random));
-    view = {memory.data(), tokens, features, layout, stride};
-  }
-  BasicActivations<const Bits> input() const {
-    return {view.data, view.tokens, view.features, view.layout, view.stride};
-  }
-  double at(std::int64_t t, std::int64_t f) const { return value_of(view.at(t, f)); }
-  // What lies between the rows of the matrix is as it was poisoned.
-  bool guards_untouched() const {
-    return cpu::guards_hold(memory, view, [](Bits v) { return v == kNan; });
-  }
-};
+using Matrix = cpu::Bf16Matrix;
+constexpr Bits kNan = cpu::kBf16Nan;
 
 struct Problem {
   SparseMatrix weight;
@@ -113,7 +88,7 @@ void check_sampled(Random& random, const Problem& problem, std::int64_t tokens, 
       const std::int64_t col = columns.column(columns.places(r)[static_cast<std::size_t>(k)]);
       double want = 0;
       for (std::int64_t t = 0; t < tokens; ++t) want += dy.at(t, r) * x.at(t, col);
-      error.add(value_of(dvalues[static_cast<std::size_t>(r * grid.kept() + k)]), want);
+      error.add(cpu::bf16_value(dvalues[static_cast<std::size_t>(r * grid.kept() + k)]), want);
     }
   error.check();
 }
