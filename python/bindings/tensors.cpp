@@ -68,18 +68,29 @@ BasicActivations<T> matrix(std::uintptr_t data, std::int64_t tokens, std::int64_
   return {reinterpret_cast<T*>(data), tokens, features, memory_order(by_features), stride};
 }
 
-void multiply(const Packed& packed, std::int64_t tokens, std::uintptr_t x, std::int64_t x_stride,
-              bool x_by_features, std::uintptr_t y, std::int64_t y_stride, bool y_by_features,
-              std::uintptr_t bias, int activation, int threads) {
-  const cpu::PackedWeight& weight = *packed.weight;
+Epilogue epilogue_of(const cpu::PackedWeight& weight, std::uintptr_t bias, int activation) {
   Epilogue epilogue;
   epilogue.activation = static_cast<Activation>(activation);
   if (bias != 0)
     epilogue.bias = {reinterpret_cast<const float*>(bias), static_cast<std::size_t>(weight.rows())};
+  return epilogue;
+}
+
+// T: of x and y, float or the bits of bf16. bias: fp32.
+template <typename T>
+void multiply(const Packed& packed, std::int64_t tokens, std::uintptr_t x, std::int64_t x_stride,
+              bool x_by_features, std::uintptr_t y, std::int64_t y_stride, bool y_by_features,
+              std::uintptr_t bias, int activation, int threads) {
+  const cpu::PackedWeight& weight = *packed.weight;
+  const Epilogue epilogue = epilogue_of(weight, bias, activation);
   const int used = thread_count(threads);
+  const auto from = matrix<const T>(x, tokens, weight.cols(), x_stride, x_by_features);
+  const auto to = matrix<T>(y, tokens, weight.rows(), y_stride, y_by_features);
   nb::gil_scoped_release release;
-  cpu::multiply(weight, matrix<const float>(x, tokens, weight.cols(), x_stride, x_by_features),
-                matrix<float>(y, tokens, weight.rows(), y_stride, y_by_features), epilogue, used);
+  if constexpr (std::is_same_v<T, float>)
+    cpu::multiply(weight, from, to, epilogue, used);
+  else
+    cpu::multiply_bf16(weight, from, to, epilogue, used);
 }
 
 template <typename T>
@@ -238,7 +249,8 @@ void bind_tensors(nb::module_& module) {
   module.def(
       "multiplies_bf16", [] { return bf16_instructions() == Bf16Instructions::vectors; },
       "Whether the gradients in bf16 are those to take on this processor.");
-  module.def("multiply_tensor", &multiply);
+  module.def("multiply_tensor", &multiply<float>);
+  module.def("multiply_tensor_bf16", &multiply<std::uint16_t>);
 }
 
 }  // namespace coppice::python

@@ -92,13 +92,14 @@ def linear(x, values, columns, metadata, permutation, bias, layout, activation, 
     packed = entry.packed.get(dtype)
     if packed is None:
         packed = _pack(entry, values, dtype)
-    matrix, tokens, stride, tokens_adjacent = as_matrix(x if dtype is torch.float32 else x.float(), by_features)
-    y = torch.empty(output_shape(x, entry.grid.rows, by_features), dtype=torch.float32, device=device)
+    matrix, tokens, stride, tokens_adjacent = as_matrix(x.float() if dtype is torch.float16 else x, by_features)
+    y = torch.empty(output_shape(x, entry.grid.rows, by_features), dtype=matrix.dtype, device=device)
     if bias is not None and not (bias.dtype is torch.float32 and bias.is_contiguous()):
         bias = bias.float().contiguous()
-    _core.multiply_tensor(packed, tokens, matrix.data_ptr(), stride, tokens_adjacent, y.data_ptr(), 0, by_features,
-                          0 if bias is None else bias.data_ptr(), ACTIVATION_INDEX[activation], torch.get_num_threads())
-    return _added(y if dtype is torch.float32 else y.to(dtype), residual)
+    multiply = _core.multiply_tensor_bf16 if dtype is torch.bfloat16 else _core.multiply_tensor
+    multiply(packed, tokens, matrix.data_ptr(), stride, tokens_adjacent, y.data_ptr(), 0, by_features,
+             0 if bias is None else bias.data_ptr(), ACTIVATION_INDEX[activation], torch.get_num_threads())
+    return _added(y.to(dtype), residual)
 
 
 def _added(y, residual):
