@@ -123,7 +123,7 @@ class Product {
       multiply_list(p, stop, x, tokens, sums + (p - begin) * panel_sums);
       p = stop;
     }
-    for (std::int64_t p = begin; p < end; ++p, sums += panel_sums) store(p, sums, token, tokens);
+    store(begin, end, sums, token, tokens);
   }
 
  private:
@@ -210,14 +210,22 @@ class Product {
     return scratch.plan;
   }
 
-  void store(std::int64_t panel, float* sums, std::int64_t token, std::int64_t tokens) const {
-    const Panel& rows = weight_.panels[static_cast<std::size_t>(panel)];
-    finish_sums(rows, sums, static_cast<int>(tokens), epilogue_);
-    std::uint16_t* to = &y_.at(token, rows.row);
-    if (y_.layout == Layout::token_major)
-      kernels_.round(sums, kPanelRows, tokens, rows.rows, to, y_.major_stride());
-    else
-      kernels_.round_transposed(sums, kPanelRows, rows.rows, tokens, to, y_.major_stride());
+  // Some tokens of all panels at a time: whole cache lines of y where it is token-major.
+  void store(std::int64_t begin, std::int64_t end, float* sums, std::int64_t token,
+             std::int64_t tokens) const {
+    for (std::int64_t t = 0; t < tokens; t += kPackTokens) {
+      const std::int64_t count = std::min(kPackTokens, tokens - t);
+      for (std::int64_t p = begin; p < end; ++p) {
+        const Panel& panel = weight_.panels[static_cast<std::size_t>(p)];
+        float* from = sums + ((p - begin) * tokens + t) * kPanelRows;
+        std::uint16_t* to = &y_.at(token + t, panel.row);
+        finish_sums(panel, from, static_cast<int>(count), epilogue_);
+        if (y_.layout == Layout::token_major)
+          kernels_.round(from, kPanelRows, count, panel.rows, to, y_.major_stride());
+        else
+          kernels_.round_transposed(from, kPanelRows, panel.rows, count, to, y_.major_stride());
+      }
+    }
   }
 
   const Bf16Kernels& kernels_;
