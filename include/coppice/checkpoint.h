@@ -130,7 +130,8 @@ class Checkpoint {
   ~Checkpoint();
 
   const std::filesystem::path& directory() const;
-  /// The text of config.json: valid JSON, an object.
+  /// The text of config.json: a JSON object, in which numbers may also be NaN or Infinity, as
+  /// Python's json writes them.
   const std::string& config_json() const;
   /// `model_type` of config.json; empty if there is none.
   const std::string& model_type() const;

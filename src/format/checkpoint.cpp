@@ -155,7 +155,7 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
                     directory.string(), kConfigFile));
   impl->config_name = config.string();
   impl->config_text = read_text(config, kMaxJson);
-  impl->config = parse_json_object(impl->config_text, impl->config_name);
+  impl->config = parse_config(impl->config_text, impl->config_name);
   impl->model = model_config(impl->config);
   if (single) {
     add_file(*impl, kSingleFile);
