@@ -52,6 +52,9 @@ std::string_view role_name(TensorRole role);
 struct CheckpointTensor : TensorInfo {
   std::size_t file = 0;  ///< index into Checkpoint::files()
   TensorRole role = TensorRole::other;
+  /// `role` is `other` for the dtype alone: by its name it is a weight, but not of a dtype that can
+  /// be pruned.
+  bool left_for_dtype = false;
 };
 
 /// One `[rows, cols]` weight of a linear layer, and how it lies in its tensor (the adapter).

@@ -99,7 +99,8 @@ void add_file(Checkpoint::Impl& impl, const std::string& name) {
 void list_tensors(Checkpoint::Impl& impl) {
   for (std::size_t file = 0; file < impl.files.size(); ++file) {
     for (const StoredTensor& stored : impl.files[file].tensors()) {
-      impl.tensors.push_back({stored, file, tensor_role(stored, impl.model)});
+      impl.tensors.push_back(
+          {stored, file, tensor_role(stored, impl.model), is_left_for_dtype(stored, impl.model)});
       impl.stored.push_back(&stored);
     }
   }
