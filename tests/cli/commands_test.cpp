@@ -246,8 +246,9 @@ TEST(Dtypes, ThatCannotBePrunedAreCopiedAndNamed) {
     int bits;
   };
   const std::string name = "model.layers.1.mlp.up_proj.weight", glob = "*.1.mlp.up_proj.weight";
-  for (const auto& [dtype, bits] : {Case{"F64", 64}, Case{"I64", 64}, Case{"F8_E5M2", 8},
-                                    Case{"F8_E8M0", 8}, Case{"F6_E3M2", 6}, Case{"F4", 4}}) {
+  for (const auto& [dtype, bits] :
+       {Case{"F64", 64}, Case{"I64", 64}, Case{"F8_E5M2", 8}, Case{"F8_E8M0", 8},
+        Case{"F8_E4M3FNUZ", 8}, Case{"F8_E5M2FNUZ", 8}, Case{"F6_E3M2", 6}, Case{"F4", 4}}) {
     SCOPED_TRACE(dtype);
     TempDir dir;
     // 192 x 64: whole bytes in every format.
