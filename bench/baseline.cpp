@@ -82,8 +82,25 @@ struct OpenBlasFunctions {
 
 namespace {
 
+// So many threads for OpenBLAS while it lives. OpenMP builds up to 0.3.21 take what their own
+// setter says; 0.3.26 asks OpenMP.
+class Threads {
+ public:
+  Threads(const OpenBlasFunctions& functions, int threads) : before_(omp_get_max_threads()) {
+    functions.set_num_threads(threads);
+    omp_set_num_threads(threads);
+  }
+  ~Threads() { omp_set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
 // Seconds of one small sgemm on one thread with this core type, timed in a child process because
-// the library reads the variable once, when it is loaded. Infinity if it fails.
+// the library reads the variable once, when it is loaded. On one thread: those of a team that ran
+// before are not in the child, and two would wait for each other for ever. Infinity if it fails.
 double time_core_type(const char* file, const char* core_type) {
   std::array<int, 2> channel{};
   if (pipe(channel.data()) != 0) return INFINITY;
@@ -95,7 +112,7 @@ double time_core_type(const char* file, const char* core_type) {
     if (auto functions = OpenBlasFunctions::open(file, &ignored)) {
       constexpr int kSize = 384;
       std::vector<float> a(kSize * kSize, 0.5f), b(kSize * kSize, 0.25f), c(kSize * kSize);
-      functions->set_num_threads(1);
+      const Threads one(*functions, 1);
       for (int i = 0; i < 8; ++i) {
         const double start = now_seconds();
         functions->sgemm(kRowMajor, kNoTranspose, kNoTranspose, kSize, kSize, kSize, 1, a.data(),
@@ -173,7 +190,7 @@ std::unique_ptr<Baseline> Baseline::load(std::string* why_not) {
 
 void Baseline::multiply(const float* weight, const Activations& x, const MutableActivations& y,
                         int threads) {
-  functions_->set_num_threads(certain_threads(threads));
+  const Threads certain(*functions_, certain_threads(threads));
   const int tokens = static_cast<int>(x.tokens), cols = static_cast<int>(x.features),
             rows = static_cast<int>(y.features);
   const int x_stride = static_cast<int>(x.major_stride()),

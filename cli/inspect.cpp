@@ -228,6 +228,17 @@ std::map<std::string, RoleSum> sum_roles(const Checkpoint& checkpoint,
   return sums;
 }
 
+Json left_json(const Checkpoint& checkpoint) {
+  Json rows = Json::array();
+  for (const CheckpointTensor& tensor : checkpoint.tensors())
+    if (tensor.left_for_dtype)
+      rows.push_back({{"tensor", tensor.name},
+                      {"dtype", dtype_name(tensor.dtype)},
+                      {"shape", tensor.shape},
+                      {"bytes", byte_count(tensor)}});
+  return rows;
+}
+
 void InspectCommand::inspect_directory() const {
   Checkpoint checkpoint = Checkpoint::open(path_);
   std::vector<Entry> found = entries(checkpoint);
@@ -243,7 +254,8 @@ void InspectCommand::inspect_directory() const {
                 {"tensors", checkpoint.tensors().size()},
                 {"bytes", checkpoint.tensor_bytes()},
                 {"weights", entries_json(found)},
-                {"roles", by_role}});
+                {"roles", by_role},
+                {"left_for_dtype", left_json(checkpoint)}});
     return;
   }
   print(fmt::format("{}: {} checkpoint, model type '{}', {} tensors in {} file(s), {}\n\n", path_,
@@ -255,6 +267,8 @@ void InspectCommand::inspect_directory() const {
   for (const auto& [role, sum] : roles)
     table.add({role, human_bytes(static_cast<double>(sum.bytes))});
   print(table.to_string());
+  if (const std::string left = left_for_dtype(checkpoint); !left.empty())
+    print(fmt::format("Among 'other', weights of dtypes that cannot be pruned: {}.\n", left));
 }
 
 // One file says nothing about roles or adapters: two-dimensional tensors are taken as stored.

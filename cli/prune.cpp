@@ -393,9 +393,13 @@ int PruneCommand::run() {
   }
   patterns_ = patterns_by_weight(input);
   std::vector<LinearWeight> weights = pruned_weights(input);
+  const std::string left = left_for_dtype(input);
   if (weights.empty())
-    throw InvalidArgument(
-        fmt::format("'{}': no linear weight is left to prune; see 'coppice inspect'", input_));
+    throw InvalidArgument(fmt::format(
+        "'{}': no linear weight is left to prune{}; see 'coppice inspect'", input_,
+        left.empty() ? "" : fmt::format(" (of dtypes that cannot be pruned: {})", left)));
+  if (!left.empty())
+    note(fmt::format("left as they are, since their dtype cannot be pruned: {}", left));
 
   pruner_options_.order.store = pack_;
   pruner_options_.columns = parse_search(columns_);

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "coppice/error.h"
 #include "units.h"
@@ -64,6 +65,16 @@ std::vector<LinearWeight> all_prunable(const Checkpoint& checkpoint) {
                                  [](const CheckpointTensor& t) { return prunable(t.role); });
   if (!any) return {};
   return checkpoint.linear_weights({.include = {"*"}, .exclude = {}});
+}
+
+std::string left_for_dtype(const Checkpoint& checkpoint) {
+  std::map<std::string_view, int> counts;
+  for (const CheckpointTensor& tensor : checkpoint.tensors())
+    if (tensor.left_for_dtype) ++counts[dtype_name(tensor.dtype)];
+  std::string text;
+  for (const auto& [dtype, count] : counts)
+    text += fmt::format("{}{} of {}", text.empty() ? "" : ", ", count, dtype);
+  return text;
 }
 
 void note_left_out(const WriteReport& report) {

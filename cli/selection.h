@@ -30,6 +30,10 @@ Json weight_json(const LinearWeight& weight);
 /// Every weight that could be chosen: linear weights, heads, poolers and routers.
 std::vector<LinearWeight> all_prunable(const Checkpoint& checkpoint);
 
+/// Tensors that would be weights but for their dtype, such as "14 of F8_E5M2, 2 of F64"; empty if
+/// there are none.
+std::string left_for_dtype(const Checkpoint& checkpoint);
+
 /// Says on stderr which files of the input did not come along.
 void note_left_out(const WriteReport& report);
 

@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034
 # Shared by quickstart.sh, test.sh and .ci/run: what to install, and how to say it. Source it, do not run it.
 
-# Debian 12 / Ubuntu 24.04 names. OpenBLAS solves for the pruner, and is the dense library that the benchmarks
+# Names of Debian 12 and 13 and of Ubuntu 24.04. OpenBLAS solves for the pruner, and is the dense library that the benchmarks
 # compare with; its OpenMP build shares our threads.
 coppice_build_packages="g++ cmake ninja-build libhwy-dev libfmt-dev nlohmann-json3-dev libcli11-dev libopenblas-openmp-dev"
 coppice_test_packages="libgtest-dev libgmock-dev"

@@ -30,5 +30,5 @@ while [ "$running" -gt 0 ]; do
   wait -n || failed=1
   running=$((running - 1))
 done
-[ "$found" -ge 4 ] || die "expected four fuzzers, found $found"
+[ "$found" -ge 5 ] || die "expected five fuzzers, found $found"
 exit "$failed"

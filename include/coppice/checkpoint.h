@@ -52,6 +52,9 @@ std::string_view role_name(TensorRole role);
 struct CheckpointTensor : TensorInfo {
   std::size_t file = 0;  ///< index into Checkpoint::files()
   TensorRole role = TensorRole::other;
+  /// `role` is `other` for the dtype alone: by its name it is a weight, but not of a dtype that can
+  /// be pruned.
+  bool left_for_dtype = false;
 };
 
 /// One `[rows, cols]` weight of a linear layer, and how it lies in its tensor (the adapter).
@@ -130,7 +133,8 @@ class Checkpoint {
   ~Checkpoint();
 
   const std::filesystem::path& directory() const;
-  /// The text of config.json: valid JSON, an object.
+  /// The text of config.json: a JSON object, in which numbers may also be NaN or Infinity, as
+  /// Python's json writes them.
   const std::string& config_json() const;
   /// `model_type` of config.json; empty if there is none.
   const std::string& model_type() const;

@@ -32,6 +32,8 @@ enum class Dtype : std::uint8_t {
   i64,
   u64,
   c64,
+  f8_e4m3fnuz,  // without infinities and negative zero, as AMD's MI300 computes; added at the end,
+  f8_e5m2fnuz,  // so that the numbers of the others stay
 };
 
 /// Bits of one element (4 and 6 for the sub-byte types).

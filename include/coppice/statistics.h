@@ -41,6 +41,13 @@ struct FisherStatistics {
   std::vector<double> sums;  ///< [blocks, block, block]: sum of g g^T, each exactly symmetric
 };
 
+/// Throws InvalidArgument, in the words of a damaged file, unless `gram` [cols, cols] may be a sum
+/// of products x x^T: finite, symmetric but for rounding, no entry larger than its diagonal allows.
+/// What prunes does not look (it reads the diagonal and above); files are checked by their reader.
+void check_gram(std::span<const double> gram, std::int64_t cols, int threads = 1);
+/// The same of every block.
+void check_fisher(const FisherStatistics& fisher, int threads = 1);
+
 /// What the samples are for.
 enum class StatisticsSet : std::uint8_t {
   calibration,  ///< pruning may look at them

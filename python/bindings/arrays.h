@@ -60,6 +60,9 @@ extern template Numbers<double> numbers(nb::handle, const char*, std::span<const
 extern template Numbers<std::uint32_t> numbers(nb::handle, const char*,
                                                std::span<const std::int64_t>);
 
+/// A Python text of all of it, zero bytes too.
+inline nb::str python_text(const std::string& text) { return nb::str(text.data(), text.size()); }
+
 /// None, or [cols]: a permutation.
 std::vector<std::uint32_t> permutation_input(nb::handle object, const char* name);
 /// The bytes of a contiguous uint8 array; none of None.

@@ -125,7 +125,7 @@ DenseEdit dense_edit(const PatternOf& pattern_for, nb::handle edit, nb::handle o
     // Refuses weights that break the pattern, with the first place.
     CompressOptions options{.row_segments = weight.shape.row_segments,
                             .col_segments = weight.shape.col_segments};
-    const nb::str name(weight.name.c_str());
+    const nb::str name = python_text(weight.name);
     if (nb::borrow<nb::dict>(orders).contains(name))
       options.input_permutation = permutation_input(orders[name], "input_permutations");
     compress(from, pattern_for(weight), options);
@@ -250,7 +250,7 @@ void bind_class(nb::module_& module) {
           [](const Checkpoint& self) {
             nb::dict patterns;
             for (const PackedEntry& entry : self.packed_weights())
-              patterns[entry.weight.name.c_str()] = nb::cast(entry.pattern);
+              patterns[python_text(entry.weight.name)] = nb::cast(entry.pattern);
             return patterns;
           },
           "The packed weights' patterns by name.")

@@ -18,7 +18,7 @@ using namespace nb::literals;
 
 namespace coppice::python {
 
-FisherStatistics fisher_input(nb::handle sums, std::int64_t samples) {
+FisherStatistics fisher_input(nb::handle sums, std::int64_t samples, int threads) {
   constexpr std::array<std::int64_t, 3> kAny{-1, -1, -1};
   const Numbers<double> given = numbers<double>(sums, "sums", kAny);
   const auto blocks = static_cast<std::int64_t>(given.memory.shape(0)),
@@ -26,7 +26,12 @@ FisherStatistics fisher_input(nb::handle sums, std::int64_t samples) {
   if (static_cast<std::int64_t>(given.memory.shape(2)) != block)
     throw InvalidArgument(fmt::format("sums: got [{}, {}, {}], needs [blocks, B, B]", blocks, block,
                                       given.memory.shape(2)));
-  return {blocks, block, samples, {given.values.begin(), given.values.end()}};
+  FisherStatistics result{blocks, block, samples, {given.values.begin(), given.values.end()}};
+  {
+    nb::gil_scoped_release release;
+    check_fisher(result, threads);
+  }
+  return result;
 }
 
 namespace {
@@ -34,11 +39,11 @@ namespace {
 nb::object scores_of(nb::handle weight, nb::handle sums, std::int64_t samples, double damping,
                      int threads) {
   const WeightInput input = weight_input(weight, "weight");
-  const FisherStatistics given = fisher_input(sums, samples);
+  const int used = thread_count(threads);
+  const FisherStatistics given = fisher_input(sums, samples, used);
   const WeightOutput out = new_weight(Dtype::f32, input.view.rows, input.view.cols);
   const std::span<float> values{reinterpret_cast<float*>(out.view.data),
                                 static_cast<std::size_t>(out.view.rows * out.view.cols)};
-  const int used = thread_count(threads);
   {
     nb::gil_scoped_release release;
     score_weights_fisher(input.view, given, damping, values, used);
@@ -53,7 +58,7 @@ nb::object array_of_sums(const FisherStatistics& fisher) {
 nb::object gathered(nb::handle sums, std::int64_t cols, nb::handle order, int threads) {
   const std::vector<std::uint32_t> columns = permutation_input(order, "order");
   const int used = thread_count(threads);
-  const FisherStatistics given = fisher_input(sums, 1);
+  const FisherStatistics given = fisher_input(sums, 1, used);
   FisherStatistics result;
   {
     nb::gil_scoped_release release;

@@ -10,8 +10,8 @@
 
 namespace coppice::python {
 
-/// A copy. Throws InvalidArgument unless the sums are [blocks, B, B].
-FisherStatistics fisher_input(nb::handle sums, std::int64_t samples);
+/// A copy. Throws InvalidArgument unless the sums are [blocks, B, B] and may be sums of products.
+FisherStatistics fisher_input(nb::handle sums, std::int64_t samples, int threads);
 /// (sums, samples) of a weight in a file. Throws InvalidArgument if there are none, or FileError.
 std::pair<nb::object, std::int64_t> fisher_of(const StatisticsFile& file, const std::string& weight,
                                               int threads);

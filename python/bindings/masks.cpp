@@ -10,6 +10,7 @@
 #include "coppice/permutation_search.h"
 #include "coppice/prune.h"
 #include "coppice/score.h"
+#include "gram.h"
 #include "options.h"
 
 using namespace nb::literals;
@@ -62,12 +63,11 @@ nb::object scores_of(nb::handle weight, std::string_view kind, nb::handle square
 
 nb::object obs_scores(nb::handle weight, nb::handle gram, double damping, int threads) {
   const WeightInput input = weight_input(weight, "weight");
-  const std::array<std::int64_t, 2> shape{input.view.cols, input.view.cols};
-  const Numbers<double> sums = numbers<double>(gram, "gram", shape);
+  const int used = thread_count(threads);
+  const Numbers<double> sums = gram_input(gram, input.view.cols, used);
   const WeightOutput out = new_weight(Dtype::f32, input.view.rows, input.view.cols);
   const std::span<float> values{reinterpret_cast<float*>(out.view.data),
                                 static_cast<std::size_t>(out.view.rows * out.view.cols)};
-  const int used = thread_count(threads);
   {
     nb::gil_scoped_release release;
     score_weights_obs(input.view, sums.values, damping, values, used);
@@ -78,9 +78,8 @@ nb::object obs_scores(nb::handle weight, nb::handle gram, double damping, int th
 double error_of(nb::handle before, nb::handle after, nb::handle gram, int threads) {
   const WeightInput first = weight_input(before, "before");
   const WeightInput second = weight_input(after, "after");
-  const std::array<std::int64_t, 2> shape{first.view.cols, first.view.cols};
-  const Numbers<double> sums = numbers<double>(gram, "gram", shape);
   const int used = thread_count(threads);
+  const Numbers<double> sums = gram_input(gram, first.view.cols, used);
   nb::gil_scoped_release release;
   return output_error(first.view, second.view, sums.values, used);
 }

@@ -6,8 +6,12 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
+
+#include <cstring>
+#include <tuple>
 
 #include "arrays.h"
 #include "bindings.h"
@@ -82,18 +86,76 @@ Sparse from_arrays(const PatternArgument& pattern, std::pair<std::int64_t, std::
   return Sparse(std::move(matrix));
 }
 
-// A read-only NumPy array of the matrix's own bytes, which it keeps alive.
-nb::object bytes_array(nb::handle self, const std::vector<std::byte>& bytes, std::size_t rows) {
-  const std::size_t width = rows == 0 ? 0 : bytes.size() / rows;
-  return nb::cast(
-      nb::ndarray<nb::numpy, const std::uint8_t, nb::ndim<2>>(bytes.data(), {rows, width}, self));
+// What pickle keeps, in the order of its fields; bytes are those of the canonical arrays.
+using State = std::tuple<std::string, std::pair<std::int64_t, std::int64_t>, Segments, Segments,
+                         std::string, nb::bytes, nb::bytes, nb::bytes, nb::bytes>;
+
+template <typename T>
+nb::bytes bytes_of(const std::vector<T>& data) {
+  return nb::bytes(data.data(), data.size() * sizeof(T));
+}
+
+template <typename T>
+std::vector<T> vector_of(const nb::bytes& bytes) {
+  std::vector<T> data(bytes.size() / sizeof(T));
+  std::memcpy(data.data(), bytes.c_str(), data.size() * sizeof(T));
+  return data;
+}
+
+State state_of(const Sparse& self) {
+  const SparseMatrix& m = *self.matrix;
+  const WeightShape& shape = m.grid->shape();
+  return {m.pattern().to_string(),
+          {m.rows(), m.cols()},
+          shape.row_segments,
+          shape.col_segments,
+          std::string(dtype_name(m.dtype)),
+          bytes_of(m.values),
+          bytes_of(m.columns),
+          bytes_of(m.metadata),
+          bytes_of(m.input_permutation)};
+}
+
+void set_state(Sparse& self, const State& state) {
+  const auto& [pattern, shape, row_segments, col_segments, dtype, values, columns, metadata,
+               permutation] = state;
+  SparseMatrix matrix;
+  matrix.grid = std::make_shared<const Grid>(
+      Pattern::parse(pattern), WeightShape{shape.first, shape.second, row_segments, col_segments});
+  matrix.dtype = parse_dtype(dtype).value_or(Dtype::boolean);  // which validate refuses
+  matrix.values = vector_of<std::byte>(values);
+  matrix.columns = vector_of<std::byte>(columns);
+  matrix.metadata = vector_of<std::byte>(metadata);
+  matrix.input_permutation = vector_of<std::uint32_t>(permutation);
+  validate(matrix.view());
+  new (&self) Sparse(std::move(matrix));
+}
+
+// A read-only NumPy array [rows, width] of the matrix's own bytes, which it keeps alive.
+nb::object bytes_array(nb::handle self, const std::vector<std::byte>& bytes, std::int64_t rows,
+                       std::int64_t width) {
+  return nb::cast(nb::ndarray<nb::numpy, const std::uint8_t, nb::ndim<2>>(
+      bytes.data(), {static_cast<std::size_t>(rows), static_cast<std::size_t>(width)}, self));
 }
 
 nb::object values_array(nb::handle self) {
-  const SparseMatrix& matrix = *nb::cast<const Sparse&>(self).matrix;
+  const SparseMatrix& m = *nb::cast<const Sparse&>(self).matrix;
   const nb::object bytes =
-      bytes_array(self, matrix.values, static_cast<std::size_t>(matrix.rows()));
-  return bytes.attr("view")(numpy_dtype(matrix.dtype));
+      bytes_array(self, m.values, m.rows(), m.grid->kept() * dtype_bytes(m.dtype));
+  return bytes.attr("view")(numpy_dtype(m.dtype));
+}
+
+nb::object columns_array(nb::handle self) {
+  const SparseMatrix& m = *nb::cast<const Sparse&>(self).matrix;
+  if (!m.grid->has_columns()) return bytes_array(self, m.columns, 0, 0);
+  return bytes_array(self, m.columns, std::ssize(m.grid->vectors()),
+                     m.grid->column_bytes_per_vector());
+}
+
+nb::object metadata_array(nb::handle self) {
+  const SparseMatrix& m = *nb::cast<const Sparse&>(self).matrix;
+  if (!m.grid->has_metadata()) return bytes_array(self, m.metadata, 0, 0);
+  return bytes_array(self, m.metadata, m.rows(), m.grid->metadata_bytes_per_row());
 }
 
 std::map<std::string, SparseView, std::less<>> views_of(
@@ -118,7 +180,8 @@ nb::dict load_file(const std::filesystem::path& path, int threads) {
     loaded = read_sparse(path, used);
   }
   nb::dict result;
-  for (auto& [name, matrix] : loaded) result[name.c_str()] = nb::cast(Sparse(std::move(matrix)));
+  for (auto& [name, matrix] : loaded)
+    result[python_text(name)] = nb::cast(Sparse(std::move(matrix)));
   return result;
 }
 
@@ -161,21 +224,10 @@ void bind_class(nb::module_& module) {
       .def_prop_ro("bits_per_weight",
                    [](const Sparse& s) { return s.matrix->grid->bits_per_weight(s.matrix->dtype); })
       .def_prop_ro("values", &values_array, "[rows, kept], read only, not a copy.")
-      .def_prop_ro(
-          "columns",
-          [](nb::handle self) {
-            const SparseMatrix& m = *nb::cast<const Sparse&>(self).matrix;
-            return bytes_array(self, m.columns, m.columns.empty() ? 0 : m.grid->vectors().size());
-          },
-          "uint8 [vectors, bytes], read only: the choice of columns (docs/format.md).")
-      .def_prop_ro(
-          "metadata",
-          [](nb::handle self) {
-            const SparseMatrix& m = *nb::cast<const Sparse&>(self).matrix;
-            return bytes_array(self, m.metadata,
-                               m.metadata.empty() ? 0 : static_cast<std::size_t>(m.rows()));
-          },
-          "uint8 [rows, bytes], read only: the choice row by row (docs/format.md).")
+      .def_prop_ro("columns", &columns_array,
+                   "uint8 [vectors, bytes], read only: the choice of columns (docs/format.md).")
+      .def_prop_ro("metadata", &metadata_array,
+                   "uint8 [rows, bytes], read only: the choice row by row (docs/format.md).")
       .def_prop_ro(
           "input_permutation",
           [](const Sparse& s) -> nb::object {
@@ -203,6 +255,11 @@ void bind_class(nb::module_& module) {
       .def(
           "pack", [](Sparse& s, int threads) { return packed_of(s, thread_count(threads)); },
           "threads"_a = 0, "The layout that this machine's kernels read; made once and kept.")
+      .def("__copy__", [](nb::handle self) { return nb::borrow(self); })
+      .def(
+          "__deepcopy__", [](nb::handle self, nb::handle) { return nb::borrow(self); }, "memo"_a)
+      .def("__getstate__", &state_of)
+      .def("__setstate__", &set_state)
       .def("__repr__", &describe);
 }
 

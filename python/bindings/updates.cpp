@@ -9,6 +9,7 @@
 #include "bindings.h"
 #include "coppice/update.h"
 #include "fisher.h"
+#include "gram.h"
 #include "options.h"
 
 using namespace nb::literals;
@@ -37,11 +38,6 @@ GroupChoice group_choice(std::string_view name) {
                                                            {"saliency", GroupChoice::saliency},
                                                            {"joint", GroupChoice::joint}}};
   return named("choice", name, kNames);
-}
-
-Numbers<double> gram_input(nb::handle gram, std::int64_t cols) {
-  const std::array<std::int64_t, 2> shape{cols, cols};
-  return numbers<double>(gram, "gram", shape);
 }
 
 // Calls prune(weights, rows, cols) on a float32 copy of the weight.
@@ -74,7 +70,7 @@ Update obs(nb::handle weight, const PatternArgument& pattern, nb::handle gram, d
                            .refinements = refinements,
                            .threads = thread_count(threads)};
   const WeightInput input = weight_input(weight, "weight");
-  const Numbers<double> sums = gram_input(gram, input.view.cols);
+  const Numbers<double> sums = gram_input(gram, input.view.cols, options.threads);
   return update(input.view, [&](auto weights, auto rows, auto cols) {
     return obs_prune(weights, rows, cols, parsed, sums.values, options);
   });
@@ -93,7 +89,7 @@ Update admm(nb::handle weight, const PatternArgument& pattern, nb::handle gram, 
                             .columns = column_search(columns),
                             .threads = thread_count(threads)};
   const WeightInput input = weight_input(weight, "weight");
-  const Numbers<double> sums = gram_input(gram, input.view.cols);
+  const Numbers<double> sums = gram_input(gram, input.view.cols, options.threads);
   return update(input.view, [&](auto weights, auto rows, auto cols) {
     return admm_prune(weights, rows, cols, parsed, sums.values, options);
   });
@@ -109,7 +105,7 @@ Update fisher(nb::handle weight, const PatternArgument& pattern, nb::handle sums
                               .search = fisher_search(search),
                               .threads = thread_count(threads)};
   const WeightInput input = weight_input(weight, "weight");
-  const FisherStatistics given = fisher_input(sums, samples);
+  const FisherStatistics given = fisher_input(sums, samples, options.threads);
   return update(input.view, [&](auto weights, auto rows, auto cols) {
     return fisher_prune(weights, rows, cols, parsed, given, options);
   });

@@ -20,16 +20,17 @@ struct DtypeRow {
 };
 
 // In the order of the enumeration.
-constexpr std::array<DtypeRow, 20> kTable = {{
-    {"BOOL", 8, false, false},   {"U8", 8, false, false},     {"I8", 8, true, false},
-    {"F8_E5M2", 8, false, true}, {"F8_E4M3", 8, true, true},  {"F8_E8M0", 8, false, true},
-    {"F4", 4, false, true},      {"F6_E2M3", 6, false, true}, {"F6_E3M2", 6, false, true},
-    {"I16", 16, false, false},   {"U16", 16, false, false},   {"F16", 16, true, true},
-    {"BF16", 16, true, true},    {"I32", 32, false, false},   {"U32", 32, false, false},
-    {"F32", 32, true, true},     {"F64", 64, false, true},    {"I64", 64, false, false},
-    {"U64", 64, false, false},   {"C64", 64, false, true},
+constexpr std::array<DtypeRow, 22> kTable = {{
+    {"BOOL", 8, false, false},       {"U8", 8, false, false},     {"I8", 8, true, false},
+    {"F8_E5M2", 8, false, true},     {"F8_E4M3", 8, true, true},  {"F8_E8M0", 8, false, true},
+    {"F4", 4, false, true},          {"F6_E2M3", 6, false, true}, {"F6_E3M2", 6, false, true},
+    {"I16", 16, false, false},       {"U16", 16, false, false},   {"F16", 16, true, true},
+    {"BF16", 16, true, true},        {"I32", 32, false, false},   {"U32", 32, false, false},
+    {"F32", 32, true, true},         {"F64", 64, false, true},    {"I64", 64, false, false},
+    {"U64", 64, false, false},       {"C64", 64, false, true},    {"F8_E4M3FNUZ", 8, false, true},
+    {"F8_E5M2FNUZ", 8, false, true},
 }};
-static_assert(static_cast<std::size_t>(Dtype::c64) + 1 == kTable.size());
+static_assert(static_cast<std::size_t>(Dtype::f8_e5m2fnuz) + 1 == kTable.size());
 
 const DtypeRow& row(Dtype dtype) { return kTable[static_cast<std::size_t>(dtype)]; }
 

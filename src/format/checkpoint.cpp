@@ -99,7 +99,8 @@ void add_file(Checkpoint::Impl& impl, const std::string& name) {
 void list_tensors(Checkpoint::Impl& impl) {
   for (std::size_t file = 0; file < impl.files.size(); ++file) {
     for (const StoredTensor& stored : impl.files[file].tensors()) {
-      impl.tensors.push_back({stored, file, tensor_role(stored, impl.model)});
+      impl.tensors.push_back(
+          {stored, file, tensor_role(stored, impl.model), is_left_for_dtype(stored, impl.model)});
       impl.stored.push_back(&stored);
     }
   }
@@ -155,7 +156,7 @@ Checkpoint Checkpoint::open(const fs::path& directory) {
                     directory.string(), kConfigFile));
   impl->config_name = config.string();
   impl->config_text = read_text(config, kMaxJson);
-  impl->config = parse_json_object(impl->config_text, impl->config_name);
+  impl->config = parse_config(impl->config_text, impl->config_name);
   impl->model = model_config(impl->config);
   if (single) {
     add_file(*impl, kSingleFile);

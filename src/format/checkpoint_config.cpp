@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "coppice/error.h"
+#include "format/config_text.h"
 #include "format/safetensors_header.h"
 
 namespace coppice {
@@ -141,6 +142,10 @@ ConfigJson parse_json_object(const std::string& text, const std::string& file) {
   return json;
 }
 
+ConfigJson parse_config(const std::string& text, const std::string& file) {
+  return parse_json_object(without_nonfinite(text), file);
+}
+
 ModelConfig model_config(const ConfigJson& config) {
   ModelConfig result;
   if (const ConfigJson* type = find(config, "model_type"); type && type->is_string())
@@ -206,6 +211,14 @@ ConfigJson quantization_config(std::span<const PackItem> items) {
     weights[w.name] = std::move(entry);
   }
   return {{"quant_method", kMethod}, {"format_version", kFormatVersion}, {"weights", weights}};
+}
+
+std::string packed_config_text(const std::string& text, std::span<const PackItem> items) {
+  return with_member(text, kQuantization, quantization_config(items).dump(2));
+}
+
+std::string unpacked_config_text(const std::string& text) {
+  return without_member(text, kQuantization);
 }
 
 std::vector<PackedEntry> parse_packed_entries(const ConfigJson& config, const std::string& file) {

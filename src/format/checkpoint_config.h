@@ -24,6 +24,10 @@ struct ModelConfig {
 /// Parses the text of a JSON object. Throws FileError naming `file`.
 ConfigJson parse_json_object(const std::string& text, const std::string& file);
 
+/// The same for config.json, in which Python's json, and with it transformers, writes NaN and
+/// Infinity: they become null, since nothing that is read from a config may be either.
+ConfigJson parse_config(const std::string& text, const std::string& file);
+
 /// Reads sizes at the top level, or in `text_config` of a multi-modal model. Wrong types count as
 /// absent: the config describes much that is not our concern.
 ModelConfig model_config(const ConfigJson& config);
@@ -36,6 +40,10 @@ std::string foreign_quantization(const ConfigJson& config);
 
 /// The `quantization_config` of a packed checkpoint (docs/checkpoint.md).
 ConfigJson quantization_config(std::span<const PackItem> items);
+
+/// The text of config.json with that `quantization_config`, or without any; the rest as it was.
+std::string packed_config_text(const std::string& text, std::span<const PackItem> items);
+std::string unpacked_config_text(const std::string& text);
 
 /// The weights that a Coppice `quantization_config` lists, with every field checked for type and
 /// range, but not yet against tensors. Throws FileError naming `file` and the weight.

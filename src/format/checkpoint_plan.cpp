@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/file_output.h"
+#include "format/checkpoint_config.h"
 #include "format/checkpoint_impl.h"
 #include "format/checkpoint_output.h"
 
@@ -111,7 +112,7 @@ WriteReport write_output(const Checkpoint& checkpoint, const std::filesystem::pa
   const std::filesystem::path& directory = output.temporary();
   report.left_out = copy_other_files(input, directory);
   if (plan.config) {
-    write_text(directory / kConfigFile, plan.config->dump(2) + "\n");
+    write_text(directory / kConfigFile, *plan.config);
   } else {
     copy_regular(input.directory / kConfigFile, directory / kConfigFile);
   }

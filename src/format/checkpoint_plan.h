@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "coppice/checkpoint.h"
-#include "format/checkpoint_config.h"
 
 namespace coppice {
 
@@ -37,9 +36,9 @@ struct FilePlan {
 
 /// An output directory.
 struct OutputPlan {
-  std::vector<FilePlan> files;       ///< one for each file of the input
-  std::optional<ConfigJson> config;  ///< nothing: copied
-  bool rewrite_index = false;        ///< else copied
+  std::vector<FilePlan> files;        ///< one for each file of the input
+  std::optional<std::string> config;  ///< text of config.json; nothing: copied
+  bool rewrite_index = false;         ///< else copied
 };
 
 /// The input's files and their metadata, without steps yet.

@@ -156,6 +156,18 @@ bool is_prunable(TensorRole role) {
          role == TensorRole::router;
 }
 
+// The role of a tensor of any dtype.
+TensorRole role_by_name(const TensorInfo& tensor, const ModelConfig& config) {
+  const RoleRule* rule = find_rule(tensor, config);
+  if (!rule) return TensorRole::other;
+  if (rule->role == TensorRole::embedding) return rule->role;
+  const bool weight =
+      is_stacked(rule->storage) ? !tensor.name.ends_with("bias") : tensor.name.ends_with("weight");
+  if (!weight || element_count(tensor) == 0) return TensorRole::other;
+  if (rule->role == TensorRole::head && is_tied_head(tensor, config)) return TensorRole::tied_head;
+  return rule->role;
+}
+
 bool matches_any(const std::vector<std::string>& globs, const std::string& name) {
   return std::ranges::any_of(globs, [&](const std::string& g) { return glob_matches(g, name); });
 }
@@ -173,10 +185,11 @@ void check_globs(std::span<const CheckpointTensor> tensors, const WeightSelectio
     if (!refused)
       throw InvalidArgument(fmt::format(
           "{} '{}' matches no tensor name; `coppice inspect` lists them", kind, printable(glob)));
-    throw InvalidArgument(
-        fmt::format("include '{}' matches only tensors that cannot be pruned, such "
-                    "as '{}' ({})",
-                    printable(glob), printable(refused->name), role_name(refused->role)));
+    throw InvalidArgument(fmt::format(
+        "include '{}' matches only tensors that cannot be pruned, such "
+        "as '{}' ({})",
+        printable(glob), printable(refused->name),
+        refused->left_for_dtype ? dtype_name(refused->dtype) : role_name(refused->role)));
   };
   for (const std::string& glob : selection.include) check(glob, true);
   for (const std::string& glob : selection.exclude) check(glob, false);
@@ -209,15 +222,12 @@ bool glob_matches(const std::string& glob, const std::string& text) {
 }
 
 TensorRole tensor_role(const TensorInfo& tensor, const ModelConfig& config) {
-  const RoleRule* rule = find_rule(tensor, config);
-  if (!rule) return TensorRole::other;
-  if (rule->role == TensorRole::embedding) return rule->role;
-  const bool weight =
-      is_stacked(rule->storage) ? !tensor.name.ends_with("bias") : tensor.name.ends_with("weight");
-  if (!weight || !is_weight_dtype(tensor.dtype) || element_count(tensor) == 0)
-    return TensorRole::other;
-  if (rule->role == TensorRole::head && is_tied_head(tensor, config)) return TensorRole::tied_head;
-  return rule->role;
+  const TensorRole role = role_by_name(tensor, config);
+  return role == TensorRole::embedding || is_weight_dtype(tensor.dtype) ? role : TensorRole::other;
+}
+
+bool is_left_for_dtype(const TensorInfo& tensor, const ModelConfig& config) {
+  return !is_weight_dtype(tensor.dtype) && is_prunable(role_by_name(tensor, config));
 }
 
 std::vector<LinearWeight> weights_of(const CheckpointTensor& tensor, const ModelConfig& config) {

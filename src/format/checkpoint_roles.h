@@ -15,6 +15,9 @@ bool glob_matches(const std::string& glob, const std::string& text);
 
 TensorRole tensor_role(const TensorInfo& tensor, const ModelConfig& config);
 
+/// Whether the role is `other` for the dtype alone (CheckpointTensor::left_for_dtype).
+bool is_left_for_dtype(const TensorInfo& tensor, const ModelConfig& config);
+
 /// The weights of a tensor whose role is linear, head, pooler or router: one, or one for each
 /// expert of a stacked tensor.
 std::vector<LinearWeight> weights_of(const CheckpointTensor& tensor, const ModelConfig& config);

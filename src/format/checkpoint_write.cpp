@@ -213,8 +213,7 @@ WriteReport write_packed(const Checkpoint& checkpoint, const std::filesystem::pa
   const ByTensor<LinearWeight> changed = by_tensor(input, changes.weights);
   OutputPlan plan = plan_like(input);
   plan.rewrite_index = true;
-  plan.config = input.config;
-  (*plan.config)["quantization_config"] = quantization_config(items);
+  plan.config = packed_config_text(input.config_text, items);
   for (FilePlan& file : plan.files)
     file.metadata.insert_or_assign(kFormatKey, std::string(kFormatText));
   for (std::size_t position = 0; position < input.tensors.size(); ++position) {
@@ -252,8 +251,7 @@ WriteReport write_unpacked(const Checkpoint& checkpoint, const std::filesystem::
   }
   OutputPlan plan = plan_like(input);
   plan.rewrite_index = true;
-  plan.config = input.config;
-  plan.config->erase("quantization_config");
+  plan.config = unpacked_config_text(input.config_text);
   for (FilePlan& file : plan.files) file.metadata.erase(kFormatKey);
   for (std::size_t position = 0; position < input.tensors.size(); ++position) {
     const CheckpointTensor& tensor = input.tensors[position];

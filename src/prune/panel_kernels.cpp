@@ -214,8 +214,12 @@ bool quantise(const std::int32_t* keys, std::ptrdiff_t count, const Quantisation
 }
 
 #if HWY_TARGET != HWY_SCALAR
-// Adds the blocks of four lanes to one.
-HWY_INLINE Vec4 fold(Keys4 /*tag*/, Vec4 v) { return v; }
+// Adds the blocks of four lanes to one. The vector ends the recursion, not the tag: from Highway
+// 1.0.5 on, the half of a scalable tag is not the same type as the tag of as many lanes.
+template <class Tag>
+HWY_INLINE Vec4 fold(Tag /*tag*/, Vec4 v) {
+  return v;
+}
 template <class Tag, class V>
 HWY_INLINE Vec4 fold(Tag tag, V v) {
   const hn::Half<Tag> half;

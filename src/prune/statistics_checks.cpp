@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "coppice/error.h"
 #include "core/parallel_for.h"
 
 namespace coppice::prune {
@@ -13,8 +14,9 @@ namespace {
 
 // Rows and columns looked at together, so that an entry and its mirror image are both in the cache.
 constexpr std::int64_t kTile = 64;
-// What rounding may add to an entry: fp32 sums of some thousand products.
-constexpr double kForgiven = 1.001;
+// What rounding may do to an entry, as a share of what its diagonal allows: fp32 sums of some
+// thousand products.
+constexpr double kRounding = 0.001;
 
 // What a sample may take off a diagonal: squares that are too small for fp32 count as 0, while the
 // products of the same input with others may not.
@@ -23,14 +25,18 @@ constexpr double kLost = 0x1p-126;
 struct Matrix {
   const std::byte* data;
   std::int64_t size;
+  double asymmetry;  // as a share of what the diagonal allows
   double at(std::int64_t row, std::int64_t col) const { return double_at(data, row * size + col); }
 };
 
-std::string entry_fault(const Matrix& m, std::int64_t i, std::int64_t j, const std::string& what) {
+// `most` is what the diagonal allows the entry.
+std::string entry_fault(const Matrix& m, std::int64_t i, std::int64_t j, double most,
+                        const std::string& what) {
   const double a = m.at(i, j), b = m.at(j, i);
+  if (std::fabs(a) <= (1 + kRounding) * most && std::fabs(a - b) <= m.asymmetry * most) return {};
   if (!std::isfinite(a) || !std::isfinite(b))
     return fmt::format("{} has {} at ({}, {})", what, std::isfinite(a) ? b : a, i, j);
-  if (a != b)
+  if (std::fabs(a - b) > m.asymmetry * most)
     return fmt::format("{} is not symmetric: {} at ({}, {}), {} at ({}, {})", what, a, i, j, b, j,
                        i);
   return fmt::format("{} is no sum of products: {} at ({}, {}) with {} and {} on the diagonal",
@@ -42,11 +48,11 @@ std::string rows_fault(const Matrix& m, std::int64_t begin, std::int64_t end,
                        std::span<const double> roots, const std::string& what) {
   for (std::int64_t first = 0; first < end; first += kTile) {
     for (std::int64_t i = begin; i < end; ++i) {
-      const double limit = kForgiven * roots[static_cast<std::size_t>(i)];
+      const double root = roots[static_cast<std::size_t>(i)];
       for (std::int64_t j = first; j < std::min(first + kTile, i); ++j) {
-        const double a = m.at(i, j);
-        const bool small = std::fabs(a) <= limit * roots[static_cast<std::size_t>(j)];
-        if (!small || a != m.at(j, i)) return entry_fault(m, i, j, what);
+        const double most = root * roots[static_cast<std::size_t>(j)], a = m.at(i, j);
+        if (std::fabs(a) <= most && a == m.at(j, i)) continue;
+        if (std::string fault = entry_fault(m, i, j, most, what); !fault.empty()) return fault;
       }
     }
   }
@@ -80,13 +86,15 @@ std::string matrix_fault(const Matrix& m, std::int64_t samples, const std::strin
 }  // namespace
 
 std::string product_fault(const std::byte* data, std::int64_t matrices, std::int64_t size,
-                          std::int64_t samples, const std::string& what, int threads) {
-  if (matrices == 1) return matrix_fault({data, size}, samples, what, threads);
+                          std::int64_t samples, const std::string& what, int threads,
+                          Symmetry symmetry) {
+  const double asymmetry = symmetry == Symmetry::exact ? 0 : kRounding;
+  if (matrices == 1) return matrix_fault({data, size, asymmetry}, samples, what, threads);
   std::vector<std::string> faults(static_cast<std::size_t>(std::max(threads, 1)));
   parallel_ranges(matrices, threads, [&](std::int64_t begin, std::int64_t end, int thread) {
     std::string& fault = faults[static_cast<std::size_t>(thread)];
     for (std::int64_t i = begin; i < end && fault.empty(); ++i)
-      fault = matrix_fault({data + i * size * size * 8, size}, samples,
+      fault = matrix_fault({data + i * size * size * 8, size, asymmetry}, samples,
                            fmt::format("{} {}", what, i), 1);
   });
   return first_fault(faults);
@@ -146,3 +154,31 @@ std::string contents_fault(const StatisticsContents& contents) {
 }
 
 }  // namespace coppice::prune
+
+namespace coppice {
+namespace {
+
+void throw_unless_products(std::span<const double> sums, std::int64_t matrices, std::int64_t size,
+                           const std::string& what, int threads) {
+  if (std::ssize(sums) != matrices * size * size)
+    throw InvalidArgument(fmt::format("{} has {} numbers, needs {} x {} x {}", what, sums.size(),
+                                      matrices, size, size));
+  // However many samples: what so many may have lost is small beside any number.
+  const std::string fault =
+      prune::product_fault(std::as_bytes(sums).data(), matrices, size, prune::kMostSamples, what,
+                           threads, prune::Symmetry::rounded);
+  if (!fault.empty())
+    throw InvalidArgument(fmt::format("{}; needed are sums of products x x^T", fault));
+}
+
+}  // namespace
+
+void check_gram(std::span<const double> gram, std::int64_t cols, int threads) {
+  throw_unless_products(gram, 1, cols, "the Gram matrix", threads);
+}
+
+void check_fisher(const FisherStatistics& fisher, int threads) {
+  throw_unless_products(fisher.sums, fisher.blocks, fisher.block, "Fisher block", threads);
+}
+
+}  // namespace coppice

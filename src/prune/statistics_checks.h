@@ -18,14 +18,19 @@ inline double double_at(const std::byte* data, std::int64_t i) {
   return value;
 }
 
+/// Whether an entry and its mirror image have to be the same number. Files say so; products that
+/// were formed by any library differ by its rounding.
+enum class Symmetry : std::uint8_t { exact, rounded };
+
 /// What is wrong with [matrices, size, size] doubles as sums of products x x^T, or nothing: finite,
-/// exactly symmetric, no entry larger than its diagonal allows (|x_i x_j| sums to at most the root
+/// symmetric, no entry larger than its diagonal allows (|x_i x_j| sums to at most the root
 /// of the product of the sums of squares; rounding in fp32, and products too small for it, are
 /// forgiven).
 /// @param samples how many products were summed
 /// @param what how to call it, such as "the Gram matrix"
 std::string product_fault(const std::byte* data, std::int64_t matrices, std::int64_t size,
-                          std::int64_t samples, const std::string& what, int threads);
+                          std::int64_t samples, const std::string& what, int threads,
+                          Symmetry symmetry = Symmetry::exact);
 
 /// What is wrong with the sums of squares, or nothing: finite, 0 or more, and equal to the diagonal
 /// of `gram` unless that is nullptr.

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <omp.h>
 #include <stdlib.h>
 
 #include <vector>
@@ -25,6 +26,22 @@ class BaselineFrom : public ::testing::Test {
 
 TEST_F(BaselineFrom, AMissingFileIsNamed) { expect_refused("/nowhere/libopenblas.so"); }
 TEST_F(BaselineFrom, AnotherLibraryIsRefused) { expect_refused("libm.so.6"); }
+
+// OpenBLAS 0.3.26 asks OpenMP for its number of threads, and in the child that tries the library
+// there are none of the team.
+TEST_F(BaselineFrom, ATeamThatRanBeforeIsNoHindrance) {
+  omp_set_num_threads(2);
+#pragma omp parallel
+  { EXPECT_LE(omp_get_num_threads(), 2); }
+  std::string why_not;
+  const auto baseline = Baseline::load(&why_not);
+  if (!baseline) GTEST_SKIP() << why_not;
+  std::vector<float> data(64 * 64, 1), out(64 * 64);
+  baseline->multiply(data.data(), {data.data(), 64, 64, Layout::token_major, 0},
+                     {out.data(), 64, 64, Layout::token_major, 0}, 1);
+  EXPECT_EQ(out[0], 64);
+  EXPECT_EQ(omp_get_max_threads(), 2);
+}
 
 TEST_F(BaselineFrom, TheSystemMultipliesInBothLayouts) {
   std::string why_not;

@@ -239,6 +239,51 @@ TEST(Pack, LeavesDenseLayersAlone) {
   expect_ok(coppice({"verify", packed, "--against", pruned}));
 }
 
+// Such as the 8-bit floats of other vendors, and formats of less than a byte: they come along.
+TEST(Dtypes, ThatCannotBePrunedAreCopiedAndNamed) {
+  struct Case {
+    const char* dtype;
+    int bits;
+  };
+  const std::string name = "model.layers.1.mlp.up_proj.weight", glob = "*.1.mlp.up_proj.weight";
+  for (const auto& [dtype, bits] :
+       {Case{"F64", 64}, Case{"I64", 64}, Case{"F8_E5M2", 8}, Case{"F8_E8M0", 8},
+        Case{"F8_E4M3FNUZ", 8}, Case{"F8_E5M2FNUZ", 8}, Case{"F6_E3M2", 6}, Case{"F4", 4}}) {
+    SCOPED_TRACE(dtype);
+    TempDir dir;
+    // 192 x 64: whole bytes in every format.
+    std::string model = make_tiny(dir / "model", [](auto& spec) { spec.intermediate = 192; });
+    std::string pruned = dir / "pruned", packed = dir / "packed";
+    edit_header(model + "/model.safetensors", [&](nlohmann::json& header) {
+      auto& tensor = header.at(name);
+      tensor["dtype"] = dtype;
+      tensor["shape"] = {192 * 32 / bits, 64};
+    });
+    const std::string count = std::string("1 of ") + dtype;
+    EXPECT_THAT(coppice({"inspect", model}).out, HasSubstr(count));
+    const auto left = coppice({"inspect", model, "--json"}).json()["left_for_dtype"];
+    ASSERT_EQ(left.size(), 1u);
+    EXPECT_EQ(left[0]["tensor"], name);
+    EXPECT_EQ(left[0]["dtype"], dtype);
+    expect_ok(coppice({"inspect", model + "/model.safetensors"}));
+
+    const Result one =
+        coppice({"prune", model, "--pattern", "2:4", "--include", glob, "-o", pruned});
+    EXPECT_EQ(one.exit_code, 1);
+    EXPECT_THAT(one.err, HasSubstr(name + "' (" + dtype + ")"));
+    const Result all = coppice({"prune", model, "--pattern", "2:4", "-o", pruned, "--no-time"});
+    EXPECT_EQ(all.exit_code, 0);
+    EXPECT_THAT(all.err, HasSubstr("cannot be pruned: " + count));
+    EXPECT_THAT(all.out, HasSubstr("13 layers"));
+    expect_ok(coppice({"pack", pruned, "-o", packed}));
+    expect_ok(coppice({"verify", packed, "--against", pruned}));
+    expect_ok(coppice({"unpack", packed, "-o", dir / "back"}));
+    EXPECT_EQ(snapshot(dir / "back"), snapshot(pruned));
+    EXPECT_EQ(tensor_bytes(packed + "/model.safetensors", name),
+              tensor_bytes(model + "/model.safetensors", name));
+  }
+}
+
 TEST(Verify, FindsAChangedWeight) {
   TempDir dir;
   std::string model = make_tiny(dir / "model"), pruned = dir / "pruned", packed = dir / "packed";

@@ -57,6 +57,15 @@ void poke_f32(const std::filesystem::path& file, const std::string& tensor, std:
   write_file(file, bytes);
 }
 
+std::string tensor_bytes(const std::filesystem::path& file, const std::string& tensor) {
+  const std::string bytes = read_file(file);
+  const std::uint64_t length = header_length(bytes);
+  const auto header = nlohmann::json::parse(bytes.substr(8, length));
+  const auto& offsets = header.at(tensor).at("data_offsets");
+  const auto begin = offsets.at(0).get<std::uint64_t>(), end = offsets.at(1).get<std::uint64_t>();
+  return bytes.substr(8 + length + begin, end - begin);
+}
+
 void truncate(const std::filesystem::path& file, std::uintmax_t bytes) {
   std::filesystem::resize_file(file, bytes);
 }

@@ -27,6 +27,9 @@ void edit_header(const std::filesystem::path& file,
 void poke_f32(const std::filesystem::path& file, const std::string& tensor, std::int64_t element,
               float value);
 
+/// The bytes of a tensor.
+std::string tensor_bytes(const std::filesystem::path& file, const std::string& tensor);
+
 /// Cuts a file to so many bytes.
 void truncate(const std::filesystem::path& file, std::uintmax_t bytes);
 

@@ -13,10 +13,16 @@ namespace coppice {
 namespace {
 
 TEST(Dtype, NamesRoundTrip) {
-  for (int i = 0; i <= static_cast<int>(Dtype::c64); ++i) {
+  for (int i = 0; i <= static_cast<int>(Dtype::f8_e5m2fnuz); ++i) {
     auto dtype = static_cast<Dtype>(i);
     EXPECT_EQ(parse_dtype(dtype_name(dtype)), dtype);
   }
+  // All that safetensors 0.8 knows.
+  for (const char* name :
+       {"BOOL",    "F4",          "F6_E2M3",     "F6_E3M2", "U8",  "I8",  "F8_E5M2", "F8_E4M3",
+        "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "I16",     "U16", "F16", "BF16",    "I32",
+        "U32",     "F32",         "C64",         "F64",     "I64", "U64"})
+    EXPECT_TRUE(parse_dtype(name)) << name;
   EXPECT_FALSE(parse_dtype("f32"));
   EXPECT_EQ(dtype_bytes(Dtype::bf16), 2);
   EXPECT_THROW(dtype_bytes(Dtype::f4), InvalidArgument);

@@ -80,7 +80,10 @@ TEST(BadCheckpoint, BinCheckpointsSayHowToConvert) {
 TEST(BadCheckpoint, BadConfig) {
   TempDir dir;
   write_model(testing::bert_like(), dir / "m");
-  for (const char* config : {"", "[]", "{", "7", "{\"a\": \"\xff\"}", "{} x"}) {
+  for (const char* config :
+       {"", "[]", "{", "7", "{\"a\": \"\xff\"}", "{} x", "{\"a\": 1NaN}", "{\"a\": -NaN}",
+        "{\"a\": +Infinity}", "{\"a\": NaNNaN}", "{\"a\": nullNaN}", "{NaN: 1}", "NaN",
+        "{\"a\": nan}", "{\"a\": Infinity1}"}) {
     write_file(dir / "m" / "config.json", config);
     EXPECT_THAT(refusal(dir / "m"), HasSubstr("config.json")) << config;
   }
@@ -88,7 +91,7 @@ TEST(BadCheckpoint, BadConfig) {
   write_file(dir / "m" / "config.json",
              R"({"model_type": 3, "hidden_size": "x", "num_attention_heads": -1, "head_dim": 1e300,
                  "num_key_value_heads": 18446744073709551615, "tie_word_embeddings": null,
-                 "text_config": [], "quantization_config": null})");
+                 "text_config": [], "quantization_config": null, "n_head": NaN, "n_embd": -Infinity})");
   EXPECT_EQ(refusal(dir / "m"), "accepted");
 }
 

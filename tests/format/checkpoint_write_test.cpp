@@ -71,11 +71,11 @@ WriteReport pack(const std::filesystem::path& in, const std::filesystem::path& o
       kTwoThreads);
 }
 
-// All but config.json (whose spacing changes) and the index (whose keys are sorted again).
+// All but the spacing of the index, whose keys are sorted again.
 std::map<std::string, std::string> tensor_files(const std::filesystem::path& directory) {
   auto files = read_tree(directory);
-  for (const char* json : {"config.json", "model.safetensors.index.json"})
-    if (files.contains(json)) files[json] = nlohmann::json::parse(files[json]).dump();
+  if (auto index = files.find("model.safetensors.index.json"); index != files.end())
+    index->second = nlohmann::json::parse(index->second).dump();
   return files;
 }
 
@@ -400,6 +400,29 @@ TEST(WorthPacking, IsWhatGetsSmallerAndOfAStackAllOrNone) {
   permuted.input_permutation = true;
   EXPECT_EQ(packed_bytes(permuted), packed_bytes(items.front()) + 4 * 64);
   EXPECT_EQ(dense_bytes(permuted.weight), 32 * 64 * 2);
+}
+
+// Python's json writes NaN and Infinity, and integers of any length; and a config may be formatted
+// in any way.
+TEST(CheckpointWriter, ConfigKeepsWhatItSaysToPython) {
+  const std::string start = R"({ "model_type" : "bert", "time_step_limit": [0.0, Infinity],
+    "z": {"NaN": [NaN,-Infinity ], "quantization_config": "\"}, NaN"}, "n": 123456789012345678901234567890)";
+  const std::string config = start + "}\n";
+  TempDir dir;
+  write_model(testing::bert_like(), dir / "m");
+  write_file(dir / "m" / "config.json", config);
+  EXPECT_EQ(Checkpoint::open(dir / "m").model_type(), "bert");
+  const Pattern pattern = Pattern::parse("2:4");
+  prune(dir / "m", dir / "pruned", pattern);
+  EXPECT_EQ(read_file(dir / "pruned" / "config.json"), config);
+  pack(dir / "pruned", dir / "packed", pattern);
+  const std::string packed = read_file(dir / "packed" / "config.json");
+  EXPECT_TRUE(packed.starts_with(start + ",\n  \"quantization_config\": {\n    \"format_version\""))
+      << packed;
+  EXPECT_TRUE(packed.ends_with("\n  }}\n")) << packed;
+  EXPECT_FALSE(Checkpoint::open(dir / "packed").packed_weights().empty());
+  write_unpacked(Checkpoint::open(dir / "packed"), dir / "unpacked", kTwoThreads);
+  EXPECT_EQ(read_file(dir / "unpacked" / "config.json"), config);
 }
 
 TEST(CheckpointWriter, ReportsProgress) {

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -74,6 +77,59 @@ def test_file_round_trip(rng, tmp_path, pattern):
         assert np.array_equal(again.input_permutation, sparse.input_permutation)
     coppice.save_file(loaded, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_names_may_hold_anything(rng, tmp_path):
+    weight = weight_of(rng, (8, 16))
+    sparse = coppice.compress(weight, coppice.magnitude_mask(weight, "2:4"), "2:4")
+    names = ["a\0b", "a", "\u00e9\n", "a.values.b"]
+    coppice.save_file(dict.fromkeys(names, sparse), tmp_path / "w.safetensors")
+    assert sorted(coppice.load_file(tmp_path / "w.safetensors")) == sorted(names)
+
+
+@pytest.mark.parametrize("pattern", ["2:4", "64:2:8", "bw4x4/1:4", "dense"])
+def test_copies_and_pickles(rng, pattern):
+    for dtype in DTYPES:
+        weight = weight_of(rng, (70, 90), dtype)
+        options = {"row_segments": [30, 40], "col_segments": [50, 40]}
+        if pattern != "dense":
+            options["input_permutation"] = rng.permutation(90).astype(np.uint32)
+        sparse = coppice.compress(weight, coppice.score_mask(weight, pattern, **options), pattern, **options)
+        assert copy.copy(sparse) is sparse and copy.deepcopy([sparse])[0] is sparse  # nothing can change it
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            again = pickle.loads(pickle.dumps(sparse, protocol))
+            assert (again.pattern, again.shape, again.dtype) == (sparse.pattern, sparse.shape, sparse.dtype)
+            assert (again.row_segments, again.col_segments) == (sparse.row_segments, sparse.col_segments)
+            for name in ("values", "columns", "metadata"):
+                assert same_bits(getattr(again, name), getattr(sparse, name))
+            assert np.array_equal(again.input_permutation, sparse.input_permutation)
+            assert same_bits(again.to_dense(), sparse.to_dense())
+
+
+def test_refuses_pickles_of_other_bytes(rng):
+    weight = weight_of(rng, (64, 64))
+    sparse = coppice.compress(weight, coppice.magnitude_mask(weight, "64:2:8"), "64:2:8")
+    good = sparse.__getstate__()
+    for place, change in ((1, (64, 65)), (4, "F64"), (4, "X"), (5, good[5][:-1]), (6, good[6][:-1]), (6, b"\xff" * len(good[6])),
+                          (7, b""), (8, b"\0" * 256), (0, "64:2:9"), (2, [65])):
+        state = list(good)
+        state[place] = change
+        with pytest.raises(coppice.InvalidArgument):
+            coppice.SparseMatrix.__new__(coppice.SparseMatrix).__setstate__(tuple(state))
+
+
+def test_without_columns_or_rows():
+    for shape in ((4, 0), (0, 4)):
+        for pattern in PATTERNS:
+            sparse = coppice.compress(np.zeros(shape, np.float32), None, pattern)
+            other = (8, shape[1]) if shape[1] else (shape[0], 8)
+            like = coppice.compress(np.zeros(other, np.float32), None, pattern)
+            # The axis that is not empty is as long as in any weight.
+            axis = 1 if shape[1] else 0
+            for name in ("values", "columns", "metadata"):
+                assert getattr(sparse, name).shape[axis] == getattr(like, name).shape[axis], (shape, pattern, name)
+            assert sparse.to_dense().shape == shape
+            assert pickle.loads(pickle.dumps(sparse)).columns.shape == sparse.columns.shape
 
 
 def test_refuses_files(rng, tmp_path):

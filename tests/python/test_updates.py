@@ -81,6 +81,30 @@ def test_refuses(rng):
             coppice.obs_prune(*args, **options)
 
 
+def test_refuses_what_is_no_sum_of_products(rng):
+    weight, x = layer(rng)
+    gram = x.T.astype(np.float64) @ x
+    rounded = gram + np.triu(np.abs(gram), 1) * 1e-9  # any library's product is symmetric up to rounding
+    coppice.obs_prune(weight, "2:4", rounded)
+    asymmetric, large, negative = gram.copy(), gram.copy(), gram.copy()
+    asymmetric[3, 5] = 0.5 * np.sqrt(gram[3, 3] * gram[5, 5])
+    large[3, 5] = large[5, 3] = 2 * np.sqrt(gram[3, 3] * gram[5, 5])
+    negative[4, 4] = -1
+    for bad, fault in ((asymmetric, r"not symmetric: .* at \(5, 3\), .* at \(3, 5\); needed"), (large, "no sum of products"),
+                       (negative, "has -1 at"), (np.tril(gram), "not symmetric"), (gram * np.inf, "has inf|has nan|has -nan")):
+        for call in (lambda: coppice.obs_prune(weight, "2:4", bad), lambda: coppice.admm_prune(weight, "2:4", bad),
+                     lambda: coppice.score_weights_obs(weight, bad), lambda: coppice.output_error(weight, weight, bad)):
+            with pytest.raises(coppice.InvalidArgument, match=fault):
+                call()
+    gradients = rng.normal(size=(20, 96, 32))
+    sums = np.einsum("sbi,sbj->bij", gradients, gradients)
+    coppice.fisher_prune(weight, "2:4", sums, 20)
+    sums[7, 1, 2] *= -1
+    for call in (lambda: coppice.fisher_prune(weight, "2:4", sums, 20), lambda: coppice.score_weights_fisher(weight, sums, 20)):
+        with pytest.raises(coppice.InvalidArgument, match="Fisher block 7 is not symmetric"):
+            call()
+
+
 def test_other_threads_run_meanwhile(rng):
     """A call of some tenths of a second, long enough for a busy machine to give the other thread a turn."""
     weight, x = layer(rng, rows=64, cols=768, tokens=900)

@@ -425,3 +425,26 @@ def test_the_backend_by_its_name():
     with torch.no_grad():
         torch._dynamo.reset()
         close(torch.compile(net, fullgraph=True, backend="coppice")(x), net(x), 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@pytest.mark.parametrize("permuted", [False, True])
+@pytest.mark.parametrize("shape", [(0, 4), (8, 0)])
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_layers_without_inputs_or_outputs(pattern, shape, permuted):
+    layer = ct.SparseLinear(*shape, pattern, permuted=permuted)
+    again = ct.SparseLinear(*shape, pattern, permuted=permuted)
+    again.load_state_dict(layer.state_dict())
+    x = torch.ones(3, shape[0], requires_grad=True)
+    for y in (layer(x), again(x), ct.SparseLinear.from_matrix(layer.weight.to_matrix(), layer.bias)(x), layer.to_linear()(x)):
+        assert torch.equal(y, layer.bias.expand(3, shape[1]))
+    layer(x).sum().backward()
+    assert torch.equal(layer.bias.grad, torch.full((shape[1],), 3.0)) and not x.grad.any()
+
+
+@pytest.mark.parametrize("layout", ["token", "feature"])
+def test_the_meta_device_knows_shapes(layout):
+    layer = ct.SparseLinear(16, 8, "2:4", layout=layout, activation="relu", device="meta")
+    x = torch.empty((3, 16) if layout == "token" else (16, 3), device="meta")
+    for y in (layer(x), torch.no_grad()(layer)(x)):
+        assert y.device.type == "meta" and y.shape == ((3, 8) if layout == "token" else (8, 3)) and y.dtype == torch.float32

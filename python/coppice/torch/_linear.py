@@ -124,7 +124,8 @@ class SparseLinear(nn.Module):
         values, columns, metadata, permutation, layout = weight.operands()
         is_frozen = weight.frozen_dtype is not None
         device = x.device.type
-        if torch.is_autocast_enabled(device) and x.is_floating_point() and x.dtype is not torch.float64:
+        is_meta = device == "meta"  # which autocast does not know, and for which only the operators have a kernel
+        if not is_meta and torch.is_autocast_enabled(device) and x.is_floating_point() and x.dtype is not torch.float64:
             x = x.to(torch.get_autocast_dtype(device))
         elif x.dtype is not values.dtype and not is_frozen:
             raise InvalidArgument(f"x is {x.dtype} and the weight {values.dtype}; convert one of them")
@@ -133,14 +134,14 @@ class SparseLinear(nn.Module):
                 if is_frozen:
                     raise InvalidArgument("a frozen layer has no gradients: call it under torch.no_grad(), or thaw_() it")
                 # The activation by PyTorch, which keeps what its gradient needs.
-                if _is_plain(x):
+                if not is_meta and _is_plain(x):
                     y = _ops.EagerLinear.apply(x, values, columns, metadata, permutation, bias, layout, self.by_features,
                                                self.batch_invariant)
                 else:
                     y = _ops.linear(x, values, columns, metadata, permutation, bias, layout, "none", self.by_features,
                                     self.batch_invariant)
                 return _products.activate(y, self.activation)
-        product = _products.linear if _is_plain(x) else _ops.linear
+        product = _products.linear if not is_meta and _is_plain(x) else _ops.linear
         return product(x, values, columns, metadata, permutation, bias, layout, self.activation, self.by_features,
                        self.batch_invariant)
 
