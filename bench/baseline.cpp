@@ -98,30 +98,46 @@ class Threads {
   int before_;
 };
 
-// Seconds of one small sgemm on one thread with this core type, timed in a child process because
-// the library reads the variable once, when it is loaded. On one thread: those of a team that ran
-// before are not in the child, and two would wait for each other for ever. Infinity if it fails.
-double time_core_type(const char* file, const char* core_type) {
+// Set in a process that is to time the library as it loads it, and in one that was started again.
+constexpr const char* kProbe = "COPPICE_OPENBLAS_PROBE";
+constexpr const char* kChosen = "COPPICE_OPENBLAS_CHOSEN";
+
+// Seconds of one small sgemm. On one thread: those of a team that ran before are not in a child of
+// this process, and two would wait for each other for ever. Infinity if the library fails.
+double time_loaded(const char* file) {
+  std::string ignored;
+  double seconds = INFINITY;
+  if (auto functions = OpenBlasFunctions::open(file, &ignored)) {
+    constexpr int kSize = 384;
+    std::vector<float> a(kSize * kSize, 0.5f), b(kSize * kSize, 0.25f), c(kSize * kSize);
+    const Threads one(*functions, 1);
+    for (int i = 0; i < 8; ++i) {
+      const double start = now_seconds();
+      functions->sgemm(kRowMajor, kNoTranspose, kNoTranspose, kSize, kSize, kSize, 1, a.data(),
+                       kSize, b.data(), kSize, 0, c.data(), kSize);
+      seconds = std::min(seconds, now_seconds() - start);
+    }
+  }
+  return seconds;
+}
+
+bool write_seconds(int file, double seconds) {
+  return write(file, &seconds, sizeof seconds) == sizeof seconds;
+}
+
+// Times the library with this core type in a child process, because it reads the variable once,
+// when it is loaded. @param again in a program of its own, since this one has loaded it
+double time_core_type(const char* file, const char* core_type, bool again) {
   std::array<int, 2> channel{};
   if (pipe(channel.data()) != 0) return INFINITY;
   const pid_t child = fork();
   if (child == 0) {
     set_core_type(core_type);
-    std::string ignored;
-    double seconds = INFINITY;
-    if (auto functions = OpenBlasFunctions::open(file, &ignored)) {
-      constexpr int kSize = 384;
-      std::vector<float> a(kSize * kSize, 0.5f), b(kSize * kSize, 0.25f), c(kSize * kSize);
-      const Threads one(*functions, 1);
-      for (int i = 0; i < 8; ++i) {
-        const double start = now_seconds();
-        functions->sgemm(kRowMajor, kNoTranspose, kNoTranspose, kSize, kSize, kSize, 1, a.data(),
-                         kSize, b.data(), kSize, 0, c.data(), kSize);
-        seconds = std::min(seconds, now_seconds() - start);
-      }
-    }
-    const bool written = write(channel[1], &seconds, sizeof seconds) == sizeof seconds;
-    _exit(written ? 0 : 1);
+    if (!again) _exit(write_seconds(channel[1], time_loaded(file)) ? 0 : 1);
+    setenv(kProbe, file, 1);
+    dup2(channel[1], STDOUT_FILENO);
+    execl("/proc/self/exe", "coppice", nullptr);
+    _exit(1);
   }
   close(channel[1]);
   double seconds = INFINITY;
@@ -132,18 +148,29 @@ double time_core_type(const char* file, const char* core_type) {
 }
 
 // The core type to load: the fastest, but OpenBLAS's own choice unless another is clearly faster.
-const char* choose_core_type(const char* file) {
+const char* choose_core_type(const char* file, bool again) {
   if (const char* forced = std::getenv("COPPICE_OPENBLAS_CORETYPE")) return forced;
   const char* best = "";
   double best_seconds = INFINITY;
   for (const char* core_type : kCoreTypes) {
-    const double seconds = time_core_type(file, core_type);
+    const double seconds = time_core_type(file, core_type, again);
     if (seconds < 0.95 * best_seconds) {
       best = core_type;
       best_seconds = seconds;
     }
   }
   return best;
+}
+
+std::vector<const char*> files() {
+  if (const char* file = std::getenv("COPPICE_OPENBLAS")) return {file};
+  return {kFiles.begin(), kFiles.end()};
+}
+
+bool is_loaded(const char* file) {
+  void* library = dlopen(file, RTLD_NOW | RTLD_NOLOAD);
+  if (library != nullptr) dlclose(library);
+  return library != nullptr;
 }
 
 // OpenBLAS's threads wait for each other, for ever if OpenMP gives fewer than were asked for: only
@@ -162,16 +189,16 @@ std::string name_and_version(std::string_view config) {
 }  // namespace
 
 std::unique_ptr<Baseline> Baseline::load(std::string* why_not) {
-  std::vector<const char*> files(kFiles.begin(), kFiles.end());
-  if (const char* file = std::getenv("COPPICE_OPENBLAS")) files = {file};
   std::string reason;
-  for (const char* file : files) {
-    // A first try in a child tells whether the file can be loaded at all.
-    if (time_core_type(file, "") == INFINITY) {
+  for (const char* file : files()) {
+    // A first try in a child tells whether the file can be loaded at all. Of one that is loaded
+    // already nothing can be chosen any more.
+    const bool loaded = is_loaded(file);
+    if (!loaded && time_core_type(file, "", false) == INFINITY) {
       reason = fmt::format("{} cannot be loaded", file);
       continue;
     }
-    set_core_type(choose_core_type(file));
+    if (!loaded) set_core_type(choose_core_type(file, false));
     auto functions = OpenBlasFunctions::open(file, &reason);
     if (functions == nullptr) continue;
     std::unique_ptr<Baseline> baseline(new Baseline);
@@ -209,6 +236,26 @@ void Baseline::multiply(const float* weight, const Activations& x, const Mutable
     functions_->sgemm(kRowMajor, kNoTranspose, x_form, rows, tokens, cols, 1, weight, cols, x.data,
                       x_stride, 0, y.data, y_stride);
   }
+}
+
+void restart_with_fastest_openblas(char** argv) {
+  if (std::getenv(kChosen) != nullptr) return;
+  for (const char* file : files()) {
+    if (!is_loaded(file)) continue;
+    const char* now = std::getenv(kCoreVariable);
+    const std::string_view best = choose_core_type(file, true);
+    if (best == (now == nullptr ? "" : now)) return;
+    set_core_type(best.data());
+    setenv(kChosen, "1", 1);
+    execv("/proc/self/exe", argv);  // if that fails, this process goes on
+    return;
+  }
+}
+
+bool is_openblas_probe() { return std::getenv(kProbe) != nullptr; }
+
+int answer_openblas_probe() {
+  return write_seconds(STDOUT_FILENO, time_loaded(std::getenv(kProbe))) ? 0 : 1;
 }
 
 }  // namespace coppice::bench

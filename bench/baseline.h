@@ -9,7 +9,8 @@
 //    overrides that: an old version on a new processor, or a variable left over from something
 //    else, can cost it half its speed (its Haswell kernels on a Zen 5: 36 ms where SkylakeX takes
 //    20). So every plausible core type is timed in a child process, and the fastest one is loaded.
-//    COPPICE_OPENBLAS_CORETYPE forces one.
+//    COPPICE_OPENBLAS_CORETYPE forces one. A program that is linked with the library (for LAPACK)
+//    has loaded it before `main`: it starts itself again with the fastest.
 #pragma once
 
 #include <cstdint>
@@ -47,5 +48,13 @@ class Baseline {
   std::string description_;
   bool shares_threads_ = false;
 };
+
+/// Starts this program again (and does not return) if OpenBLAS is loaded already and another core
+/// type than that in use is clearly faster, or forced. To be called before anything was done.
+void restart_with_fastest_openblas(char** argv);
+/// Whether `restart_with_fastest_openblas` started this process to time a core type: `main` then
+/// returns what `answer_openblas_probe` does, and does nothing else.
+bool is_openblas_probe();
+int answer_openblas_probe();
 
 }  // namespace coppice::bench

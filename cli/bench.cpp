@@ -83,6 +83,7 @@ class BenchCommand final : public Command {
   }
   std::string details() const override { return kDetails; }
   void declare(CLI::App& app) override;
+  bool times_dense() const override { return !request_.no_baseline && asked_device() == "cpu"; }
   int run() override;
 
  private:

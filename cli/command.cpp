@@ -6,6 +6,7 @@
 #include <new>
 #include <sstream>
 
+#include "bench/baseline.h"
 #include "console.h"
 #include "coppice/error.h"
 #include "coppice/linear.h"
@@ -78,7 +79,10 @@ int parse_and_run(int argc, char** argv) {
   }
   int code = kOk;
   for (auto& command : commands)
-    if (app.got_subcommand(command->name())) code = command->run();
+    if (app.got_subcommand(command->name())) {
+      if (command->times_dense()) bench::restart_with_fastest_openblas(argv);
+      code = command->run();
+    }
   flush_output();
   return code;
 }

@@ -29,6 +29,8 @@ class Command {
   /// What follows the options in `--help`: examples first.
   virtual std::string details() const = 0;
   virtual void declare(CLI::App& app) = 0;
+  /// Whether a dense product of this machine's library will be timed.
+  virtual bool times_dense() const { return false; }
   /// Returns the exit code; throws UsageError or coppice::Error.
   virtual int run() = 0;
 

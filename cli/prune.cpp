@@ -62,6 +62,7 @@ class PruneCommand final : public Command {
   std::string summary() const override { return "Set weights to zero by an N:M pattern"; }
   std::string details() const override { return kDetails; }
   void declare(CLI::App& app) override;
+  bool times_dense() const override { return !no_time_; }
   int run() override;
 
  private:

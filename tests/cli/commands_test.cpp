@@ -340,5 +340,26 @@ TEST(Bench, FewerThreadsThanWereAskedFor) {
   }
 }
 
+// A variable left over from something else must not slow the dense library down: what would be
+// compared with it would look faster than it is. The command is linked with that library, which has
+// read the variable before anything else happens.
+TEST(Bench, ComparesWithTheFastestKernelsOfTheDenseLibrary) {
+  const auto baseline = [](const char* variable) {
+    RunOptions options;
+    options.environment[variable] = "NEHALEM";
+    const Result result = coppice({"bench", "--json", "--pattern", "2:4", "--shape", "64x64",
+                                   "--tokens", "2", "--threads", "1"},
+                                  options);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.json()["baseline"].get<std::string>();
+  };
+  const std::string forced = baseline("COPPICE_OPENBLAS_CORETYPE");
+  if (!forced.starts_with("OpenBLAS")) GTEST_SKIP() << forced;
+  EXPECT_THAT(forced, HasSubstr("Nehalem"));
+  const std::string target = coppice({"--version"}).out;
+  if (target.find("AVX") == std::string::npos) GTEST_SKIP() << target;
+  EXPECT_THAT(baseline("OPENBLAS_CORETYPE"), Not(HasSubstr("Nehalem")));
+}
+
 }  // namespace
 }  // namespace coppice::cli::test
