@@ -2,6 +2,8 @@
 #pragma once
 #include <cuda.h>
 
+#include <array>
+
 #include "cuda/ptx/copy.h"
 namespace emulated {
 struct Map {
@@ -68,14 +70,16 @@ void load(std::uint32_t shared, const CUtensorMap* map, std::uint32_t barrier, C
   const std::int32_t at[] = {c...};
   if (m.rank != sizeof...(c)) fail("a box of another rank");
   if (shared % (m.swizzle == 2 ? 1024 : m.swizzle == 1 ? 512 : 128)) fail("misaligned box");
-  const std::uint32_t bytes =
-      emulated::each(m, shared, at, [&](std::uint32_t to, const std::byte* from) {
-        if (from == nullptr)
-          std::memset(emulated::at(to, m.element, m.element), 0, m.element);
-        else
-          std::memcpy(emulated::at(to, m.element, m.element), from, m.element);
-      });
-  complete(barrier, bytes);
+  engine([m, shared, barrier, at = std::to_array(at)] {
+    const std::uint32_t bytes =
+        emulated::each(m, shared, at.data(), [&](std::uint32_t to, const std::byte* from) {
+          if (from == nullptr)
+            std::memset(emulated::at(to, m.element, m.element), 0, m.element);
+          else
+            std::memcpy(emulated::at(to, m.element, m.element), from, m.element);
+        });
+    complete(barrier, bytes);
+  });
 }
 inline void load_box(std::uint32_t s, const CUtensorMap* m, std::int32_t a, std::int32_t b,
                      std::uint32_t bar) {
