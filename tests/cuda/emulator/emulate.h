@@ -41,7 +41,9 @@
 #define __launch_bounds__(...)
 #define __grid_constant__
 #define __align__(n)
+#undef __noinline__
 #define __forceinline__ inline
+#define __noinline__
 
 namespace emulated {
 
@@ -80,7 +82,7 @@ struct MBar {
 struct Warp {
   Meeting meet;
   std::uint64_t words[32][6];
-  std::uint64_t exchanged[2][32][6];  // in turns: who is late still reads the one before
+  std::uint64_t exchanged[2][32][8];  // in turns: who is late still reads the one before
 };
 
 struct Block {
@@ -207,13 +209,25 @@ auto emulated_exchange(std::initializer_list<std::uint64_t> mine, F f) {
   w.meet.wait();
   return f(words);
 }
+template <typename T>
+std::uint64_t emulated_word(T v) {
+  std::uint64_t word = 0;
+  static_assert(sizeof v <= sizeof word);
+  std::memcpy(&word, &v, sizeof v);
+  return word;
+}
+template <typename T>
+T emulated_value(std::uint64_t word) {
+  T v;
+  std::memcpy(&v, &word, sizeof v);
+  return v;
+}
 /// The value of lane from(lane).
 template <typename T, typename F>
 T emulated_shuffle(unsigned lanes, T v, F from) {
-  static_assert(sizeof(T) == 4);
   if (lanes != ~0U) emulated::fail("not emulated");
-  return emulated_exchange({std::uint64_t{std::bit_cast<std::uint32_t>(v)}}, [&](auto& all) {
-    return std::bit_cast<T>(static_cast<std::uint32_t>(all[from(emulated::lane)][0]));
+  return emulated_exchange({emulated_word(v)}, [&](auto& all) {
+    return emulated_value<T>(all[from(emulated::lane)][0]);
   });
 }
 template <typename T>
@@ -233,10 +247,8 @@ T __shfl_xor_sync(unsigned lanes, T v, int mask) {
 template <typename T, typename F>
 T emulated_reduce(unsigned lanes, T v, F f) {
   if (lanes != ~0U) emulated::fail("not emulated");
-  return emulated_exchange({std::uint64_t{std::bit_cast<std::uint32_t>(v)}}, [&](auto& all) {
-    const auto of = [&](int i) {
-      return std::bit_cast<T>(static_cast<std::uint32_t>(all[i][0]));
-    };
+  return emulated_exchange({emulated_word(v)}, [&](auto& all) {
+    const auto of = [&](int i) { return emulated_value<T>(all[i][0]); };
     T r = of(0);
     for (int i = 1; i < 32; ++i) r = f(r, of(i));
     return r;
@@ -317,6 +329,7 @@ inline int __clz(int v) { return std::countl_zero(static_cast<unsigned>(v)); }
 inline unsigned __vminu2(unsigned a, unsigned b) {
   return std::min(a & 0xFFFF, b & 0xFFFF) | std::min(a >> 16, b >> 16) << 16;
 }
+inline float rsqrtf(float v) { return 1 / std::sqrt(v); }
 inline float __fdividef(float a, float b) { return a / b; }
 #define __expf std::exp
 namespace coppice::cuda {

@@ -1,5 +1,8 @@
 // In place of src/cuda/launch.h: see emulate.h.
 #pragma once
+#include <string>
+#include <tuple>
+
 #include "cuda/check.h"
 #include "cuda/ptx/barrier.h"
 #include "emulate.h"
@@ -38,8 +41,11 @@ void run_cluster(const Grid& g, uint3 first, F kernel) {
     emulated::cluster->all.leave();
   });
 }
+/// How often what has been launched so far, by what it is called in an error or by its name.
+inline std::map<std::string, int, std::less<>> launches;
 template <typename F>
-void run_grid(const Grid& g, F kernel) {
+void run_grid(const Grid& g, std::string_view name, F kernel) {
+  ++launches[std::string(name)];
   if (g.shared_bytes > 227 * 1024) fail("too much shared memory");
   if (g.threads < 1 || g.threads > 1024 || g.cluster > 8) fail("no such thread block");
   if (g.blocks.x % static_cast<unsigned>(g.cluster) != 0) fail("no whole clusters");
@@ -53,6 +59,11 @@ void run_grid(const Grid& g, F kernel) {
         run_cluster(g, {x, y, z}, kernel);
 }
 /// What rewrite.cmake makes of kernel<<<blocks, threads, bytes, stream>>>(arguments...).
+template <typename F>
+struct Kernel {
+  const char* name;
+  F call;
+};
 template <typename... A>
 struct Called {
   Grid grid;
@@ -69,9 +80,9 @@ struct Configuration {
     return {grid, {arguments...}};
   }
 };
-template <typename... P, typename... A>
-void operator/(void (*kernel)(P...), const Called<A...>& c) {
-  run_grid(c.grid, [&] { std::apply([&](const A&... a) { kernel(a...); }, c.arguments); });
+template <typename F, typename... A>
+void operator/(const Kernel<F>& kernel, const Called<A...>& c) {
+  run_grid(c.grid, kernel.name, [&] { std::apply(kernel.call, c.arguments); });
 }
 }  // namespace emulated
 namespace coppice::cuda {
@@ -81,8 +92,8 @@ struct LaunchShape {
   bool overlaps = false;
 };
 template <typename... P>
-void launch(void (*kernel)(P...), const LaunchShape& s, cudaStream_t, std::string_view,
+void launch(void (*kernel)(P...), const LaunchShape& s, cudaStream_t, std::string_view doing,
             const P&... a) {
-  emulated::run_grid({s.grid, s.threads, s.shared_bytes, s.cluster}, [&] { kernel(a...); });
+  emulated::run_grid({s.grid, s.threads, s.shared_bytes, s.cluster}, doing, [&] { kernel(a...); });
 }
 }  // namespace coppice::cuda

@@ -108,28 +108,29 @@ void sparse_mma(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t 
   const auto two = [](std::uint32_t low, std::uint32_t high) {
     return low | std::uint64_t{high} << 32;
   };
-  emulated_exchange({a[0], a[1], a[2], a[3], two(b[0], b[1]), two(b[2], b[3])}, [&](auto& all) {
-    return emulated_exchange({metadata}, [&](auto& choices) {
-      each_sum(d, [&](int row, int col, float& to) {
-        double sum = to;
-        for (int place = 0; place < 16; ++place) {
-          const int quad = place / 2;
-          // Lanes 2 * kSelector and + 1 of four have the quads of row % 8: the first four, the
-          // others; the lower half is of rows 0 to 7.
-          const auto word =
-              static_cast<std::uint32_t>(choices[row % 8 * 4 + 2 * kSelector + quad / 4][0]);
-          const std::uint32_t pair = word >> (16 * (row / 8) + 4 * (quad % 4)) & 15;
-          if ((pair & 3) >= pair >> 2) fail("metadata out of order");
-          const int k = 4 * quad + static_cast<int>(place % 2 == 0 ? pair & 3 : pair >> 2);
-          const auto value = static_cast<std::uint32_t>(
-              all[col * 4 + k % 8 / 2][4 + k / 16] >> 32 * (k / 8 % 2));
-          sum += double(element_of_a<kType>(all, row, place)) *
-                 number<kType>(value >> 16 * (k % 2));
-        }
-        to = static_cast<float>(sum);
-      });
-      return 0;
+  const auto words = {std::uint64_t{a[0]}, std::uint64_t{a[1]}, std::uint64_t{a[2]},
+                      std::uint64_t{a[3]}, two(b[0], b[1]),     two(b[2], b[3]),
+                      std::uint64_t{metadata}};
+  emulated_exchange(words, [&](auto& all) {
+    each_sum(d, [&](int row, int col, float& to) {
+      double sum = to;
+      for (int place = 0; place < 16; ++place) {
+        const int quad = place / 2;
+        // Lanes 2 * kSelector and + 1 of four have the quads of row % 8: the first four, the
+        // others; the lower half is of rows 0 to 7.
+        const auto word =
+            static_cast<std::uint32_t>(all[row % 8 * 4 + 2 * kSelector + quad / 4][6]);
+        const std::uint32_t pair = word >> (16 * (row / 8) + 4 * (quad % 4)) & 15;
+        if ((pair & 3) >= pair >> 2) fail("metadata out of order");
+        const int k = 4 * quad + static_cast<int>(place % 2 == 0 ? pair & 3 : pair >> 2);
+        const auto value =
+            static_cast<std::uint32_t>(all[col * 4 + k % 8 / 2][4 + k / 16] >> 32 * (k / 8 % 2));
+        sum +=
+            double(element_of_a<kType>(all, row, place)) * number<kType>(value >> 16 * (k % 2));
+      }
+      to = static_cast<float>(sum);
     });
+    return 0;
   });
 }
 }  // namespace coppice::cuda::ptx

@@ -5,12 +5,14 @@
 #include <array>
 
 #include "cuda/ptx/copy.h"
+#include "cuda/ptx/tf32.h"
 namespace emulated {
 struct Map {
   std::byte* data;
   std::uint64_t sizes[5], strides[5];  // strides in bytes, of all but the first
   std::uint32_t box[5];
   std::uint32_t rank, element, swizzle;  // 0, 1: 64, 2: 128
+  bool rounds;                           // to TF32, on the way to shared memory
 };
 static_assert(sizeof(Map) <= sizeof(CUtensorMap));
 inline CUresult encode(CUtensorMap* to, CUtensorMapDataType type, cuuint32_t rank, void* data,
@@ -20,7 +22,8 @@ inline CUresult encode(CUtensorMap* to, CUtensorMapDataType type, cuuint32_t ran
   Map m = {};
   m.data = static_cast<std::byte*>(data);
   m.rank = rank;
-  m.element = type == CU_TENSOR_MAP_DATA_TYPE_FLOAT32 ? 4 : 2;
+  m.rounds = type == CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
+  m.element = m.rounds || type == CU_TENSOR_MAP_DATA_TYPE_FLOAT32 ? 4 : 2;
   m.swizzle = swizzle == CU_TENSOR_MAP_SWIZZLE_128B  ? 2
               : swizzle == CU_TENSOR_MAP_SWIZZLE_64B ? 1
                                                      : 0;
@@ -77,6 +80,7 @@ void load(std::uint32_t shared, const CUtensorMap* map, std::uint32_t barrier, C
             std::memset(emulated::at(to, m.element, m.element), 0, m.element);
           else
             std::memcpy(emulated::at(to, m.element, m.element), from, m.element);
+          if (m.rounds) put(to, round_tf32(get<float>(to)));
         });
     complete(barrier, bytes);
   });
