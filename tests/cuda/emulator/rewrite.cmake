@@ -8,7 +8,7 @@ foreach(name IN LISTS files)
   string(REGEX REPLACE "([\n ])__shared__ ${type}([^;\n]*);" "\\1using \\4_shared = \\3\\5; \\4_shared& \\4 = ::emulated::static_shared<\\4_shared>(\"\\4\");" text
                        "${text}")
   if(text MATCHES ">>>\\(")
-    string(REGEX REPLACE "([A-Za-z0-9_]+(<[^;{}]*>)?)[ \n]*<<<" "::emulated::Kernel{\"\\1\", [&](const auto&... a) { \\1(a...); }} / ::emulated::Configuration(" text
+    string(REGEX REPLACE "([A-Za-z0-9_]+(<[^;{}]*>)?)[ \n]*<<<" "::emulated::Kernel{\"${name}: \\1\", [&](const auto&... a) { \\1(a...); }} / ::emulated::Configuration(" text
                          "${text}")
     string(REPLACE ">>>(" ")(" text "${text}")
   endif()

@@ -1,5 +1,6 @@
-// The CUDA runtime of an emulated device: in front of that of the toolkit, so that the library's own
-// host code packs, selects and multiplies on the host. Memory ends at a page that nobody may touch.
+// The CUDA runtime of an emulated device: in front of that of the toolkit, so that the library's
+// own host code packs, selects and multiplies on the host. Memory ends at a page that nobody may
+// touch.
 #include <cuda_runtime.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -38,16 +39,26 @@ int attribute_of(cudaDeviceAttr which) {
       const char* count = std::getenv("COPPICE_EMULATED_MULTIPROCESSORS");
       return count == nullptr ? 4 : std::atoi(count);
     }
-    case cudaDevAttrComputeCapabilityMajor: return 9;
-    case cudaDevAttrComputeCapabilityMinor: return 0;
-    case cudaDevAttrL2CacheSize: return 50 << 20;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: return 227 * 1024;
-    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: return 228 * 1024;
-    case cudaDevAttrReservedSharedMemoryPerBlock: return 1024;
-    case cudaDevAttrClockRate: return 1980000;
-    case cudaDevAttrMemoryClockRate: return 3201000;
-    case cudaDevAttrGlobalMemoryBusWidth: return 6144;
-    default: return -1;
+    case cudaDevAttrComputeCapabilityMajor:
+      return 9;
+    case cudaDevAttrComputeCapabilityMinor:
+      return 0;
+    case cudaDevAttrL2CacheSize:
+      return 50 << 20;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      return 227 * 1024;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      return 228 * 1024;
+    case cudaDevAttrReservedSharedMemoryPerBlock:
+      return 1024;
+    case cudaDevAttrClockRate:
+      return 1980000;
+    case cudaDevAttrMemoryClockRate:
+      return 3201000;
+    case cudaDevAttrGlobalMemoryBusWidth:
+      return 6144;
+    default:
+      return -1;
   }
 }
 
@@ -63,6 +74,10 @@ cudaError_t cudaFree(void* data) {
   mappings.erase(found);
   return cudaSuccess;
 }
+cudaError_t cudaMemGetInfo(std::size_t* left, std::size_t* all) {
+  *left = *all = std::size_t{1} << 37;
+  return cudaSuccess;
+}
 cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpyKind) {
   if (bytes > 0) std::memcpy(to, from, bytes);
   return cudaSuccess;
@@ -70,6 +85,13 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t) {
   return cudaMemcpy(to, from, bytes, kind);
+}
+cudaError_t cudaMemcpy2D(void* to, std::size_t to_stride, const void* from, std::size_t from_stride,
+                         std::size_t bytes, std::size_t rows, cudaMemcpyKind) {
+  for (std::size_t row = 0; row < rows; ++row)
+    std::memcpy(static_cast<char*>(to) + row * to_stride,
+                static_cast<const char*>(from) + row * from_stride, bytes);
+  return cudaSuccess;
 }
 cudaError_t cudaMemset(void* to, int value, std::size_t bytes) {
   std::memset(to, value, bytes);
@@ -110,9 +132,12 @@ cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int) { return c
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 const char* cudaGetErrorString(cudaError_t) { return "an error of the emulated device"; }
 cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+cudaError_t cudaStreamCreate(cudaStream_t* stream) {
   *stream = nullptr;
   return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  return cudaStreamCreate(stream);
 }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
@@ -133,6 +158,9 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode) {
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t*) { return cudaErrorNotSupported; }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t*, cudaGraph_t, unsigned long long) {
+  return cudaErrorNotSupported;
+}
+cudaError_t cudaGraphGetNodes(cudaGraph_t, cudaGraphNode_t*, std::size_t*) {
   return cudaErrorNotSupported;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t, cudaStream_t) { return cudaErrorNotSupported; }

@@ -46,6 +46,7 @@ inline std::map<std::string, int, std::less<>> launches;
 template <typename F>
 void run_grid(const Grid& g, std::string_view name, F kernel) {
   ++launches[std::string(name)];
+  if (g.cluster > 1) ++launches[std::string(name) + " in clusters"];
   if (g.shared_bytes > 227 * 1024) fail("too much shared memory");
   if (g.threads < 1 || g.threads > 1024 || g.cluster > 8) fail("no such thread block");
   if (g.blocks.x % static_cast<unsigned>(g.cluster) != 0) fail("no whole clusters");
