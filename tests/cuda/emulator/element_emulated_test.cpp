@@ -22,8 +22,8 @@ TEST(EmulatedElement, Lookups) {
 }
 
 TEST(EmulatedElement, GeneralLookups) {
-  emulated::check_family(Family::lookup, {{"7:9", 33, 100, 3}, {"bw3x3/2:3", 50, 90, 2}},
-                         {"launching a"});
+  emulated::check_family(Family::lookup, {{"2:5", 30, 333, 3}, {"7:9", 33, 100, 3}},
+                         {"launching a general product"});
 }
 
 TEST(EmulatedElement, Fragments) {
@@ -42,7 +42,7 @@ TEST(EmulatedElement, Fragments) {
 TEST(EmulatedElement, Quads) {
   emulated::check_family(Family::quads,
                          {{"2:8", 130, 520, 13},
-                          {"2:8", 200, 1000, 100, Dtype::bf16},
+                          {"2:8", 130, 700, 70, Dtype::bf16},
                           {"1:4", 130, 333, 40},
                           {"2:16", 100, 500, 60, Dtype::bf16}},
                          {"launching a product of quads", "launching a product of quads by rings",
