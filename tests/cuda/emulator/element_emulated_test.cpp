@@ -16,7 +16,7 @@ TEST(EmulatedElement, Lookups) {
        {"vw32/8:32", 100, 900, 3},
        {"vw8/8:32", 50, 700, 2, Dtype::f32},
        {"bw4x16/2:8", 70, 600, 3},
-       {"2:5", 30, 333, 3}},
+       {"2:8", 16, 6000, 1}},
       {"launching a product by look-ups", "launching a product by look-ups in clusters",
        "element/element_pack.cu: pack_choices_kernel"});
 }

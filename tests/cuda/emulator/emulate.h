@@ -149,8 +149,8 @@ class OwnState {
   decltype(copies_issued) copies_issued_ = std::move(copies_issued);
 };
 
-// Addresses in shared memory: what a launch asks for from kBase on, arrays of a kernel from kStatics
-// on; of another thread block of the cluster with its rank and 1 in the highest byte.
+// Addresses in shared memory: what a launch asks for from kBase on, arrays of a kernel from
+// kStatics on; of another thread block of the cluster with its rank and 1 in the highest byte.
 constexpr std::uint32_t kBase = 0x400, kStatics = 0x800000, kStaticBytes = 48 * 1024;
 inline Block& block_of(std::uint32_t a) {
   const std::uint32_t r = a >> 24;

@@ -108,8 +108,8 @@ void sparse_mma(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t 
   const auto two = [](std::uint32_t low, std::uint32_t high) {
     return low | std::uint64_t{high} << 32;
   };
-  const auto words = {std::uint64_t{a[0]}, std::uint64_t{a[1]}, std::uint64_t{a[2]},
-                      std::uint64_t{a[3]}, two(b[0], b[1]),     two(b[2], b[3]),
+  const auto words = {std::uint64_t{a[0]},    std::uint64_t{a[1]}, std::uint64_t{a[2]},
+                      std::uint64_t{a[3]},    two(b[0], b[1]),     two(b[2], b[3]),
                       std::uint64_t{metadata}};
   emulated_exchange(words, [&](auto& all) {
     each_sum(d, [&](int row, int col, float& to) {
@@ -125,8 +125,7 @@ void sparse_mma(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t 
         const int k = 4 * quad + static_cast<int>(place % 2 == 0 ? pair & 3 : pair >> 2);
         const auto value =
             static_cast<std::uint32_t>(all[col * 4 + k % 8 / 2][4 + k / 16] >> 32 * (k / 8 % 2));
-        sum +=
-            double(element_of_a<kType>(all, row, place)) * number<kType>(value >> 16 * (k % 2));
+        sum += double(element_of_a<kType>(all, row, place)) * number<kType>(value >> 16 * (k % 2));
       }
       to = static_cast<float>(sum);
     });
