@@ -10,7 +10,7 @@ namespace coppice::cuda {
 std::byte ring_shared[1];
 }  // namespace coppice::cuda
 
-#include "cuda/window/ring.cu"
+#include "cuda/window/ring.h"
 #include "cuda/window/ring_map.h"
 #include "packed_operands.h"
 

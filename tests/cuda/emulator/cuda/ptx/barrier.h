@@ -3,52 +3,47 @@
 #include "emulate.h"
 namespace coppice::cuda::ptx {
 using emulated::fail;
-inline std::uint32_t shared_address(const void*) { return emulated::kBase; }
+using emulated::shared_address;
 inline emulated::MBar& bar(std::uint32_t b) { return emulated::block_of(b).bars[b & 0xFFFFFF]; }
 inline void barrier_init(std::uint32_t b, std::uint32_t n) {
   emulated::at(b, 8, 8);
-  std::lock_guard l(emulated::block->m);
   bar(b) = {int(n), int(n), 0, 0};
 }
 inline void fence_barrier_init() {}
 inline void barrier_arrive(std::uint32_t b) {
   auto& block = emulated::block_of(b);
-  std::lock_guard l(block.m);
   --bar(b).pending;
   block.settle(bar(b));
 }
 inline void barrier_arrive_expect(std::uint32_t b, std::uint32_t bytes) {
   auto& block = emulated::block_of(b);
-  std::lock_guard l(block.m);
   bar(b).tx += bytes;
   --bar(b).pending;
   block.settle(bar(b));
 }
 inline void complete(std::uint32_t b, std::uint32_t bytes) {
   auto& block = emulated::block_of(b);
-  std::lock_guard l(block.m);
   bar(b).tx -= bytes;
   block.settle(bar(b));
 }
 inline bool barrier_test(std::uint32_t b, std::uint32_t parity) {
-  std::lock_guard l(emulated::block->m);
+  if (bar(b).phase != parity) return true;
+  emulated::let_others_run();
   return bar(b).phase != parity;
 }
 inline void barrier_wait(std::uint32_t b, std::uint32_t parity) {
-  std::unique_lock l(emulated::block->m);
   if (bar(b).expected == 0) fail("waits at no barrier");
-  emulated::block->cv.wait(l, [&] { return bar(b).phase != parity; });
+  while (bar(b).phase == parity) emulated::block->waiting.wait();
 }
 inline void fence_async_proxy() {}
 inline void group_barrier(int n, int threads) {
-  std::unique_lock l(emulated::block->m);
   auto& named = emulated::block->named[n];
   const long mine = named.generation;
   if (++named.here == threads) {
-    named.here = 0, ++named.generation, emulated::block->cv.notify_all();
+    named.here = 0, ++named.generation, emulated::block->waiting.wake_all();
     return;
   }
-  emulated::block->cv.wait(l, [&] { return named.generation != mine; });
+  while (named.generation == mine) emulated::block->waiting.wait();
 }
 template <int N, int T>
 void group_barrier() {

@@ -4,9 +4,8 @@
 namespace coppice::cuda::ptx {
 template <int kNumber, int kThreads>
 void group_arrive() {
-  std::lock_guard l(emulated::block->m);
   auto& named = emulated::block->named[kNumber];
   if (++named.here == kThreads)
-    named.here = 0, ++named.generation, emulated::block->cv.notify_all();
+    named.here = 0, ++named.generation, emulated::block->waiting.wake_all();
 }
 }  // namespace coppice::cuda::ptx

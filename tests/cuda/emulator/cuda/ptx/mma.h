@@ -55,36 +55,81 @@ inline std::uint32_t transpose_matrix(std::uint32_t in) {
     return out;
   });
 }
+/// All numbers of a type.
+template <Dtype kType>
+const float* numbers() {
+  static const std::vector<float> all = [] {
+    std::vector<float> values(65536);
+    for (std::uint32_t b = 0; b < values.size(); ++b) values[b] = to_float(kType, b);
+    return values;
+  }();
+  return all.data();
+}
 template <Dtype kType>
 float number(std::uint32_t bits) {
-  const auto b = static_cast<std::uint16_t>(bits);
-  if constexpr (kType == Dtype::f16) {
-    __half h;
-    std::memcpy(&h, &b, 2);
-    return __half2float(h);
-  } else {
-    return std::bit_cast<float>(static_cast<std::uint32_t>(b) << 16);
-  }
+  return numbers<kType>()[static_cast<std::uint16_t>(bits)];
+}
+/// Element (row, k) of a 16 x 16 operand, of which lane 4g + t holds k = 2t, 2t + 1 of rows g and
+/// g + 8, then the same at k + 8; element (k, col) of the other one.
+template <Dtype kType, typename W>
+float element_of_a(const W& words, int row, int k) {
+  return number<kType>(
+      static_cast<std::uint32_t>(words[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2]) >>
+      16 * (k % 2));
+}
+template <Dtype kType, typename W>
+float element_of_b(const W& words, int k, int col) {
+  return number<kType>(static_cast<std::uint32_t>(words[col * 4 + k % 8 / 2][k / 8]) >>
+                       16 * (k % 2));
+}
+/// Calls f(row, col, d) for the four sums of this lane.
+template <typename F>
+void each_sum(float (&d)[4], F f) {
+  for (int i = 0; i < 4; ++i)
+    f(emulated::lane / 4 + i / 2 * 8, 2 * (emulated::lane % 4) + i % 2, d[i]);
 }
 template <Dtype kType>
 void dense_mma(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2]) {
-  auto& w = *emulated::block->warps[emulated::warp_number];
-  for (int i = 0; i < 4; ++i) w.words[emulated::lane][i] = a[i];
-  for (int i = 0; i < 2; ++i) w.words[emulated::lane][4 + i] = b[i];
-  w.meet.wait();
-  for (int i = 0; i < 4; ++i) {
-    const int row = emulated::lane / 4 + i / 2 * 8, col = 2 * (emulated::lane % 4) + i % 2;
-    double sum = d[i];
-    for (int k = 0; k < 16; ++k) {
-      const auto ra =
-          static_cast<std::uint32_t>(w.words[row % 8 * 4 + k % 8 / 2][row / 8 + k / 8 * 2]) >>
-          16 * (k % 2);
-      const auto rb =
-          static_cast<std::uint32_t>(w.words[col * 4 + k % 8 / 2][4 + k / 8]) >> 16 * (k % 2);
-      sum += double(number<kType>(ra)) * number<kType>(rb);
-    }
-    d[i] = static_cast<float>(sum);
-  }
-  w.meet.wait();
+  emulated_exchange({a[0], a[1], a[2], a[3], b[0] | std::uint64_t{b[1]} << 32}, [&](auto& all) {
+    each_sum(d, [&](int row, int col, float& to) {
+      double sum = to;
+      for (int k = 0; k < 16; ++k) {
+        const auto pair = static_cast<std::uint32_t>(all[col * 4 + k % 8 / 2][4] >> 32 * (k / 8));
+        sum += double(element_of_a<kType>(all, row, k)) * number<kType>(pair >> 16 * (k % 2));
+      }
+      to = static_cast<float>(sum);
+    });
+    return 0;
+  });
+}
+template <Dtype kType, int kSelector>
+void sparse_mma(float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[4],
+                std::uint32_t metadata) {
+  const auto two = [](std::uint32_t low, std::uint32_t high) {
+    return low | std::uint64_t{high} << 32;
+  };
+  const auto words = {std::uint64_t{a[0]},    std::uint64_t{a[1]}, std::uint64_t{a[2]},
+                      std::uint64_t{a[3]},    two(b[0], b[1]),     two(b[2], b[3]),
+                      std::uint64_t{metadata}};
+  emulated_exchange(words, [&](auto& all) {
+    each_sum(d, [&](int row, int col, float& to) {
+      double sum = to;
+      for (int place = 0; place < 16; ++place) {
+        const int quad = place / 2;
+        // Lanes 2 * kSelector and + 1 of four have the quads of row % 8: the first four, the
+        // others; the lower half is of rows 0 to 7.
+        const auto word =
+            static_cast<std::uint32_t>(all[row % 8 * 4 + 2 * kSelector + quad / 4][6]);
+        const std::uint32_t pair = word >> (16 * (row / 8) + 4 * (quad % 4)) & 15;
+        if ((pair & 3) >= pair >> 2) fail("metadata out of order");
+        const int k = 4 * quad + static_cast<int>(place % 2 == 0 ? pair & 3 : pair >> 2);
+        const auto value =
+            static_cast<std::uint32_t>(all[col * 4 + k % 8 / 2][4 + k / 16] >> 32 * (k / 8 % 2));
+        sum += double(element_of_a<kType>(all, row, place)) * number<kType>(value >> 16 * (k % 2));
+      }
+      to = static_cast<float>(sum);
+    });
+    return 0;
+  });
 }
 }  // namespace coppice::cuda::ptx

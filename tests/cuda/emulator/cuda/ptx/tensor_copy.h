@@ -2,13 +2,17 @@
 #pragma once
 #include <cuda.h>
 
+#include <array>
+
 #include "cuda/ptx/copy.h"
+#include "cuda/ptx/tf32.h"
 namespace emulated {
 struct Map {
   std::byte* data;
   std::uint64_t sizes[5], strides[5];  // strides in bytes, of all but the first
   std::uint32_t box[5];
   std::uint32_t rank, element, swizzle;  // 0, 1: 64, 2: 128
+  bool rounds;                           // to TF32, on the way to shared memory
 };
 static_assert(sizeof(Map) <= sizeof(CUtensorMap));
 inline CUresult encode(CUtensorMap* to, CUtensorMapDataType type, cuuint32_t rank, void* data,
@@ -18,7 +22,8 @@ inline CUresult encode(CUtensorMap* to, CUtensorMapDataType type, cuuint32_t ran
   Map m = {};
   m.data = static_cast<std::byte*>(data);
   m.rank = rank;
-  m.element = type == CU_TENSOR_MAP_DATA_TYPE_FLOAT32 ? 4 : 2;
+  m.rounds = type == CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
+  m.element = m.rounds || type == CU_TENSOR_MAP_DATA_TYPE_FLOAT32 ? 4 : 2;
   m.swizzle = swizzle == CU_TENSOR_MAP_SWIZZLE_128B  ? 2
               : swizzle == CU_TENSOR_MAP_SWIZZLE_64B ? 1
                                                      : 0;
@@ -67,15 +72,18 @@ void load(std::uint32_t shared, const CUtensorMap* map, std::uint32_t barrier, C
   std::memcpy(&m, map, sizeof m);
   const std::int32_t at[] = {c...};
   if (m.rank != sizeof...(c)) fail("a box of another rank");
-  if (shared % (m.swizzle == 2 ? 1024 : m.swizzle == 1 ? 512 : 128)) fail("misaligned box");
-  const std::uint32_t bytes =
-      emulated::each(m, shared, at, [&](std::uint32_t to, const std::byte* from) {
-        if (from == nullptr)
-          std::memset(emulated::at(to, m.element, m.element), 0, m.element);
-        else
-          std::memcpy(emulated::at(to, m.element, m.element), from, m.element);
-      });
-  complete(barrier, bytes);
+  if (shared % 128 != 0) fail("misaligned box");  // swizzles go by the address
+  engine([m, shared, barrier, at = std::to_array(at)] {
+    const std::uint32_t bytes =
+        emulated::each(m, shared, at.data(), [&](std::uint32_t to, const std::byte* from) {
+          if (from == nullptr)
+            std::memset(emulated::at(to, m.element, m.element), 0, m.element);
+          else
+            std::memcpy(emulated::at(to, m.element, m.element), from, m.element);
+          if (m.rounds) put(to, round_tf32(get<float>(to)));
+        });
+    complete(barrier, bytes);
+  });
 }
 inline void load_box(std::uint32_t s, const CUtensorMap* m, std::int32_t a, std::int32_t b,
                      std::uint32_t bar) {
