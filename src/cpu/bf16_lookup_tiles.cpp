@@ -30,6 +30,7 @@ class SlotReader {
         lanes ? lane_columns(base) : _mm512_set1_epi32(static_cast<int>(shared_column() - base));
     const std::byte* values = chunk_ + layout_.word_bytes() + in_chunk_ * layout_.slot_bytes();
     _mm_prefetch(reinterpret_cast<const char*>(values + next_), _MM_HINT_T1);
+    if (in_chunk_ == 0) _mm_prefetch(reinterpret_cast<const char*>(chunk_ + next_), _MM_HINT_T1);
     *value = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i_u*>(values)));
     ++slot_;
     if (++in_chunk_ == layout_.slots_per_word) {

@@ -67,9 +67,10 @@ KernelChoice select_kernel(const Pattern& pattern, const WeightShape& shape, Dty
 }
 
 bool prefers_lookup(const PackedLayout& layout, std::int64_t tokens) {
-  // Measured on Zen 5, one thread (docs/performance/cpu-bf16.md). The kernels for few tokens read a
-  // choice within a list more slowly.
-  return tokens >= (layout.format == WeightFormat::lane && layout.list_per_vector ? 9 : 13);
+  // Measured on Zen 5, one thread (docs/performance/cpu-bf16.md): the kernels for few tokens read
+  // lists fast, choices by row less so, and those within a list slowly.
+  if (layout.format == WeightFormat::shared) return tokens >= 13;
+  return tokens >= (layout.list_per_vector ? 9 : 11);
 }
 
 std::string to_string(const KernelChoice& choice) {
