@@ -101,8 +101,8 @@ int blocked_residents(const BlockedShape& shape, const ProductInfo& p, const Dev
 int blocked_lists(const BlockedShape& shape, const ProductInfo& p) {
   if (shape.windowed()) return p.blocked.row_lists == shape.row_lists ? shape.row_lists : 0;
   const auto lists = [&](int rows) {
-    return p.blocked.lists[static_cast<std::size_t>(
-        std::countr_zero(static_cast<unsigned>(rows / BlockedInfo::kRows)))];
+    return p.blocked.lists.at(static_cast<std::size_t>(
+        std::countr_zero(static_cast<unsigned>(rows / BlockedInfo::kRows))));
   };
   const int of_tile = lists(shape.rows());
   if (of_tile == 0 || of_tile * shape.step_slots() > shape.threads()) return 0;
