@@ -83,7 +83,7 @@ class BenchCommand final : public Command {
   }
   std::string details() const override { return kDetails; }
   void declare(CLI::App& app) override;
-  bool times_dense() const override { return !request_.no_baseline && asked_device() == "cpu"; }
+  bool times_dense() const override { return !request_.no_baseline && asked_device() != "cuda"; }
   int run() override;
 
  private:

@@ -1,7 +1,6 @@
 #include "cpu/bf16_lookup.h"
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "core/parallel_for.h"
@@ -14,10 +13,9 @@
 namespace coppice::cpu {
 namespace {
 
-// A window may begin in a block's last column. The pitch is an odd number of cache lines, so that
-// tokens do not all lie in the same sets of a cache.
-constexpr std::int64_t kReadCols = kLookupBlockCols + kLookupCols;
-constexpr std::int64_t kPitch = kReadCols;
+// Columns of a token in a block: a window may begin in the block's last one. An odd number of cache
+// lines, so that tokens do not all lie in the same sets of a cache.
+constexpr std::int64_t kPitch = kLookupBlockCols + kLookupCols;
 static_assert(kPitch / 32 % 2 == 1 && kPitch % 32 == 0);
 constexpr std::int64_t kPackTokens = 32;  // of one piece of work
 
@@ -60,7 +58,7 @@ class XBlocks {
 
   void copy(std::int64_t block, std::int64_t token, std::int64_t tokens, std::uint16_t* to) const {
     const std::int64_t col = block * kLookupBlockCols;
-    const std::int64_t cols = std::min(kReadCols, x_.features - col);
+    const std::int64_t cols = std::min(kPitch, x_.features - col);
     if (!order_.empty()) return copy_ordered(col, cols, token, tokens, to);
     if (x_.layout == Layout::feature_major)
       return kernels_.transpose({&x_.at(token, col), cols, tokens, x_.major_stride()}, to, kPitch);
@@ -202,7 +200,7 @@ class Product {
     WorkerScratch& scratch = worker_scratch();
     const auto length = static_cast<std::size_t>(layout_.x_length);
     const std::uint16_t* columns = weight_.x_order.narrow(list);
-    scratch.columns.assign(length + kLookupCols, 0);
+    scratch.columns.resize(length + kLookupCols);
     for (std::size_t i = 0; i < length; ++i)
       scratch.columns[i] = place_.empty() ? columns[i] : place_[columns[i]];
     if (!plan_needs_columns(layout_)) return plan_;

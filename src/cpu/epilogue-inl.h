@@ -79,6 +79,11 @@ HWY_INLINE V activate(D d, V v, Activation activation) {
   return v;
 }
 
+/// Whether sums are stored as they are.
+HWY_INLINE bool is_identity(const Epilogue& epilogue) {
+  return epilogue.alpha == 1 && epilogue.bias.empty() && epilogue.activation == Activation::none;
+}
+
 /// act(alpha * sum + bias), lane by lane.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V finish(D d, V sum, V alpha, V bias, Activation activation) {

@@ -16,8 +16,7 @@ HWY_BEFORE_NAMESPACE();
 namespace coppice::cpu::HWY_NAMESPACE {
 
 void finish_in_place(const Panel& panel, float* sums, int tokens, const Epilogue& epilogue) {
-  if (epilogue.alpha == 1 && epilogue.bias.empty() && epilogue.activation == Activation::none)
-    return;
+  if (is_identity(epilogue)) return;
   const LaneTag d;
   constexpr std::size_t kLanes = hn::MaxLanes(LaneTag());
   alignas(64) float bias[kPanelRows] = {};

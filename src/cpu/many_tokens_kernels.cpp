@@ -139,8 +139,7 @@ void decode(const DecodeTask& task) {
 
 void finish_sums(const Panel& panel, float* sums, int pitch, int tokens, const Epilogue& epilogue) {
   const TokenTag d;
-  if (epilogue.alpha == 1 && epilogue.bias.empty() && epilogue.activation == Activation::none)
-    return;
+  if (is_identity(epilogue)) return;
   const TokenVec alpha = hn::Set(d, epilogue.alpha);
   for (int row = 0; row < panel.rows; ++row) {
     const auto at = static_cast<std::size_t>(panel.row + row);

@@ -19,23 +19,11 @@ using testing::HasSubstr;
 using testing::Not;
 using Bits = std::uint16_t;
 
-struct Problem {
-  const char* pattern;
-  std::int64_t rows, cols, tokens;
-  Dtype dtype = Dtype::bf16;
-  RandomWeightOptions options = {{}, {}, false};
-};
-
-std::string describe(const Problem& p) {
-  return std::string(p.pattern) + " " + std::to_string(p.rows) + "x" + std::to_string(p.cols) +
-         " " + std::string(dtype_name(p.dtype)) + ", " + std::to_string(p.tokens) + " tokens" +
-         (p.options.permuted ? ", permuted" : "");
-}
-
 Layout random_layout(Random& random) {
   return random_int(random, 0, 1) == 0 ? Layout::token_major : Layout::feature_major;
 }
 
+// [tokens, features]
 std::vector<float> floats(const Bf16Matrix& m) {
   std::vector<float> out;
   for (std::int64_t t = 0; t < m.view.tokens; ++t)
@@ -44,39 +32,9 @@ std::vector<float> floats(const Bf16Matrix& m) {
   return out;
 }
 
-// What sums in fp32 and one rounding to bf16 explain.
-void expect_close(const SparseMatrix& weight, const Bf16Matrix& x, const Bf16Matrix& y,
-                  const Epilogue& epilogue) {
-  const std::int64_t tokens = x.view.tokens, rows = weight.rows(), cols = weight.cols();
-  const std::vector<float> wide = floats(x);
-  std::vector<double> expected(static_cast<std::size_t>(tokens * rows)), sums(expected.size());
-  reference_multiply(weight.view(), {wide.data(), tokens, cols}, {expected.data(), tokens, rows},
-                     epilogue);
-  std::vector<float> absolute = wide;
-  for (float& v : absolute) v = std::abs(v);
-  SparseMatrix magnitude = weight;
-  std::vector<float> values(static_cast<std::size_t>(rows * weight.grid->kept()));
-  to_float(weight.dtype, weight.values.data(), values);
-  for (float& v : values) v = std::abs(v);
-  from_float(weight.dtype, values, magnitude.values.data());
-  reference_multiply(magnitude.view(), {absolute.data(), tokens, cols},
-                     {sums.data(), tokens, rows});
-  const auto terms = static_cast<double>(weight.grid->kept());
-  for (std::int64_t t = 0; t < tokens; ++t)
-    for (std::int64_t r = 0; r < rows; ++r) {
-      const auto at = static_cast<std::size_t>(t * rows + r);
-      const double bias = epilogue.bias.empty() ? 0 : epilogue.bias[static_cast<std::size_t>(r)];
-      const double handled = std::abs(epilogue.alpha) * sums[at] + std::abs(bias);
-      const double in_fp32 = 1.2 * 0x1p-24 * ((terms + 2) * handled + 32 * std::abs(expected[at]));
-      ASSERT_NEAR(y.at(t, r), expected[at], 0x1.01p-8 * std::abs(expected[at]) + in_fp32 + 0x1p-126)
-          << "token " << t << " row " << r;
-    }
-}
-
 void run_problem(Random& random, const Problem& p) {
   SCOPED_TRACE(describe(p));
-  const SparseMatrix weight =
-      random_weight(random, Pattern::parse(p.pattern), p.rows, p.cols, p.dtype, p.options);
+  const SparseMatrix weight = random_weight(random, p.pattern, p.rows, p.cols, p.dtype, p.options);
   const PackedWeight packed(weight.view(), random_int(random, 1, 2));
   const Bf16Matrix x(random, p.tokens, p.cols, random_layout(random));
   Bf16Matrix y(random, p.tokens, p.rows, random_layout(random));
@@ -84,7 +42,10 @@ void run_problem(Random& random, const Problem& p) {
   const RandomEpilogue epilogue(random, p.rows);
   multiply_bf16(packed, x.input(), y.view, epilogue.epilogue, random_int(random, 1, 3));
   EXPECT_TRUE(y.guards_untouched());
-  expect_close(weight, x, y, epilogue.epilogue);
+  const std::vector<float> wide_x = floats(x);
+  std::vector<float> wide_y = floats(y);
+  expect_matches_reference(weight, {wide_x.data(), p.tokens, p.cols},
+                           {wide_y.data(), p.tokens, p.rows}, epilogue.epilogue, 0x1.01p-8);
 }
 
 constexpr const char* kPatterns[] = {
@@ -102,7 +63,7 @@ TEST(MultiplyBf16, MatchesTheReferenceForEveryPattern) {
     for (const char* pattern : kPatterns)
       for (const std::int64_t tokens : {1, 7, 9, 37})
         if (!testing::Test::HasFailure())
-          run_problem(random, {pattern,
+          run_problem(random, {Pattern::parse(pattern),
                                random_int(random, 60, 140),
                                random_int(random, 500, 700),
                                tokens,
@@ -117,8 +78,12 @@ TEST(MultiplyBf16, MatchesTheReferenceOnTinyShapes) {
     Random random(seed++);
     for (int trial = 0; trial < 100 && !testing::Test::HasFailure(); ++trial)
       run_problem(random,
-                  {kPatterns[random_int(random, 0, std::ssize(kPatterns) - 1)],
-                   random_int(random, 1, 5), random_int(random, 1, 40), random_int(random, 1, 40)});
+                  {Pattern::parse(kPatterns[random_int(random, 0, std::ssize(kPatterns) - 1)]),
+                   random_int(random, 1, 5),
+                   random_int(random, 1, 40),
+                   random_int(random, 1, 40),
+                   Dtype::bf16,
+                   {}});
   });
 }
 
@@ -129,7 +94,7 @@ TEST(MultiplyBf16, MatchesTheReferenceBeyondABlock) {
     for (const bool permuted : {false, true})
       run_problem(
           random,
-          {pattern,
+          {Pattern::parse(pattern),
            300,
            1601,
            270,
@@ -140,7 +105,7 @@ TEST(MultiplyBf16, MatchesTheReferenceBeyondABlock) {
 TEST(MultiplyBf16, TakesWeightsOfOtherTypes) {
   Random random(160);
   for (const Dtype dtype : {Dtype::f32, Dtype::f16})
-    run_problem(random, {"2:8", 70, 90, 20, dtype});
+    run_problem(random, {Pattern::parse("2:8"), 70, 90, 20, dtype, {}});
 }
 
 TEST(MultiplyBf16, TakesEmptyShapes) {

@@ -17,19 +17,6 @@ namespace {
 
 constexpr Dtype kDtypes[] = {Dtype::f32, Dtype::f16, Dtype::bf16};
 
-struct Problem {
-  Pattern pattern;
-  std::int64_t rows, cols, tokens;
-  Dtype dtype;
-  RandomWeightOptions options = {};
-};
-
-std::string describe(const Problem& p) {
-  return p.pattern.to_string() + " " + std::to_string(p.rows) + "x" + std::to_string(p.cols) + " " +
-         std::string(dtype_name(p.dtype)) + ", " + std::to_string(p.tokens) + " tokens" +
-         (p.options.permuted ? ", permuted" : "");
-}
-
 void run_problem(Random& random, const Problem& p) {
   SCOPED_TRACE(describe(p));
   const SparseMatrix weight = random_weight(random, p.pattern, p.rows, p.cols, p.dtype, p.options);

@@ -69,11 +69,27 @@ struct RandomEpilogue {
   }
 };
 
+/// A product of a random weight.
+struct Problem {
+  Pattern pattern;
+  std::int64_t rows = 0, cols = 0, tokens = 0;
+  Dtype dtype = Dtype::f32;
+  RandomWeightOptions options{};
+};
+
+inline std::string describe(const Problem& p) {
+  return p.pattern.to_string() + " " + std::to_string(p.rows) + "x" + std::to_string(p.cols) + " " +
+         std::string(dtype_name(p.dtype)) + ", " + std::to_string(p.tokens) + " tokens" +
+         (p.options.permuted ? ", permuted" : "");
+}
+
 /// Checks y against the reference. What fp32 explains: a sum of n products in any order is off by
 /// at most (n + 2) * 2^-24 * sum |w x|; scale, bias and activation (slopes below 1.13) add some
 /// ulps of what they handle.
+/// @param rounding  of y itself, relative, if it was of fewer bits than fp32
 inline void expect_matches_reference(const SparseMatrix& weight, const Activations& x,
-                                     const MutableActivations& y, const Epilogue& epilogue) {
+                                     const MutableActivations& y, const Epilogue& epilogue,
+                                     double rounding = 0) {
   const auto size = static_cast<std::size_t>(y.tokens * y.features);
   std::vector<double> expected(size, std::numeric_limits<double>::quiet_NaN()), magnitude(size);
   reference_multiply(weight.view(), x, {expected.data(), y.tokens, y.features}, epilogue);
@@ -98,7 +114,7 @@ inline void expect_matches_reference(const SparseMatrix& weight, const Activatio
       const double bias = epilogue.bias.empty() ? 0 : epilogue.bias[static_cast<std::size_t>(r)];
       const double handled = std::abs(epilogue.alpha) * magnitude[at] + std::abs(bias);
       const double bound = 1.2 * kEpsilon * ((terms + 2) * handled + 32 * std::abs(expected[at])) +
-                           std::numeric_limits<float>::min();
+                           rounding * std::abs(expected[at]) + std::numeric_limits<float>::min();
       ASSERT_NEAR(y.at(t, r), expected[at], bound) << "token " << t << " row " << r;
     }
   }

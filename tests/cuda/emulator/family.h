@@ -13,7 +13,6 @@
 namespace emulated {
 
 /// How often what has been launched so far (cuda/launch.h).
-int launched(const std::string& name);
 std::map<std::string, int> all_launched();
 
 struct FamilyCase {
